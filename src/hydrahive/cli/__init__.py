@@ -1,0 +1,1 @@
+"""The `hydrahive` command: parses, calls, prints."""

@@ -1,0 +1,65 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydrahive.core.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose refusals are the house's one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def command_parser(name: str, description: str) -> Parser:
+    """A parser for `hydrahive <name>`."""
+    return Parser(prog=f"hydrahive {name}", description=description, allow_abbrev=False)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add `--runs`."""
+    parser.add_argument("--runs", type=Path, help="folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs)")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add RUN and `--runs`."""
+    parser.add_argument("run", metavar="RUN", help="a run's name or folder")
+    add_runs(parser)
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not.
+    """
+    try:
+        value = int(text.replace("_", ""))
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least 1")
+    return value
+
+
+def split_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take the first argument that is not an option off: (CONFIG, the rest)."""
+    for i, argument in enumerate(arguments):
+        if not argument.startswith("-") and (i == 0 or not _takes_value(arguments[i - 1])):
+            return argument, [*arguments[:i], *arguments[i + 1 :]]
+    return None, list(arguments)
+
+
+def _takes_value(option: str) -> bool:
+    return option.startswith("--") and "=" not in option and option != "--help"

@@ -1,0 +1,64 @@
+"""The entry point of `hydrahive`; each command is a module that is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hydrahive import __version__
+from hydrahive.core.errors import HydrahiveError
+
+COMMANDS = {
+    "train": "train an experiment, or continue a run",
+    "evaluate": "play a trained policy greedily on held-out seeds",
+    "play": "record an episode of a trained policy as a GIF",
+    "digest": "print the digest and machine class of a run",
+    "runs": "list runs, or compare some",
+    "bench": "measure speed: bench sim, bench train",
+}
+
+USAGE = """usage: hydrahive COMMAND ...
+
+Distributed reinforcement learning on Ray, reproducible to the byte.
+
+commands:
+{commands}
+
+`hydrahive COMMAND --help` explains a command. `hydrahive --version` prints the version.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0 done, 1 failed, 2 unusable arguments, 130/143 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        listing = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+        print(USAGE.format(commands=listing), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"hydrahive {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
+    command = importlib.import_module(f"hydrahive.cli.{arguments[0]}")
+    try:
+        code: int = command.run(arguments[1:])
+        return code
+    except HydrahiveError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has gone; that is its right.
+        sys.stderr.close()
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"hydrahive: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`hydrahive play`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.core.errors import HydrahiveError, UsageError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Record one greedy episode of a run's newest policy."""
+    parser = command_parser("play", "Record a greedy episode of a trained policy as a GIF, without a screen.")
+    add_run(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
+    parser.add_argument("--episode", type=_index, default=0, help="which held-out episode, from 0 (default: 0)")
+    parser.add_argument("--max-frames", type=positive, default=1500, help="longest recording (default: 1500)")
+    given = parser.parse_args(arguments)
+    if given.out.suffix.lower() != ".gif":
+        raise UsageError(f"--out: {str(given.out)!r} is not accepted; expected a file name that ends in .gif")
+    if not given.out.absolute().parent.is_dir():
+        raise UsageError(f"--out: the folder {given.out.absolute().parent} does not exist")
+
+    from hydrahive.runtime.run_folder import find_run, runs_folder
+
+    folder = find_run(runs_folder(given.runs), given.run)
+    from hydrahive.runtime.playing import record_run
+
+    try:
+        score, steps = record_run(folder, given.out, given.episode, given.max_frames)
+    except OSError as error:
+        raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
+    print(f"{given.out}: score {score:g} in {steps:,} steps")
+    return 0
+
+
+def _index(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least 0")
+    return int(text)

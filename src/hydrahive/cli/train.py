@@ -1,0 +1,119 @@
+"""`hydrahive train`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from hydrahive.cli.arguments import split_config
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.config_file import (
+    config_arguments,
+    config_parser,
+    find_config,
+    instantiate,
+    parse,
+    part_help,
+    shipped_experiments,
+)
+from hydrahive.runtime.run_folder import new_run_folder, runs_folder
+
+USAGE = (
+    "hydrahive train CONFIG [--name N] [--workers K|auto] [--seed S] [--resume auto|never|required] [--runs DIR] "
+    "[--address A] [--init-from RUN|FILE] [--any.dotted.key VALUE ...]"
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train, show the summary, and record an episode."""
+    parser = train_parser()
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(parser), end="")
+        return 0
+    config_name, overrides = split_config(arguments)
+    if config_name is None:
+        raise UsageError(f"CONFIG is missing: a YAML file or one of {', '.join(shipped_experiments())}")
+    path, experiment = find_config(config_name)
+    given = parse(parser, [*config_arguments(path), *overrides])
+    config = instantiate(given)
+    if config.portable:
+        from hydrahive.runtime.portable import pin_portable
+
+        pin_portable()
+    from hydrahive.runtime.interrupts import Interrupted
+    from hydrahive.runtime.training import Request, train, with_experiment
+
+    runs = runs_folder(given.runs)
+    name = given.name or default_name(path, experiment, config.seed)
+    config = with_experiment(config, experiment)
+    folder = new_run_folder(runs, name)
+    request = Request(config, folder, given.resume, given.address, given.init_from, runs)
+    try:
+        outcome = train(request)
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    if outcome.trained and config.recording:
+        from hydrahive.runtime.playing import record_run
+
+        record_run(folder, folder.recording)
+    if not outcome.trained:
+        print(f"run {name!r} is finished already; raise --stop.env_steps to train on, or choose another --name")
+    print(summary_text(outcome.summary, folder.path, folder.recording if folder.recording.exists() else None))
+    return 0
+
+
+def train_parser() -> ArgumentParser:
+    """All keys of a run's config, and the options that only this command has."""
+    parser = config_parser("hydrahive train")
+    parser.add_argument("--name", type=str, help="The run's name (default: <experiment>-s<seed>).")
+    parser.add_argument("--runs", type=Path, help="Folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs).")
+    parser.add_argument(
+        "--resume",
+        choices=["auto", "never", "required"],
+        default="auto",
+        help="Continue a run of this name: auto where there is one, never, or required.",
+    )
+    parser.add_argument("--address", type=str, help="A Ray cluster (default: $RAY_ADDRESS, else an embedded one).")
+    parser.add_argument("--init-from", type=str, help="A run or checkpoint folder whose weights to start from.")
+    return parser
+
+
+def help_text(parser: ArgumentParser) -> str:
+    """The command's help: options, every config key, and the keys of each part."""
+    parser.usage = USAGE
+    experiments = ", ".join(shipped_experiments())
+    return f"{parser.format_help()}\n{part_help()}\n\nCONFIG: a YAML file, or a shipped experiment: {experiments}\n"
+
+
+def default_name(path: Path, experiment: str, seed: int) -> str:
+    """The name of a run that was given none; a run's own `config.yaml` keeps its folder's."""
+    return experiment if path.name == "config.yaml" else f"{experiment}-s{seed}"
+
+
+def summary_text(summary: dict[str, Any], folder: Path, recording: Path | None) -> str:
+    """The summary for people."""
+
+    def score(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    rate = summary["steps_per_second"]
+    lines = [
+        f"run            {summary['run']}  ({folder})",
+        f"env steps      {summary['env_steps']:,} in {summary['seconds']:,.1f} s"
+        + (f"  ({rate:,.0f} steps/s)" if rate else ""),
+        f"updates        {summary['updates']:,}",
+        f"episodes       {summary['episodes']:,}",
+        f"score          mean {score(summary['score_mean'])} of the last 100 episodes, best {score(summary['score_max'])}",
+        f"machine class  {summary['machine_class']}",
+        f"digest         {summary['digest']}",
+    ]
+    if recording:
+        lines.append(f"recording      {recording}")
+    if not summary["reproducible"]:
+        lines.append("               (this run is not reproducible: free-running, or stopped by the clock)")
+    width = max(sys.stdout.isatty() and 80 or 0, 72)
+    return "-" * width + "\n" + "\n".join(lines)

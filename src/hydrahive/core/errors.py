@@ -1,0 +1,52 @@
+"""Errors that end a command with one clear line."""
+
+from __future__ import annotations
+
+
+class HydrahiveError(Exception):
+    """Something went wrong that a user can read in one line; the command exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(HydrahiveError):
+    """The arguments or the config cannot be used; nothing was written."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config key holds a value that is not accepted.
+
+    Raised by a config's `__post_init__` with the field's bare name; the parser, which knows where that
+    config stands in the file, adds the full dotted path with `within`.
+    """
+
+    def __init__(self, key: str, given: object, accepted: str) -> None:
+        """Name the key, the value given and what would be accepted."""
+        super().__init__(f"{key}: {given!r} is not accepted; expected {accepted}")
+        self.key, self.given, self.accepted = key, given, accepted
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
+        """Travel between processes whole."""
+        return type(self), (self.key, self.given, self.accepted)
+
+    def within(self, path: str) -> ConfigError:
+        """The same error with its key placed under the dotted `path`."""
+        return ConfigError(f"{path}.{self.key}" if path else self.key, self.given, self.accepted)
+
+
+class DivergedError(HydrahiveError):
+    """The learner met a value that is not finite; no later byte would mean anything."""
+
+
+class CheckpointError(HydrahiveError):
+    """A checkpoint cannot be read: truncated, altered, or of another format version."""
+
+
+class MachineClassError(HydrahiveError):
+    """A machine computes other bytes than the run was started with."""
+
+
+class SnapshotUnsupported(HydrahiveError):
+    """An environment holds state that cannot be captured and given back exactly."""

@@ -1,0 +1,71 @@
+"""The unit of work: some steps of one shard under one weights version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FragmentId:
+    """Names one fragment for ever: whoever computes it, and however often, gets the same bytes."""
+
+    run_id: str
+    segment: int
+    round: int
+    shard: int
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """What one shard saw, did and got during `T` steps of its `B` environments.
+
+    Attributes:
+        id: Which fragment this is.
+        version: The weights version that acted.
+        observations: `[T + 1, B, ...]`, raw; row `T` is where the next fragment begins.
+        actions: `[T, B]` int64.
+        behaviour: `[T, B, P]` float32, parameters of the distribution the actions were drawn from.
+        rewards: `[T, B]` float32.
+        terminated: `[T, B]` bool, the episode ended by the environment's own rules.
+        truncated: `[T, B]` bool, the episode was cut by a limit; its value is bootstrapped.
+        valid: `[T, B]` bool; False marks the reset row of an environment that resets on the step
+            after an episode's end. Such rows are neither learned from, nor counted, nor paid.
+        cut_rows: `[K, 2]` int32, the (t, b) of each truncation, in order.
+        cut_observations: `[K, ...]`, the last observation of each truncated episode.
+    """
+
+    id: FragmentId
+    version: int
+    observations: np.ndarray
+    actions: np.ndarray
+    behaviour: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
+    cut_rows: np.ndarray
+    cut_observations: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays, which is what travels."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+
+@dataclass(frozen=True)
+class FragmentSummary:
+    """The few numbers of a fragment that the Trainer itself reads.
+
+    Attributes:
+        env_steps: Valid rows.
+        scores: `[E]` float64, scores of the episodes that ended, ordered by step, then environment.
+        lengths: `[E]` int64, their lengths in env steps.
+        seconds: Time the fragment took, for display only.
+    """
+
+    env_steps: int
+    scores: np.ndarray
+    lengths: np.ndarray
+    seconds: float

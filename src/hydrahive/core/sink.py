@@ -1,0 +1,22 @@
+"""Where a run's story goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+Row = Mapping[str, float | int | str | None]
+"""One line of metrics: counters and values by name."""
+
+
+class Sink(Protocol):
+    """Receives rows of metrics and events; writing them somewhere is its whole job."""
+
+    def row(self, row: Row) -> None:
+        """Take one row of metrics."""
+
+    def event(self, kind: str, text: str, **fields: object) -> None:
+        """Take one event: a stable `kind`, a sentence for people, and the facts."""
+
+    def close(self) -> None:
+        """Write out what is held back."""

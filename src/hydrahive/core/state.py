@@ -1,0 +1,56 @@
+"""State as named arrays: what snapshots, checkpoints and digests are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+import numpy as np
+
+State = dict[str, np.ndarray]
+"""A flat mapping of names to arrays; nesting is written with slashes, as in `shards/0/env/snakes`."""
+
+
+class SnapshotKind(StrEnum):
+    """How an environment's state can be kept and given back."""
+
+    EXACT = "exact"
+    """`restore(snapshot())` continues identically."""
+
+
+def nested(prefix: str, state: Mapping[str, np.ndarray]) -> State:
+    """`state` with every name placed under `prefix/`."""
+    return {f"{prefix}/{name}": array for name, array in state.items()}
+
+
+def under(prefix: str, state: Mapping[str, np.ndarray]) -> State:
+    """The part of `state` under `prefix/`, with the prefix taken off; the inverse of `nested`."""
+    start = f"{prefix}/"
+    return {name[len(start) :]: array for name, array in state.items() if name.startswith(start)}
+
+
+def as_json_array(value: object) -> np.ndarray:
+    """Plain data (numbers of any size, text, lists, dicts) as an array of its JSON bytes, `uint8[N]`."""
+    return np.frombuffer(json.dumps(value, sort_keys=True).encode(), dtype=np.uint8).copy()
+
+
+def from_json_array(array: np.ndarray) -> object:
+    """The value that `as_json_array` packed."""
+    return json.loads(array.tobytes().decode())
+
+
+def digest(named_arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """SHA-256, in hex, over arrays in the order given: name, dtype, shape, little-endian C-order bytes."""
+    sha = hashlib.sha256()
+    for name, array in named_arrays:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        sha.update(f"{name}\0{little.dtype.str}\0{array.shape}\0".encode())
+        sha.update(little.tobytes())
+    return sha.hexdigest()
+
+
+def digest_of_state(state: Mapping[str, np.ndarray]) -> str:
+    """The digest of a state, its names sorted."""
+    return digest((name, state[name]) for name in sorted(state))

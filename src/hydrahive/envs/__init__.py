@@ -1,0 +1,12 @@
+"""Environments: fast vectors of them, and the single-agent faces that their users expect.
+
+Importing this package registers `hydrahive/Snake-v0` with Gymnasium.
+"""
+
+import gymnasium
+
+gymnasium.register(
+    id="hydrahive/Snake-v0",
+    entry_point="hydrahive.envs.snake.single:SnakeEnv",
+    vector_entry_point="hydrahive.envs.snake.vector:make_snake_vector",
+)

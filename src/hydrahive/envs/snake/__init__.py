@@ -1,0 +1,1 @@
+"""Snake as Numba kernels over arrays, with ai-hydra's rules as one choice of options."""

@@ -1,0 +1,53 @@
+"""The contract between environments and shards."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from hydrahive.core.state import SnapshotKind, State
+
+
+class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
+    """A Gymnasium vector environment whose whole state can be taken out and put back.
+
+    Two methods matter besides Gymnasium's own: `snapshot` and `restore`. After `restore(snapshot())` the
+    environment must continue exactly as it would have. When episodes end, `infos["final_info"]["score"]`
+    may hold their scores, `[num_envs]`; without it the score is the sum of rewards. With same-step
+    autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
+    """
+
+    snapshot_kind = SnapshotKind.EXACT
+
+    @abstractmethod
+    def snapshot(self) -> State:
+        """The whole state as arrays that do not change when the environment steps on."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Continue from a state that `snapshot` gave.
+
+        Raises:
+            ValueError: If the state is of another environment.
+        """
+
+    @property
+    def resets_on_next_step(self) -> bool:
+        """Whether the step after an episode's end only resets, ignoring its action."""
+        return bool(self.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP)
+
+
+def take_state(target: np.ndarray, state: State, name: str) -> None:
+    """Copy `state[name]` into `target`.
+
+    Raises:
+        ValueError: If the array is missing or has another shape or dtype.
+    """
+    source = state.get(name)
+    if source is None or source.shape != target.shape or source.dtype != target.dtype:
+        found = "nothing" if source is None else f"{source.dtype}{list(source.shape)}"
+        raise ValueError(f"state {name!r}: expected {target.dtype}{list(target.shape)}, found {found}")
+    np.copyto(target, source)

@@ -1,0 +1,88 @@
+"""Encoders: observations in, features out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from hydrahive.core.errors import ConfigError
+from hydrahive.policies.config import Conv, Mlp
+
+RELU_GAIN = math.sqrt(2)
+"""Keeps the variance of activations through a ReLU (He et al. 2015)."""
+
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def orthogonal(layer: Layer, gain: float, generator: torch.Generator) -> Layer:
+    """`layer` with orthogonal weights (Saxe et al. 2014) scaled by `gain` and a zero bias."""
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def box_of(observation_space: spaces.Space[object], encoder: str, dimensions: Iterable[int]) -> spaces.Box:
+    """The observation space as a Box that the encoder can read.
+
+    Raises:
+        ConfigError: If it is not a Box, or not of one of the accepted numbers of `dimensions`.
+    """
+    accepted = sorted(dimensions)
+    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) not in accepted:
+        wanted = " or ".join(map(str, accepted))
+        expected = f"an encoder for observations {observation_space} ({encoder} reads a Box of {wanted} dimensions)"
+        raise ConfigError("policy.encoder", encoder, expected)
+    return observation_space
+
+
+class MlpEncoder(nn.Module):
+    """Fully connected layers with ReLU: `[N, ...]` to `[N, hidden[-1]]`."""
+
+    def __init__(self, config: Mlp, observation_space: spaces.Space[object], generator: torch.Generator) -> None:
+        """Lay out the layers for this observation space."""
+        super().__init__()
+        box = box_of(observation_space, "Mlp", range(1, 5))
+        widths = [math.prod(box.shape), *config.hidden]
+        self.layers = nn.ModuleList(
+            orthogonal(nn.Linear(i, o), RELU_GAIN, generator) for i, o in zip(widths, widths[1:], strict=False)
+        )
+        self.out_features = widths[-1]
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features of a batch of observations."""
+        x = observations.flatten(1).float()
+        for layer in self.layers:
+            x = layer(x).relu_()
+        return x
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions over `[N, C, H, W]`, then one layer: to `[N, features]`. Bytes are scaled to [0, 1]."""
+
+    def __init__(self, config: Conv, observation_space: spaces.Space[object], generator: torch.Generator) -> None:
+        """Lay out the layers for this observation space."""
+        super().__init__()
+        box = box_of(observation_space, "Conv", [3])
+        channels, height, width = box.shape
+        self.scale = 1 / 255 if box.dtype == "uint8" else 1.0
+        self.convolutions = nn.ModuleList()
+        for out_channels, stride in zip(config.channels, config.strides, strict=True):
+            layer = nn.Conv2d(channels, out_channels, 3, stride, padding=1)
+            self.convolutions.append(orthogonal(layer, RELU_GAIN, generator))
+            channels, height, width = out_channels, -(-height // stride), -(-width // stride)
+        self.linear = orthogonal(nn.Linear(channels * height * width, config.features), RELU_GAIN, generator)
+        self.out_features = config.features
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features of a batch of observations; channels lie last in memory, which oneDNN convolves faster."""
+        x = (observations.float() * self.scale).contiguous(memory_format=torch.channels_last)
+        for layer in self.convolutions:
+            x = layer(x).relu_()
+        return self.linear(x.flatten(1)).relu_()

@@ -1,0 +1,174 @@
+"""Everything that defines a run; torch-free."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hydrahive.algorithms.config import VTrace
+from hydrahive.core.config import AlgorithmConfig, EnvConfig, require_integer, require_number
+from hydrahive.core.errors import ConfigError
+from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
+from hydrahive.envs.snake.config import Snake
+from hydrahive.policies.config import PolicyConfig
+
+BYTE_NEUTRAL = (
+    "workers",
+    "stop",
+    "checkpoint",
+    "metrics_every",
+    "evaluate_every",
+    "evaluate_episodes",
+    "recording",
+    "experiment",
+)
+"""Keys that never change a byte of the result, so a run may be resumed with others."""
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the learner computes.
+
+    Attributes:
+        device: `cpu`, `cuda`, or `auto`: a GPU where the cluster offers one.
+        threads: CPU threads of the learner; part of the machine class.
+        slices: Parts that a round's gradient is summed from, in order. They bound the learner's memory and let
+            several learners share a round; smaller parts stay in the CPU's cache. Changes the bytes.
+        precision: `float32`, or `bfloat16` for matrix products in the learner (autocast), which CPUs with
+            AVX512-BF16 or AMX and GPUs do several times faster; weights stay float32. Part of the machine class.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 1
+    slices: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse counts below one."""
+        require_integer("threads", self.threads, 1, 1024)
+        require_integer("slices", self.slices, 1)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Which boundaries are written to disk; never changes a byte of the run.
+
+    Attributes:
+        every_boundaries: Write each n-th boundary.
+        keep: How many of the newest to keep, besides the best by score_mean.
+    """
+
+    every_boundaries: int = 8
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse counts below one."""
+        require_integer("every_boundaries", self.every_boundaries, 1)
+        require_integer("keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    """When the run is finished: at the first of these. May be raised to train a finished run further.
+
+    Attributes:
+        env_steps: After the update that reaches this many env steps.
+        score_mean: At the first boundary where the mean score of the last 100 episodes is this high.
+        seconds: At the first boundary after this many seconds of training; where that lies depends on the
+            machine's speed, so such a run ends elsewhere when it is repeated.
+    """
+
+    env_steps: int = 5_000_000
+    score_mean: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ends that are never or at once."""
+        require_integer("env_steps", self.env_steps, 1)
+        if self.score_mean is not None:
+            require_number("score_mean", self.score_mean)
+        if self.seconds is not None:
+            require_number("seconds", self.seconds, 0, above=True)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    Attributes:
+        seed: Master seed; every random stream is keyed by it.
+        env: The environment.
+        shards: Fixed slices of the environments, the unit that workers compute and exchange. Never depends on
+            the cluster.
+        envs_per_shard: Environments in each shard; they are stepped and inferred as one batch.
+        fragment_length: Steps of a fragment, in env steps of each environment.
+        lag: Updates between the weights that act and the weights that learn; 1 lets both happen at once.
+        schedule: `fixed-lag` is reproducible to the byte; `free-running` consumes fragments as they come,
+            measures the lag and is not reproducible.
+        boundary_every: Updates between consistent cuts of the run, from which it can be continued.
+        policy: The agent's network.
+        algorithm: The learning rule.
+        learner: How the learner computes.
+        workers: Env-worker processes; 0 runs everything inline without Ray; `auto` uses the CPUs that are left
+            beside the learner, at most one worker for each shard.
+        portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class.
+        checkpoint: Which boundaries are written to disk.
+        stop: When the run is finished.
+        metrics_every: Updates between rows of metrics.
+        evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
+        evaluate_episodes: Episodes of each such evaluation.
+        recording: Whether to record a game of the trained policy as `episode.gif` at the end.
+        experiment: Name of the experiment the config came from, for display.
+    """
+
+    seed: int = 1970
+    env: EnvConfig = field(default_factory=Snake)
+    shards: int = 2
+    envs_per_shard: int = 64
+    fragment_length: int = 32
+    lag: int = 1
+    schedule: Literal["fixed-lag", "free-running"] = "fixed-lag"
+    boundary_every: int = 25
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    algorithm: AlgorithmConfig = field(default_factory=VTrace)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    workers: int | Literal["auto"] = 1
+    portable: bool = False
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    metrics_every: int = 10
+    evaluate_every: int = 0
+    evaluate_episodes: int = 32
+    recording: bool = True
+    experiment: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse counts that make no sense."""
+        require_integer("seed", self.seed, 0, 2**63 - 1)
+        require_integer("shards", self.shards, 1)
+        require_integer("envs_per_shard", self.envs_per_shard, 1)
+        require_integer("fragment_length", self.fragment_length, 1)
+        require_integer("lag", self.lag, 0, 64)
+        require_integer("boundary_every", self.boundary_every, 1)
+        require_integer("metrics_every", self.metrics_every, 1)
+        require_integer("evaluate_every", self.evaluate_every, 0)
+        require_integer("evaluate_episodes", self.evaluate_episodes, 1)
+        if isinstance(self.workers, int):
+            require_integer("workers", self.workers, 0, 10_000)
+        columns = self.shards * self.envs_per_shard
+        if self.learner.slices > columns:
+            accepted = f"at most {columns}, the number of environments"
+            raise ConfigError("learner.slices", self.learner.slices, accepted)
+
+    @property
+    def max_steps_per_round(self) -> int:
+        """Env steps of a round in which no row is a mere reset."""
+        return self.shards * self.envs_per_shard * self.fragment_length
+
+    def worker_count(self, cpus: int | None = None) -> int:
+        """How many env workers to start where `cpus` CPUs are free (default: this machine's)."""
+        if isinstance(self.workers, int):
+            return self.workers
+        available = cpus if cpus is not None else (os.cpu_count() or 1)
+        return max(1, min(self.shards, available - self.learner.threads))

@@ -1,0 +1,282 @@
+"""Reading run configs: shipped experiments, YAML files, dotted overrides; refusals in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from hydrahive.core.config import AlgorithmConfig, EncoderConfig, EnvConfig
+from hydrahive.core.errors import ConfigError, UsageError
+from hydrahive.runtime.config import BYTE_NEUTRAL, RunConfig
+
+BASES = (EnvConfig, EncoderConfig, AlgorithmConfig)
+"""The parts of a config that are chosen by `class_path`."""
+
+set_parsing_settings(subclasses_enabled=list(BASES), docstring_parse_attribute_docstrings=True)
+
+
+def load_plugins() -> None:
+    """Import every module that an installed package declares under `hydrahive.plugins`, so its parts have names."""
+    for entry_point in entry_points(group="hydrahive.plugins"):
+        entry_point.load()
+
+
+def config_parser(prog: str) -> ArgumentParser:
+    """A parser of all keys of `RunConfig`; commands add their own options to it."""
+    load_plugins()
+    parser = ArgumentParser(exit_on_error=False, prog=prog, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file whose keys replace the defaults.")
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def experiment_folders() -> list[Path]:
+    """Where shipped experiments may lie: inside an installed package, or in the checkout it runs from."""
+    package = Path(__file__).parents[1]
+    return [folder for folder in (package / "experiments", package.parents[1] / "experiments") if folder.is_dir()]
+
+
+def shipped_experiments() -> dict[str, Path]:
+    """The shipped experiments' files by name, as in `snake/vtrace`."""
+    found: dict[str, Path] = {}
+    for folder in experiment_folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    return found
+
+
+def find_config(given: str) -> tuple[Path, str]:
+    """The file that a CONFIG argument names, and the name of the experiment in it.
+
+    Raises:
+        UsageError: If it is neither a file nor a shipped experiment.
+    """
+    path, shipped = Path(given), shipped_experiments()
+    if path.is_file():
+        return path, path.resolve().parent.name if path.name == "config.yaml" else path.stem
+    if given in shipped:
+        return shipped[given], given.replace("/", "-")
+    near = difflib.get_close_matches(given, list(shipped), n=3, cutoff=0.3) or list(shipped)
+    raise UsageError(f"CONFIG: {given!r} is neither a file nor a shipped experiment; nearest: {', '.join(near)}")
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config in a YAML file with dotted `overrides` (`["--env.size", "10"]`) applied.
+
+    Raises:
+        UsageError: If the file cannot be read.
+        ConfigError: If a key is unknown or a value not accepted.
+    """
+    return instantiate(parse(config_parser("hydrahive"), [*config_arguments(path), *overrides]))
+
+
+def config_arguments(path: Path) -> list[str]:
+    """Arguments that make a `config_parser` read `path`, once the file is known to hold a mapping.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"CONFIG: cannot read {path}: {one_line(error)}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"CONFIG: {path} is not YAML: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"CONFIG: {path} is {'empty' if content is None else 'not a mapping of keys'}")
+    return ["--config", str(path)]
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse, with jsonargparse's messages rewritten into one line.
+
+    Raises:
+        ConfigError: If a key is unknown or a value has the wrong type.
+    """
+    try:
+        return parser.parse_args(list(arguments))
+    except ConfigError:
+        raise
+    except Exception as error:
+        if type(error).__name__ not in ("ArgumentError", "NSKeyError"):
+            raise
+        raise UsageError(readable(str(error), known_keys())) from None
+
+
+def instantiate(namespace: Namespace) -> RunConfig:
+    """The `RunConfig` that a parsed namespace describes; its other entries are passed over.
+
+    Raises:
+        ConfigError: If a value is not accepted, with the key's full path.
+    """
+    config = _built_dataclass(RunConfig, namespace.as_dict(), "")
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def dump(config: RunConfig) -> str:
+    """The config as YAML, fully expanded, that `load_run_config` reads back to an equal one."""
+    return yaml.safe_dump(as_plain(config), sort_keys=False)
+
+
+def as_plain(config: Any) -> Any:
+    """A config as plain data; parts that are chosen carry `class_path` and `init_args`."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return list(config) if isinstance(config, tuple) else config
+    fields = {field.name: as_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, BASES):
+        module, name = type(config).__module__, type(config).__qualname__
+        return {"class_path": name if module.startswith("hydrahive.") else f"{module}.{name}", "init_args": fields}
+    return fields
+
+
+def flat(plain: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of `as_plain`'s result with their dotted keys."""
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, plain
+
+
+def first_difference(old: RunConfig, new: RunConfig) -> tuple[str, Any, Any] | None:
+    """The first key that changes results and differs: (key, old value, new value)."""
+    before, after = dict(flat(as_plain(old))), dict(flat(as_plain(new)))
+    for key in dict.fromkeys([*before, *after]):
+        if key.split(".")[0] not in BYTE_NEUTRAL and before.get(key) != after.get(key):
+            return key, before.get(key), after.get(key)
+    return None
+
+
+def known_keys() -> list[str]:
+    """Every dotted key that a config may hold, whichever parts are chosen."""
+    return sorted(set(_keys_of(RunConfig, "")))
+
+
+def part_help() -> str:
+    """What `--help` says of the parts that are chosen by `class_path`: their keys, types, defaults and meaning."""
+    lines = ["parts (choose one by class_path; its keys stand under init_args):"]
+    for base in BASES:
+        for part in _subclasses(base):
+            lines.append(f"\n  {part.__name__}: {(part.__doc__ or '').splitlines()[0]}")
+            meanings = _meanings(part)
+            for field in dataclasses.fields(part):
+                if field.default_factory is not dataclasses.MISSING:
+                    default = as_plain(field.default_factory())
+                else:
+                    default = "required" if field.default is dataclasses.MISSING else field.default
+                meaning = meanings.get(field.name, "")
+                lines.append(f"    {field.name}: {meaning} (type: {field.type}, default: {default})")
+    return "\n".join(lines)
+
+
+def one_line(error: object) -> str:
+    """An error's text without line breaks."""
+    return re.sub(r"\s+", " ", str(error)).strip()
+
+
+def readable(message: str, keys: Sequence[str]) -> str:
+    """jsonargparse's multi-line message as one line: which key, what was given, what is accepted, nearest names."""
+    paths = re.findall(r'Parser key "([^"]+)"', message)
+    path = ".".join(paths[:1] + ["init_args", *paths[1:]] if len(paths) > 1 else paths)
+    unknown = (
+        re.search(r"Option '([^']+)' is not accepted", message)
+        or re.search(r"does not accept option '([^']+)'", message)
+        or re.search(r"unrecognized arguments: --(\S+)", message)
+        or re.search(r"Key '([^']+)' is not expected", message)
+    )
+    if unknown:
+        group = re.search(r"Group '([^']+)'", message)
+        prefix = group.group(1) if group else (f"{path}.init_args" if path else "")
+        name = unknown.group(1).split("=")[0]
+        full = name if not prefix or name.startswith(f"{prefix}.") else f"{prefix}.{name}"
+        near = difflib.get_close_matches(full, keys, n=3, cutoff=0.6)
+        return f"{full}: unknown key" + (f"; nearest: {', '.join(near)}" if near else "")
+    part = re.search(r"Expected a dot import path string: (\S+)", message)
+    if part and path and "Union" not in message:
+        others = [name for name in _part_names() if name != part.group(1)]
+        near = difflib.get_close_matches(part.group(1), others, cutoff=0.5)
+        known = f"; nearest: {', '.join(near)}" if near else f"; known: {', '.join(others)}"
+        return f"{path}.class_path: {part.group(1)!r} is not a known part{known}"
+    union = re.search(r"Subtypes: \[(.*?)\]\n.*Given value: (.*)", message, re.DOTALL)
+    if union and path:
+        return f"{path}: {one_line(union.group(2))!r} is not accepted; expected {_types_in_words(union.group(1))}"
+    wrong = re.search(r"Expected an? (.*?)\.? (?:Got value|Given value): (.*)", message, re.DOTALL)
+    if wrong and path:
+        return f"{path}: {one_line(wrong.group(2))!r} is not accepted; expected {_types_in_words(wrong.group(1))}"
+    missing = re.search(r"the following arguments are required: (.*)", message)
+    if missing and path:
+        return f"{path}.init_args.{missing.group(1)}: is required"
+    not_part = re.search(r"Not a valid subclass of (\w+)\. Got value: (.*?)\n", message)
+    if not_part and path:
+        return f"{path}: {not_part.group(2)!r} is not accepted; expected class_path (of {', '.join(_part_names())})"
+    return one_line(message)
+
+
+def _types_in_words(types: str) -> str:
+    """Python's spelling of types as people say it: `<class 'int'>, typing.Literal['auto']` is `int or 'auto'`."""
+    words = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", one_line(types))
+    words = re.sub(r"typing\.Literal\[([^\]]*)\]", lambda found: found.group(1).replace(", ", " or "), words)
+    return words.replace("NoneType", "null").replace(", ", " or ")
+
+
+def _part_names() -> list[str]:
+    return [part.__name__ for base in BASES for part in _subclasses(base)]
+
+
+def _subclasses(base: type) -> list[type]:
+    return [part for direct in base.__subclasses__() for part in (direct, *_subclasses(direct))]
+
+
+def _meanings(part: type) -> dict[str, str]:
+    """Each attribute's text from a class docstring's `Attributes` section."""
+    section = (part.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    return {name: one_line(text) for name, text in found}
+
+
+def _keys_of(part: type, prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(part)
+    for field in dataclasses.fields(part):
+        key, hint = f"{prefix}{field.name}", hints[field.name]
+        yield key
+        if hint in BASES:
+            yield f"{key}.class_path"
+            for chosen in _subclasses(hint):
+                yield from _keys_of(chosen, f"{key}.init_args.")
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _keys_of(hint, f"{key}.")
+
+
+def _built(hint: Any, plain: Any, path: str) -> Any:
+    """The value at `path`: plain data as it is, mappings as the dataclass that `hint` or `class_path` names."""
+    if not isinstance(plain, dict):
+        if dataclasses.is_dataclass(hint):
+            raise ConfigError(path, plain, "a mapping of keys")
+        return plain
+    if "class_path" in plain:
+        module, _, name = plain["class_path"].rpartition(".")
+        part = getattr(importlib.import_module(module), name)
+        return _built_dataclass(part, plain.get("init_args") or {}, f"{path}.init_args")
+    part = next(t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t))
+    return _built_dataclass(part, plain, path)
+
+
+def _built_dataclass(part: Any, plain: dict[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(part)
+    names = [field.name for field in dataclasses.fields(part) if field.name in plain]
+    values = {name: _built(hints[name], plain[name], f"{path}.{name}" if path else name) for name in names}
+    try:
+        return part(**values)
+    except ConfigError as error:
+        raise error.within(path) from None

@@ -1,0 +1,83 @@
+"""Greedy play on held-out seeds: what a policy is worth without exploration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydrahive.core.streams import derived_seed, stream
+from hydrahive.policies.actor_critic import ActorCritic
+from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_policy
+
+EVALUATION_ENVS = 32
+"""Environments played side by side; fixed, because bytes depend on the batch shape."""
+
+BOOTSTRAP_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of whole episodes, `[E]` float64, and their lengths in env steps, `[E]` int64."""
+
+    scores: np.ndarray
+    lengths: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """Mean with its 95% bootstrap interval (percentiles of resampled means), median and range."""
+        generator = stream(0, "bootstrap", len(self.scores))
+        picks = generator.integers(0, len(self.scores), (BOOTSTRAP_SAMPLES, len(self.scores)))
+        low, high = np.percentile(self.scores[picks].mean(axis=1), [2.5, 97.5])
+        return {
+            "episodes": len(self.scores),
+            "mean": float(self.scores.mean()),
+            "mean_low": float(low),
+            "mean_high": float(high),
+            "median": float(np.median(self.scores)),
+            "min": float(self.scores.min()),
+            "max": float(self.scores.max()),
+            "length_mean": float(self.lengths.mean()),
+        }
+
+
+def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> Evaluation:
+    """Play `episodes` episodes greedily with a flat weights vector."""
+    policy = build_policy(config, torch.Generator())
+    FlatWeights(policy).load(weights)
+    return evaluate(config, policy, episodes)
+
+
+@torch.inference_mode()
+def evaluate(config: RunConfig, policy: ActorCritic, episodes: int) -> Evaluation:
+    """Play exactly `episodes` episodes greedily.
+
+    Each environment plays its own fixed share of them, so that short episodes are not counted more often than
+    long ones. The seeds are drawn for this purpose only; training never sees them.
+    """
+    env = config.env.make_vector(EVALUATION_ENVS)
+    shares = [len(range(i, episodes, EVALUATION_ENVS)) for i in range(EVALUATION_ENVS)]
+    scores: list[list[float]] = [[] for _ in shares]
+    lengths: list[list[int]] = [[] for _ in shares]
+    observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
+    returns, steps = np.zeros(len(shares)), np.zeros(len(shares), np.int64)
+    resetting = np.zeros(len(shares), np.bool_)
+    while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
+        actions = policy.logits(torch.tensor(observations)).argmax(-1).numpy()
+        observations, rewards, terminated, truncated, infos = env.step(actions)
+        returns = np.where(resetting, 0, returns + rewards)
+        steps = np.where(resetting, 0, steps + 1)
+        ended = terminated | truncated
+        final = infos.get("final_info", {}).get("score", returns)
+        for i in np.flatnonzero(ended):
+            if len(scores[i]) < shares[i]:
+                scores[i].append(float(final[i]))
+                lengths[i].append(int(steps[i]))
+        if env.resets_on_next_step:
+            resetting = ended
+        else:
+            returns[ended], steps[ended] = 0, 0
+    env.close()
+    return Evaluation(np.array(sum(scores, [])), np.array(sum(lengths, [])))

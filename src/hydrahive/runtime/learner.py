@@ -1,0 +1,94 @@
+"""What the learner does: turns each round of fragments into the next weights version."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from hydrahive.algorithms.batch import stack
+from hydrahive.core.errors import DivergedError
+from hydrahive.core.fragment import Fragment
+from hydrahive.core.state import State
+from hydrahive.core.streams import derived_seed
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_policy
+from hydrahive.runtime.machine_class import learner_device, machine_class
+
+
+class Learner:
+    """Holds weights, optimizer and the counters that schedules run on; version v has seen v updates."""
+
+    def __init__(self, config: RunConfig, device: str) -> None:
+        """Draw the initial weights; `device` is `cpu` or `cuda`."""
+        self._config = config
+        self._device = learner_device(device)
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, "weights"))
+        self._rule = config.algorithm.build(build_policy(config, generator).to(self._device))
+        self.version = 0
+        self.env_steps = 0
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._config, self._device.type)
+
+    def weights(self) -> np.ndarray:
+        """The weights of the current version as one flat vector."""
+        weights: np.ndarray = self._rule.weights.numpy()
+        return weights
+
+    def update(self, version: int, *fragments: Fragment) -> tuple[np.ndarray, dict[str, float]]:
+        """Learn from one round and give the next version's weights, and the update's figures.
+
+        Args:
+            version: The version to update; must be the current one.
+            *fragments: The round's, in shard order.
+
+        Raises:
+            ValueError: If `version` is not the current one: an update was lost or repeated.
+            DivergedError: If the loss or the gradient is not finite.
+        """
+        if version != self.version:
+            raise ValueError(f"the learner is at version {self.version}; an update of version {version} was asked for")
+        started = time.perf_counter()
+        total = sum(int(fragment.valid.sum()) for fragment in fragments)
+        sums, norm = self._learn(fragments, max(total, 1))
+        metrics: dict[str, float] = self._rule.metrics(sums, max(total, 1), norm, self.env_steps)
+        if not np.isfinite(metrics["loss"]):
+            raise DivergedError(f"the loss is {metrics['loss']} in update {version}")
+        self.version += 1
+        self.env_steps += total
+        lags = [version - fragment.version for fragment in fragments]
+        metrics |= {
+            "lag": float(np.mean(lags)),
+            "lag_max": max(lags),
+            "gradient_steps": self._rule.gradient_steps,
+            "learn_seconds": time.perf_counter() - started,
+        }
+        return self.weights(), metrics
+
+    def state(self) -> State:
+        """Weights, optimizer and counters: what the digest is taken over."""
+        counters = np.array([self.version, self._rule.gradient_steps, self.env_steps], np.int64)
+        return {**self._rule.state(), "counters": counters}
+
+    def restore(self, state: State) -> None:
+        """Continue from `state`'s version."""
+        self.version, gradient_steps, self.env_steps = (int(value) for value in state["counters"])
+        self._rule.restore(state, gradient_steps)
+
+    def load_weights(self, state: State) -> None:
+        """Begin version 0 with the weights of another run's `state`."""
+        self._rule.load_weights(state)
+
+    def _learn(self, fragments: tuple[Fragment, ...], total: int) -> tuple[torch.Tensor, float]:
+        """One gradient step on the round: (the slices' summed figures, the gradient's norm)."""
+        autocast = self._config.learner.precision == "bfloat16"
+        sums = None
+        for batch in stack(fragments, self._config.learner.slices, self._device):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=autocast):
+                share = self._rule.accumulate(batch, total, self.env_steps)
+            sums = share if sums is None else sums + share
+        assert sums is not None
+        return sums, self._rule.apply(self.env_steps)

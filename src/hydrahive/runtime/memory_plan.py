@@ -1,0 +1,56 @@
+"""How much memory a run's data in flight can take, said before it starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.config import RunConfig
+
+MOST_OF_STORE = 0.6
+"""Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of one round's fragments, of one weights version, and of all that can be in flight at once."""
+
+    round_bytes: int
+    version_bytes: int
+    in_flight_bytes: int
+
+    def refuse_above(self, object_store_bytes: int) -> None:
+        """Refuse a run that would fill the object store.
+
+        Raises:
+            UsageError: Says how much is planned and how much there is.
+        """
+        limit = MOST_OF_STORE * object_store_bytes
+        if self.in_flight_bytes > limit:
+            raise UsageError(
+                f"shards, envs_per_shard, fragment_length and lag: {_mib(self.in_flight_bytes)} would be in flight; "
+                f"the object store of {_mib(object_store_bytes)} takes at most {_mib(limit)}"
+            )
+
+    def __str__(self) -> str:
+        """One line for the start of a run."""
+        return f"{_mib(self.in_flight_bytes)} in flight at most ({_mib(self.round_bytes)} a round)"
+
+
+def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
+    """What a run with this config keeps in flight: rounds being simulated, waiting and learned, and their weights."""
+    probe = config.env.make_vector(1)
+    space, actions = probe.single_observation_space, probe.single_action_space
+    probe.close()
+    row_bytes = math.prod(space.shape) * space.dtype.itemsize
+    step_bytes = row_bytes + 8 + 4 * int(actions.n) + 4 + 3
+    columns = config.shards * config.envs_per_shard
+    round_bytes = columns * (config.fragment_length * step_bytes + row_bytes)
+    # Rounds ahead are lag + 1; one more is held by the update under way.
+    rounds, versions = config.lag + 2, config.lag + 3
+    return MemoryPlan(round_bytes, weights_bytes, rounds * round_bytes + versions * weights_bytes)
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:,.1f} MiB"

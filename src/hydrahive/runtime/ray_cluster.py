@@ -1,0 +1,60 @@
+"""Connecting to Ray: a running cluster where there is one, else one inside this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import ray
+
+from hydrahive.core.errors import HydrahiveError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster offers.
+
+    Attributes:
+        cpus: CPUs in all.
+        gpus: GPUs in all.
+        object_store_bytes: Memory of the object stores in all.
+        embedded: Whether it lives and dies with this process.
+    """
+
+    cpus: int
+    gpus: int
+    object_store_bytes: int
+    embedded: bool
+
+
+def connect(address: str | None, cpus_needed: int) -> Cluster:
+    """Connect to the cluster at `address` or `RAY_ADDRESS`, else start an embedded one.
+
+    Args:
+        address: As `ray.init` takes it, or None.
+        cpus_needed: CPUs an embedded cluster must offer, even if the machine has fewer: actors that wait cost none.
+
+    Raises:
+        HydrahiveError: If the cluster cannot be reached.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    embedded = address in (None, "local")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if embedded:
+            # "local" is immune to a stale address file that an earlier cluster left behind.
+            cpus = max(os.cpu_count() or 1, cpus_needed)
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, namespace="hydrahive", **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
+        raise HydrahiveError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from None
+    offered = ray.cluster_resources()
+    return Cluster(
+        cpus=int(offered.get("CPU", 0)),
+        gpus=int(offered.get("GPU", 0)),
+        object_store_bytes=int(offered.get("object_store_memory", 0)),
+        embedded=embedded,
+    )

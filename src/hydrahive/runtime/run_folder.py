@@ -1,0 +1,154 @@
+"""A run's folder: finding it, claiming it, and the files that say what it is."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.runtime.checkpoints import CheckpointStore
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.config_file import dump, load_run_config
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this one and no other.
+
+    Attributes:
+        run_id: A UUID, minted when the run is created.
+        machine_class: Where its bytes are made.
+        init_from: Digest of the weights it started from, where it did not draw its own.
+    """
+
+    run_id: str
+    machine_class: str
+    init_from: str | None = None
+
+
+class RunFolder:
+    """`<runs>/<name>/` and the files in it."""
+
+    def __init__(self, path: Path) -> None:
+        """The folder at `path`, which need not exist yet."""
+        self.path = path
+        self.name = path.name
+        self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
+        self.tensorboard = path / "tb"
+        self.summary = path / "summary.json"
+        self.recording = path / "episode.gif"
+
+    def checkpoints(self, keep: int = 3) -> CheckpointStore:
+        """Its checkpoints."""
+        return CheckpointStore(self.path / "checkpoints", keep)
+
+    def exists(self) -> bool:
+        """Whether a run was created here."""
+        return (self.path / "run.json").is_file()
+
+    def create(self, identity: Identity, config: RunConfig) -> None:
+        """Write down what the run is; `run.json` comes last and makes it exist."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+        write_whole(self.path / "run.json", json.dumps(asdict(identity), indent=1).encode())
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the fully expanded config, from which the run can be repeated."""
+        write_whole(self.path / "config.yaml", dump(config).encode())
+
+    def identity(self) -> Identity:
+        """What the run is.
+
+        Raises:
+            HydrahiveError: If the file cannot be read.
+        """
+        try:
+            return Identity(**json.loads((self.path / "run.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise HydrahiveError(f"{self.path / 'run.json'} cannot be read: {error}") from None
+
+    def config(self) -> RunConfig:
+        """The config it was last trained with."""
+        return load_run_config(self.path / "config.yaml")
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run."""
+        if not self.summary.is_file():
+            return None
+        summary: dict[str, Any] = json.loads(self.summary.read_text())
+        return summary
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training this run at the same time.
+
+        Raises:
+            UsageError: If one is already at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"run {self.name!r} is being trained by another process; stop it or choose another --name") from None
+            yield
+
+
+def runs_folder(given: Path | None) -> Path:
+    """Where runs lie: what was given, else `HYDRAHIVE_RUNS`, else `./runs`.
+
+    Raises:
+        UsageError: In a Ray job without either; its working directory is a throw-away copy.
+    """
+    if given is not None:
+        return given.absolute()
+    if "HYDRAHIVE_RUNS" in os.environ:
+        return Path(os.environ["HYDRAHIVE_RUNS"]).absolute()
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise UsageError("--runs: inside a Ray job an absolute folder is required, here or in HYDRAHIVE_RUNS")
+    return Path("runs").absolute()
+
+
+def new_run_folder(runs: Path, name: str) -> RunFolder:
+    """The folder of a run to train.
+
+    Raises:
+        UsageError: If the name is not a plain folder name.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name: {name!r} is not accepted; expected letters, digits and . _ + = - (no path)")
+    return RunFolder(runs / name)
+
+
+def find_run(runs: Path, given: str) -> RunFolder:
+    """The run that a RUN argument names: a folder, or a name in `runs`.
+
+    Raises:
+        UsageError: If there is no such run; names the nearest.
+    """
+    for path in (Path(given), runs / given):
+        if RunFolder(path).exists():
+            return RunFolder(path.absolute())
+    names = [folder.name for folder in all_runs(runs)]
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.3)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise UsageError(f"RUN: {given!r} is neither a run's folder nor a run in {runs}{hint}")
+
+
+def all_runs(runs: Path) -> list[RunFolder]:
+    """Every run in a folder, by name."""
+    if not runs.is_dir():
+        return []
+    return [folder for folder in map(RunFolder, sorted(runs.iterdir())) if folder.exists()]

@@ -1,0 +1,277 @@
+"""`hydrahive train` without the command line: find or create the run, gather its fleet, train it."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydrahive.core.errors import HydrahiveError, MachineClassError, UsageError
+from hydrahive.core.sink import Sink
+from hydrahive.core.state import State, digest_of_state, under
+from hydrahive.runtime.checkpoints import Checkpoint, read_checkpoint
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.config_file import first_difference
+from hydrahive.runtime.fleet import Fleet, InlineFleet
+from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.memory_plan import memory_plan
+from hydrahive.runtime.run_folder import Identity, RunFolder, find_run
+from hydrahive.runtime.trainer import Trainer, summary_of
+from hydrahive.telemetry.jsonl import JsonlSink, cut_after
+from hydrahive.telemetry.progress import ProgressSink
+from hydrahive.telemetry.tensorboard import TensorBoardSink
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train.
+
+    Attributes:
+        config: The run's config.
+        folder: Where it is written.
+        resume: `auto` continues what is there, `never` only creates, `required` only continues.
+        address: Of a Ray cluster, or None.
+        init_from: Run, checkpoint folder or None: weights to start from.
+        runs: The folder in which `init_from` is looked up.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    resume: Literal["auto", "never", "required"] = "auto"
+    address: str | None = None
+    init_from: str | None = None
+    runs: Path = Path("runs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's summary, and whether this call had anything left to train."""
+
+    summary: dict[str, Any]
+    trained: bool
+
+
+def train(request: Request) -> Outcome:
+    """Train a run to its end, creating or continuing it.
+
+    Raises:
+        UsageError: If the request cannot be met; nothing was written.
+        HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
+        Interrupted: After Ctrl-C or SIGTERM; likewise.
+    """
+    folder, config = request.folder, request.config
+    identity, start, passed_over = _resolve(request)
+    initial = _initial_weights(request) if request.init_from else None
+    _refuse_other_weights(identity, initial)
+    finished = _if_finished(folder, config, identity)
+    if finished:
+        return Outcome(finished, trained=False)
+    run_id = identity.run_id if identity else str(uuid.uuid4())
+    interrupts = Interrupts()
+    with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
+        identity = _settled_identity(identity, run_id, fleet, initial)
+        with folder.claimed(), _readable_disk_errors():
+            folder.create(identity, config)
+            restore(fleet, config, start, initial)
+            with _sinks(folder, config, start) as sinks:
+                _announce(sinks, folder, config, fleet, start, passed_over)
+                summary = Trainer(config, folder, identity, fleet, sinks, start).run(interrupts)
+    return Outcome(summary, trained=True)
+
+
+@contextmanager
+def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | None) -> Iterator[Fleet]:
+    """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
+
+    Raises:
+        UsageError: If the config does not fit the cluster.
+        HydrahiveError: If the cluster cannot be reached.
+    """
+    if config.workers == 0:
+        import torch
+
+        wanted = config.learner.device
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+        yield InlineFleet(config, run_id, device)
+        return
+    import ray
+
+    from hydrahive.runtime.ray_cluster import connect
+    from hydrahive.runtime.ray_fleet import RayFleet
+
+    cluster = connect(address, config.worker_count() + config.learner.threads)
+    try:
+        workers = config.worker_count(cluster.cpus)
+        needed = workers + config.learner.threads
+        if needed > cluster.cpus:
+            raise UsageError(f"workers: {workers} and the learner need {needed} CPUs; the cluster has {cluster.cpus}")
+        wanted = config.learner.device
+        if wanted == "cuda" and not cluster.gpus:
+            raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
+        device = ("cuda" if cluster.gpus else "cpu") if wanted == "auto" else wanted
+        memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
+        fleet = RayFleet(config, run_id, name, device, workers)
+        try:
+            yield fleet
+        finally:
+            fleet.close()
+    finally:
+        ray.shutdown()
+
+
+def restore(fleet: Fleet, config: RunConfig, start: Checkpoint | None, initial: State | None) -> None:
+    """Give the fleet the state to begin at."""
+    if start:
+        fleet.restore_learner(start.boundary.learner())
+        fleet.place_shards([start.boundary.shard(shard) for shard in range(config.shards)])
+        return
+    if initial:
+        fleet.restore_learner(initial, weights_only=True)
+    fleet.place_shards([None] * config.shards)
+
+
+def _resolve(request: Request) -> tuple[Identity | None, Checkpoint | None, list[str]]:
+    """Who the run is, where it continues, and which checkpoints were passed over.
+
+    Raises:
+        UsageError: If the request contradicts what is there.
+    """
+    folder = request.folder
+    if not folder.exists():
+        if request.resume == "required":
+            raise UsageError(f"--resume required: there is no run {folder.name!r} in {folder.path.parent}")
+        return None, None, []
+    if request.resume == "never":
+        raise UsageError(f"--resume never: run {folder.name!r} exists already; choose another --name")
+    difference = first_difference(folder.config(), request.config)
+    if difference:
+        key, old, new = difference
+        raise UsageError(
+            f"{key}: run {folder.name!r} was started with {old!r}, now {new!r} is given; "
+            "choose another --name to train with it"
+        )
+    start, passed_over = folder.checkpoints().newest(resumable=True)
+    if start is None and request.resume == "required":
+        raise UsageError(f"--resume required: run {folder.name!r} has no checkpoint yet")
+    return folder.identity(), start, passed_over
+
+
+def _if_finished(folder: RunFolder, config: RunConfig, identity: Identity | None) -> dict[str, Any] | None:
+    """The summary of a run that has already reached its stop."""
+    if identity is None:
+        return None
+    last, _ = folder.checkpoints().newest()
+    if last is None or not last.boundary.progress.reached(config.stop, last.seconds):
+        return None
+    return folder.read_summary() or summary_of(last.boundary, last.seconds, identity, config, folder.name)
+
+
+def _initial_weights(request: Request) -> State:
+    """The learner state that `--init-from` names.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    assert request.init_from is not None
+    path = Path(request.init_from)
+    if (path / "manifest.json").is_file():
+        return read_checkpoint(path).boundary.learner()
+    folder = find_run(request.runs, request.init_from)
+    newest, _ = folder.checkpoints().newest()
+    if newest is None:
+        raise UsageError(f"--init-from: run {folder.name!r} has no checkpoint")
+    return newest.boundary.learner()
+
+
+def _weights_digest(initial: State | None) -> str | None:
+    return digest_of_state(under("weights", initial)) if initial else None
+
+
+def _refuse_other_weights(identity: Identity | None, initial: State | None) -> None:
+    if identity and initial and identity.init_from != _weights_digest(initial):
+        raise UsageError("--init-from: the run was started from other weights; choose another --name")
+
+
+def _settled_identity(identity: Identity | None, run_id: str, fleet: Fleet, initial: State | None) -> Identity:
+    """The run's identity, made if it is new.
+
+    Raises:
+        MachineClassError: If the run's bytes were made on another class of machine.
+    """
+    machine_class = fleet.machine_class()
+    if identity is None:
+        return Identity(run_id, machine_class, _weights_digest(initial))
+    if identity.machine_class != machine_class:
+        raise MachineClassError(
+            f"the run was started on machine class {identity.machine_class}, this is {machine_class}; "
+            "its bytes cannot be continued here (--init-from starts a new run from its weights)"
+        )
+    return identity
+
+
+@contextmanager
+def _sinks(folder: RunFolder, config: RunConfig, start: Checkpoint | None) -> Iterator[list[Sink]]:
+    """The run's sinks, with what lies behind the start cut off."""
+    cut_after(folder.metrics, start.boundary.updates if start else 0)
+    purge_from = start.boundary.progress.env_steps + 1 if start else (0 if folder.tensorboard.exists() else None)
+    folder.summary.unlink(missing_ok=True)
+    sinks: list[Sink] = [
+        JsonlSink(folder.metrics, folder.events),
+        TensorBoardSink(folder.tensorboard, purge_from),
+        ProgressSink(config.stop.env_steps),
+    ]
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _announce(
+    sinks: list[Sink],
+    folder: RunFolder,
+    config: RunConfig,
+    fleet: Fleet,
+    start: Checkpoint | None,
+    passed_over: list[str],
+) -> None:
+    """Say what begins."""
+    for reason in passed_over:
+        for sink in sinks:
+            sink.event("checkpoint_passed_over", f"{reason}; using the one before")
+    workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
+    plan = memory_plan(config, fleet_weights_bytes(fleet))
+    begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
+    if config.schedule == "free-running":
+        workers += ", free-running: not reproducible"
+    for sink in sinks:
+        sink.event(
+            "resumed" if start else "started",
+            f"{folder.name}: {begin}, {workers}, {plan}",
+            workers=fleet.worker_count,
+            updates=start.boundary.updates if start else 0,
+        )
+
+
+def fleet_weights_bytes(fleet: Fleet) -> int:
+    """Bytes of one weights version."""
+    return int(fleet.get(fleet.weights()).nbytes)
+
+
+@contextmanager
+def _readable_disk_errors() -> Iterator[None]:
+    """Turn a failing disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise HydrahiveError(f"cannot write{where}: {error.strerror or error}; the run stops here") from error
+
+
+def with_experiment(config: RunConfig, name: str) -> RunConfig:
+    """The config with the experiment's name filled in where it has none."""
+    return config if config.experiment else dataclasses.replace(config, experiment=name)

@@ -1,0 +1,1 @@
+"""Where a run's story is written: rows, events, progress, pictures and tables."""

@@ -1,0 +1,52 @@
+"""Metrics and events as one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.sink import Row
+
+
+class JsonlSink:
+    """Appends rows to `metrics.jsonl` and events to `events.jsonl`; a line is out when the call returns."""
+
+    def __init__(self, metrics: Path, events: Path) -> None:
+        """Open both files for appending."""
+        self._metrics = metrics.open("a", buffering=1)
+        self._events = events.open("a", buffering=1)
+
+    def row(self, row: Row) -> None:
+        """Append a row of metrics."""
+        self._metrics.write(json.dumps(row) + "\n")
+
+    def event(self, kind: str, text: str, **fields: object) -> None:
+        """Append an event with the time of day."""
+        self._events.write(json.dumps({"time": round(time.time(), 3), "kind": kind, "text": text, **fields}) + "\n")
+
+    def close(self) -> None:
+        """Close both files."""
+        self._metrics.close()
+        self._events.close()
+
+
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """The rows of a JSONL file; a last line that a crash cut short is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def cut_after(path: Path, updates: int) -> None:
+    """Drop the rows past so many updates, which a resumed run will write again."""
+    if path.is_file():
+        kept = [row for row in read_rows(path) if isinstance(row["updates"], int) and row["updates"] <= updates]
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in kept).encode())

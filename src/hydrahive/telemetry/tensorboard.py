@@ -1,0 +1,61 @@
+"""Metrics as TensorBoard scalars over env steps."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from hydrahive.core.sink import Row
+
+FLUSH_SECONDS = 5.0
+COUNTERS = ("rounds", "updates", "gradient_steps", "env_steps")
+
+
+class TensorBoardSink:
+    """Writes one event file in the caller's thread, so that a full disk is an error here and not in a thread."""
+
+    def __init__(self, folder: Path, purge_from: int | None = None) -> None:
+        """Begin a file.
+
+        Args:
+            folder: TensorBoard's log folder.
+            purge_from: Env step from which earlier files' points are void, after a resume.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.time()
+        self._file = (folder / f"events.out.tfevents.{int(started)}.{os.uname().nodename}.{os.getpid()}").open("wb")
+        self._records = RecordWriter(self._file)
+        self._flushed = 0.0
+        self._write(Event(wall_time=started, file_version="brain.Event:2"))
+        if purge_from is not None:
+            session = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=started, step=purge_from, session_log=session))
+
+    def row(self, row: Row) -> None:
+        """Write each number of the row as a scalar at its env step."""
+        values = [
+            Summary.Value(tag=name.replace("_", "/", 1) if name.startswith("evaluation_") else name, simple_value=value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and name not in COUNTERS
+        ]
+        step = row["env_steps"]
+        assert isinstance(step, int)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def event(self, kind: str, text: str, **fields: object) -> None:
+        """Events are not scalars."""
+
+    def close(self) -> None:
+        """Write out and close the file."""
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._records.flush()
+            self._flushed = time.monotonic()

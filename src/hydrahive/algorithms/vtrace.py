@@ -13,7 +13,7 @@ from hydrahive.core.errors import DivergedError
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
 from hydrahive.policies.actor_critic import ActorCritic
-from hydrahive.policies.categorical import kl_divergence, log_prob_and_entropy
+from hydrahive.policies.categorical import chosen, entropy, kl_divergence
 from hydrahive.policies.flat_weights import FlatWeights
 
 
@@ -106,11 +106,12 @@ class VTraceUpdate:
         """
         steps, columns = batch.actions.shape
         logits, values = self.policy(batch.observations[:-1].flatten(0, 1))
-        log_probs, entropies = log_prob_and_entropy(logits, batch.actions.flatten())
+        actions = batch.actions.flatten()
+        log_policy = logits.log_softmax(-1)
+        log_probs = chosen(log_policy, actions)
         with torch.no_grad():
-            behaviour = batch.behaviour.flatten(0, 1)
-            behaviour_log_probs, _ = log_prob_and_entropy(behaviour, batch.actions.flatten())
-            log_ratios = (log_probs - behaviour_log_probs).view(steps, columns)
+            log_behaviour = batch.behaviour.flatten(0, 1).log_softmax(-1)
+            log_ratios = (log_probs - chosen(log_behaviour, actions)).view(steps, columns)
             current = values.view(steps, columns)
             targets = vtrace_targets(
                 log_ratios,
@@ -126,16 +127,16 @@ class VTraceUpdate:
         errors = targets.values.flatten() - values
         policy_loss = -(targets.advantages.flatten() * log_probs * mask).sum()
         value_loss = (errors.square() * mask).sum()
-        entropy = (entropies * mask).sum()
+        bonus = (entropy(log_policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
-        loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * entropy
+        loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         (loss / total).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             aims = targets.values.flatten()[valid].double()
             clipped = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
-            divergence = (kl_divergence(behaviour, logits) * mask).sum()
+            divergence = (kl_divergence(log_behaviour, log_policy) * mask).sum()
             rhos = (targets.rhos.flatten() * mask).sum()
-            sums = [policy_loss, value_loss, entropy, rhos, clipped, divergence, aims.sum(), aims.square().sum()]
+            sums = [policy_loss, value_loss, bonus, rhos, clipped, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
 
     def apply(self, env_steps: int) -> float:

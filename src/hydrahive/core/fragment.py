@@ -59,12 +59,14 @@ class FragmentSummary:
     """The few numbers of a fragment that the Trainer itself reads.
 
     Attributes:
+        shard: Whose fragment it is.
         env_steps: Valid rows.
         scores: `[E]` float64, scores of the episodes that ended, ordered by step, then environment.
         lengths: `[E]` int64, their lengths in env steps.
         seconds: Time the fragment took, for display only.
     """
 
+    shard: int
     env_steps: int
     scores: np.ndarray
     lengths: np.ndarray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -14,14 +13,16 @@ def gumbel_noise(generator: np.random.Generator, shape: tuple[int, ...]) -> np.n
     return -np.log(-np.log(uniform))
 
 
-def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of `actions` `[N]` and entropy in nats, both `[N]`, under `logits` `[N, A]`."""
-    log_probs = logits.log_softmax(-1)
-    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    return chosen, -(log_probs.exp() * log_probs).sum(-1)
+def chosen(log_probs: Tensor, actions: Tensor) -> Tensor:
+    """Log-probability `[N]` of each action `[N]` under normalised `log_probs` `[N, A]`."""
+    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
-def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """KL(p || q) in nats, `[N]`."""
-    p, q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
-    return torch.sum(p.exp() * (p - q), -1)
+def entropy(log_probs: Tensor) -> Tensor:
+    """Entropy in nats, `[N]`, of normalised `log_probs` `[N, A]`."""
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) in nats, `[N]`, of normalised log-probabilities `[N, A]`."""
+    return (p.exp() * (p - q)).sum(-1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hydrahive.algorithms.config import VTrace
-from hydrahive.core.config import AlgorithmConfig, EnvConfig, require_integer, require_number
+from hydrahive.core.config import AlgorithmConfig, EnvConfig, require, require_integer, require_number
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.snake.config import Snake
@@ -35,14 +35,11 @@ class LearnerConfig:
         threads: CPU threads of the learner; part of the machine class.
         slices: Parts that a round's gradient is summed from, in order. They bound the learner's memory and let
             several learners share a round; smaller parts stay in the CPU's cache. Changes the bytes.
-        precision: `float32`, or `bfloat16` for matrix products in the learner (autocast), which CPUs with
-            AVX512-BF16 or AMX and GPUs do several times faster; weights stay float32. Part of the machine class.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     slices: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         """Refuse counts below one."""
@@ -112,7 +109,12 @@ class RunConfig:
         learner: How the learner computes.
         workers: Env-worker processes; 0 runs everything inline without Ray; `auto` uses the CPUs that are left
             beside the learner, at most one worker for each shard.
-        portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class.
+        precision: Of matrix products; weights and all else stay float32. `medium` is torch's setting of that name:
+            products go to oneDNN, which is twice as fast as MKL on AMD and uses bfloat16 inside where the CPU has
+            a unit for it (AMX); `highest` keeps float32 products everywhere; `bfloat16` also casts the learner's
+            layers (autocast). Part of the machine class.
+        portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class; needs
+            `precision: highest`.
         checkpoint: Which boundaries are written to disk.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
@@ -134,6 +136,7 @@ class RunConfig:
     algorithm: AlgorithmConfig = field(default_factory=VTrace)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     workers: int | Literal["auto"] = 1
+    precision: Literal["medium", "highest", "bfloat16"] = "medium"
     portable: bool = False
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     stop: StopConfig = field(default_factory=StopConfig)
@@ -156,6 +159,8 @@ class RunConfig:
         require_integer("evaluate_episodes", self.evaluate_episodes, 1)
         if isinstance(self.workers, int):
             require_integer("workers", self.workers, 0, 10_000)
+        portable = not self.portable or self.precision == "highest"
+        require(portable, "precision", self.precision, "'highest', which portable: true needs")
         columns = self.shards * self.envs_per_shard
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"

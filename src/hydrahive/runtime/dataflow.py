@@ -100,11 +100,11 @@ class FixedLag(Schedule):
         lag, last = self._config.lag, False
         while not last:
             self._submit_rounds()
-            fragments, summaries = self._oldest_round()
+            parts, summaries = self._oldest_round()
             version = self._progress.updates
             self._progress = self._progress.after(summaries)
             last = self._progress.env_steps >= self._config.stop.env_steps
-            self._weights[version + 1], metrics = self._fleet.update(version, fragments)
+            self._weights[version + 1], metrics = self._fleet.update(version, parts)
             cut = self._cut() if last or self._is_boundary(version + 1) else None
             self._pending.append(_Pending(metrics, self._weights[version + 1], self._progress, cut))
             self._weights.pop(version - lag, None)
@@ -118,8 +118,8 @@ class FixedLag(Schedule):
             self._snapshot_if_due()
             round_ = self._next_round
             acting = max(0, round_ - lag)
-            shards = range(self._config.shards)
-            self._rounds.append([self._fleet.simulate(s, round_, acting, self._weights[acting]) for s in shards])
+            groups = self._fleet.groups()
+            self._rounds.append([self._fleet.simulate(g, round_, acting, self._weights[acting]) for g in groups])
             self._next_round += 1
 
     def _snapshot_if_due(self) -> None:
@@ -135,9 +135,10 @@ class FixedLag(Schedule):
 
     def _oldest_round(self) -> tuple[list[Ref], list[FragmentSummary]]:
         """Wait until every fragment of the oldest round is ready, wherever it lies."""
-        fragments, summaries = zip(*self._rounds.popleft(), strict=True)
-        self._fleet.ready([*fragments, *summaries], None)
-        return list(fragments), [self._fleet.get(summary) for summary in summaries]
+        parts, summaries = zip(*self._rounds.popleft(), strict=True)
+        self._fleet.ready([*parts, *summaries], None)
+        opened = [summary for ref in summaries for summary in self._fleet.get(ref)]
+        return list(parts), sorted(opened, key=lambda summary: summary.shard)
 
     def _cut(self) -> _Cut:
         """The cut behind the update that was just submitted."""
@@ -156,39 +157,35 @@ class FixedLag(Schedule):
 
 
 class FreeRunning(Schedule):
-    """The exception: every shard always acts with the newest weights, and fragments are learned as they come.
+    """The exception: every worker always acts with the newest weights, and fragments are learned as they come.
 
     Not reproducible; the lag is measured instead of decided. Here to show what reproducibility costs.
     """
 
     AHEAD = 2
-    """Fragments of a shard under way, and updates under way: enough that nobody waits for a message."""
+    """Rounds of a worker under way, and updates under way: enough that nobody waits for a message."""
 
     def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None) -> None:
         """Begin at `start` or at version 0."""
         super().__init__(fleet, config, start)
-        rounds = [self._progress.updates] * config.shards
-        if start:
-            rounds = [int(start.shard(shard)["round"][0]) for shard in range(config.shards)]
-        self._next_rounds = rounds
-        self._under_way: dict[Ref, tuple[int, Ref]] = {}
         self._acting = self._progress.updates
+        self._next_rounds = {
+            group: int(start.shard(group[0])["round"][0]) if start else 0 for group in fleet.groups()
+        }
+        self._under_way: dict[Ref, tuple[tuple[int, ...], Ref]] = {}
 
     def updates(self) -> Iterator[Update]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached."""
-        for shard in range(self._config.shards):
+        for group in self._next_rounds:
             for _ in range(self.AHEAD):
-                self._submit(shard)
-        arrived: list[tuple[Ref, FragmentSummary]] = []
+                self._submit(group)
         last = False
         while not last:
-            while len(arrived) < self._config.shards:
-                arrived += self._arrivals()
-            batch, arrived = arrived[: self._config.shards], arrived[self._config.shards :]
+            parts, summaries = self._about_a_round()
             version = self._progress.updates
-            self._progress = self._progress.after([summary for _, summary in batch])
+            self._progress = self._progress.after(summaries)
             last = self._progress.env_steps >= self._config.stop.env_steps
-            weights, metrics = self._fleet.update(version, [fragment for fragment, _ in batch])
+            weights, metrics = self._fleet.update(version, parts)
             self._weights[version + 1] = weights
             boundary = (version + 1) % self._config.boundary_every == 0
             cut = self._cut() if last or boundary else None
@@ -196,23 +193,27 @@ class FreeRunning(Schedule):
             while self._pending and (last or len(self._pending) > self.AHEAD):
                 yield self._settled(self._pending.popleft())
 
-    def _submit(self, shard: int) -> None:
-        refs = self._fleet.simulate(shard, self._next_rounds[shard], self._acting, self._weights[self._acting])
-        self._under_way[refs[1]] = (shard, refs[0])
-        self._next_rounds[shard] += 1
+    def _about_a_round(self) -> tuple[list[Ref], list[FragmentSummary]]:
+        """At least as many fragments as a round has, whichever come first."""
+        parts: list[Ref] = []
+        summaries: list[FragmentSummary] = []
+        while len(summaries) < self._config.shards:
+            for pending in self._pending:
+                if self._fleet.ready([pending.metrics], 0):
+                    self._acting = pending.progress.updates
+            self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
+            ref = self._fleet.any_ready(list(self._under_way))[0]
+            group, part = self._under_way.pop(ref)
+            parts.append(part)
+            summaries += self._fleet.get(ref)
+            self._submit(group)
+        return parts, summaries
 
-    def _arrivals(self) -> list[tuple[Ref, FragmentSummary]]:
-        """The fragments that are ready, each replaced by its shard's next under the newest finished weights."""
-        for pending in self._pending:
-            if self._fleet.ready([pending.metrics], 0):
-                self._acting = pending.progress.updates
-        self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
-        found = []
-        for summary in self._fleet.any_ready(list(self._under_way)):
-            shard, fragment = self._under_way.pop(summary)
-            found.append((fragment, self._fleet.get(summary)))
-            self._submit(shard)
-        return found
+    def _submit(self, group: tuple[int, ...]) -> None:
+        weights = self._weights[self._acting]
+        part, summaries = self._fleet.simulate(group, self._next_rounds[group], self._acting, weights)
+        self._under_way[summaries] = (group, part)
+        self._next_rounds[group] += 1
 
     def _cut(self) -> _Cut:
         version = self._progress.updates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -57,13 +59,14 @@ class EnvWorker:
             self._shards[shard].restore(state)
 
     def simulate(
-        self, shard: int, round_: int, version: int, weights: np.ndarray
-    ) -> tuple[Fragment, FragmentSummary]:
-        """Compute one fragment under the given weights version."""
+        self, shards: Sequence[int], round_: int, version: int, weights: np.ndarray
+    ) -> tuple[list[Fragment], list[FragmentSummary]]:
+        """Compute one round's fragments of some shards under the given weights version."""
         if version != self._version:
             self._weights.load(weights)
             self._version = version
-        return self._shards[shard].simulate(round_, version, self._policy)
+        done = [self._shards[shard].simulate(round_, version, self._policy) for shard in shards]
+        return [fragment for fragment, _ in done], [summary for _, summary in done]
 
     def snapshot(self, shard: int) -> State:
         """The shard's state between the rounds it was asked for before and after this call."""

@@ -14,7 +14,7 @@ from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import set_threads
+from hydrahive.runtime.machine_class import prepare_torch
 
 Ref = NewType("Ref", object)
 """A value that may still be in the making; only the fleet that gave it can open it."""
@@ -40,10 +40,13 @@ class Fleet(Protocol):
     def put(self, value: Any) -> Ref:
         """A reference to a value of this process."""
 
-    def simulate(self, shard: int, round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Have a fragment computed: references to `Fragment` and `FragmentSummary`."""
+    def groups(self) -> list[tuple[int, ...]]:
+        """The shards by the worker that holds them."""
 
-    def update(self, version: int, fragments: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have a group's fragments of a round computed: references to the lists of fragments and of summaries."""
+
+    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Have a round learned: references to the next version's weights and to the update's figures."""
 
     def snapshot(self, shard: int) -> Ref:
@@ -76,7 +79,7 @@ class InlineFleet:
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
         self._config = config
-        set_threads(config.learner.threads)  # also the initial weights depend on it
+        prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
         self._learner = Learner(config, device)
         self._worker = EnvWorker(config, run_id)
 
@@ -101,16 +104,20 @@ class InlineFleet:
         """The value itself."""
         return Ref(value)
 
-    def simulate(self, shard: int, round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Compute a fragment."""
-        set_threads(WORKER_THREADS)
-        fragment, summary = self._worker.simulate(shard, round_, version, self.get(weights))
-        return Ref(fragment), Ref(summary)
+    def groups(self) -> list[tuple[int, ...]]:
+        """All shards together."""
+        return [tuple(range(self._config.shards))]
 
-    def update(self, version: int, fragments: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Compute a group's fragments."""
+        prepare_torch(self._config, WORKER_THREADS)
+        fragments, summaries = self._worker.simulate(group, round_, version, self.get(weights))
+        return Ref(fragments), Ref(summaries)
+
+    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Learn a round."""
-        set_threads(self._config.learner.threads)
-        weights, metrics = self._learner.update(version, *(self.get(fragment) for fragment in fragments))
+        prepare_torch(self._config, self._config.learner.threads)
+        weights, metrics = self._learner.update(version, *(self.get(part) for part in parts))
         return Ref(weights), Ref(metrics)
 
     def snapshot(self, shard: int) -> Ref:

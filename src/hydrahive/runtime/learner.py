@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,12 +39,12 @@ class Learner:
         weights: np.ndarray = self._rule.weights.numpy()
         return weights
 
-    def update(self, version: int, *fragments: Fragment) -> tuple[np.ndarray, dict[str, float]]:
+    def update(self, version: int, *parts: Sequence[Fragment]) -> tuple[np.ndarray, dict[str, float]]:
         """Learn from one round and give the next version's weights, and the update's figures.
 
         Args:
             version: The version to update; must be the current one.
-            *fragments: The round's, in shard order.
+            *parts: The round's fragments, however they are grouped; they are learned in shard order.
 
         Raises:
             ValueError: If `version` is not the current one: an update was lost or repeated.
@@ -52,6 +53,7 @@ class Learner:
         if version != self.version:
             raise ValueError(f"the learner is at version {self.version}; an update of version {version} was asked for")
         started = time.perf_counter()
+        fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         total = sum(int(fragment.valid.sum()) for fragment in fragments)
         sums, norm = self._learn(fragments, max(total, 1))
         metrics: dict[str, float] = self._rule.metrics(sums, max(total, 1), norm, self.env_steps)
@@ -82,9 +84,9 @@ class Learner:
         """Begin version 0 with the weights of another run's `state`."""
         self._rule.load_weights(state)
 
-    def _learn(self, fragments: tuple[Fragment, ...], total: int) -> tuple[torch.Tensor, float]:
+    def _learn(self, fragments: Sequence[Fragment], total: int) -> tuple[torch.Tensor, float]:
         """One gradient step on the round: (the slices' summed figures, the gradient's norm)."""
-        autocast = self._config.learner.precision == "bfloat16"
+        autocast = self._config.precision == "bfloat16"
         sums = None
         for batch in stack(fragments, self._config.learner.slices, self._device):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=autocast):

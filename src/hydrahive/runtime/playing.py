@@ -15,7 +15,7 @@ from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, build_policy
-from hydrahive.runtime.machine_class import set_threads
+from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.telemetry.recording import write_gif
 
@@ -31,8 +31,8 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, ActorCritic, int]:
     newest, _ = folder.checkpoints().newest()
     if newest is None:
         raise UsageError(f"run {folder.name!r} has no checkpoint yet")
-    set_threads(WORKER_THREADS)
     config = folder.config()
+    prepare_torch(config, WORKER_THREADS)
     policy = build_policy(config, torch.Generator())
     weights = FlatWeights(policy)
     weights.load_named(weights.vector, under("weights", newest.boundary.learner()))

@@ -19,7 +19,7 @@ from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
 from hydrahive.runtime.fleet import Ref
 from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import set_threads
+from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
@@ -31,8 +31,13 @@ class EnvWorkerActor(EnvWorker):
 
     def __init__(self, config: RunConfig, run_id: str) -> None:
         """Fix the threads before anything is computed."""
-        set_threads(WORKER_THREADS)
+        prepare_torch(config, WORKER_THREADS)
         super().__init__(config, run_id)
+
+    @ray.method(num_returns=2)
+    def simulate(self, *arguments: Any) -> Any:
+        """As `EnvWorker.simulate`, its two results as two objects."""
+        return super().simulate(*arguments)
 
 
 @ray.remote(**NEVER_AGAIN)
@@ -41,8 +46,13 @@ class LearnerActor(Learner):
 
     def __init__(self, config: RunConfig, device: str) -> None:
         """Fix the threads before anything is computed."""
-        set_threads(config.learner.threads)
+        prepare_torch(config, config.learner.threads)
         super().__init__(config, device)
+
+    @ray.method(num_returns=2)
+    def update(self, *arguments: Any) -> Any:
+        """As `Learner.update`, its two results as two objects."""
+        return super().update(*arguments)
 
 
 @ray.remote(num_cpus=0, **NEVER_AGAIN)
@@ -51,7 +61,7 @@ class EvaluatorActor:
 
     def __init__(self, config: RunConfig) -> None:
         """Fix the threads before anything is computed."""
-        set_threads(WORKER_THREADS)
+        prepare_torch(config, WORKER_THREADS)
         self._config = config
 
     def evaluate(self, weights: Any) -> Evaluation:
@@ -118,16 +128,25 @@ class RayFleet:
         """A reference to a value of this process."""
         return Ref(ray.put(value))
 
-    def simulate(self, shard: int, round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Have a fragment computed by the worker that holds the shard."""
-        method = self._home[shard].simulate.options(num_returns=2, name=f"fragment r{round_} s{shard}")
-        fragment, summary = method.remote(shard, round_, version, weights)
-        return fragment, summary
+    def groups(self) -> list[tuple[int, ...]]:
+        """The shards by the worker that holds them."""
+        held: dict[Any, list[int]] = {}
+        for shard, worker in self._home.items():
+            held.setdefault(worker, []).append(shard)
+        return [tuple(shards) for shards in held.values()]
 
-    def update(self, version: int, fragments: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have a group's fragments computed by the worker that holds it.
+
+        One call and two objects for a worker's whole share of a round: Ray's part in a round's cost goes with
+        their number, not with their size.
+        """
+        fragments, summaries = self._home[group[0]].simulate.remote(group, round_, version, weights)
+        return fragments, summaries
+
+    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Have a round learned."""
-        method = self._learner.update.options(num_returns=2, name=f"update {version}")
-        weights, metrics = method.remote(version, *fragments)
+        weights, metrics = self._learner.update.remote(version, *parts)
         return weights, metrics
 
     def snapshot(self, shard: int) -> Ref:
@@ -166,7 +185,7 @@ class RayFleet:
         except RayTaskError as error:
             if isinstance(error.cause, HydrahiveError):
                 raise error.cause from None
-            raise HydrahiveError(f"{type(error.cause).__name__} in {error.function_name}: {error.cause}") from error
+            raise HydrahiveError(f"{type(error.cause).__name__} in an actor of the run: {error.cause}") from error
         except RayError as error:
             raise HydrahiveError(f"lost an actor of the run: {str(error).splitlines()[0]}") from error
 

@@ -59,7 +59,7 @@ class Shard:
                 self._step(t, actions, record)
         self.round += 1
         fragment = record.fragment(FragmentId(self.run_id, 0, round_, self.index), version, self._observations)
-        return fragment, record.summary(time.perf_counter() - started)
+        return fragment, record.summary(self.index, time.perf_counter() - started)
 
     def snapshot(self) -> State:
         """The whole state between two rounds."""
@@ -176,8 +176,9 @@ class _Recorder:
             cut_observations=np.concatenate(self._cut_observations),
         )
 
-    def summary(self, seconds: float) -> FragmentSummary:
+    def summary(self, shard: int, seconds: float) -> FragmentSummary:
         return FragmentSummary(
+            shard=shard,
             env_steps=int(self.valid.sum()),
             scores=np.concatenate(self._scores),
             lengths=np.concatenate(self._lengths),

@@ -22,6 +22,9 @@ PLAYING, COLLIDED, STARVED, ATE, WON = range(5)
 
 UP, RIGHT, DOWN, LEFT = range(4)
 
+WINDOW, PLANES, FEATURES, FISHEYE = range(4)
+"""Kinds of observation, as the kernels read them."""
+
 SNAKE = np.dtype(
     [
         ("key", np.uint64),  # of this snake's own Philox stream, which only places food
@@ -46,6 +49,7 @@ RULES = np.dtype(
         ("starvation", np.int32),
         ("starve_since_start", np.bool_),
         ("tail_blocks", np.bool_),
+        ("observation", np.int32),
         ("food", np.float32),
         ("collision", np.float32),
         ("starved", np.float32),
@@ -67,6 +71,9 @@ def rules_of(config: Snake) -> np.ndarray:
     rules["starvation"] = config.starvation
     rules["starve_since_start"] = config.starvation_since == "start"
     rules["tail_blocks"] = config.tail_blocks
+    rules["observation"] = {"window": WINDOW, "planes": PLANES, "features": FEATURES, "fisheye": FISHEYE}[
+        config.observation
+    ]
     rewards = config.rewards
     for name in ("food", "collision", "empty", "closer", "further"):
         rules[name] = getattr(rewards, name)

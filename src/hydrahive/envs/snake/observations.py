@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numba import njit
 
-from hydrahive.envs.snake.board import UP, WALL, direction, is_deadly
+from hydrahive.envs.snake.board import FEATURES, PLANES, UP, WALL, WINDOW, direction, is_deadly
 from hydrahive.envs.snake.config import Snake
 
 WINDOW_EXTRAS = 8
 LENGTH_BITS = 7
 FISHEYE_SIDE = 7
-
-Observe = Callable[[Any, Any, Any, Any], None]
-"""`observe(snake, board, rules, out)` writes one observation into `out`."""
 
 
 @njit(cache=True)
@@ -88,12 +84,12 @@ def observe_window(snake: Any, board: Any, rules: Any, out: Any) -> None:
 
 @njit(cache=True)
 def observe_planes(snake: Any, board: Any, rules: Any, out: Any) -> None:
-    """The whole board turned so that the snake heads up, `uint8 [4, size, size]`.
+    """The whole board turned so that the snake heads up, `uint8 [4, size, size]`, flat.
 
     Planes: the head; the body, 255 at the neck down to near 0 at the tail; the food; the board itself, whose
     ones tell inside from the convolution's zero padding.
     """
-    size = rules.size
+    size, area = rules.size, rules.size * rules.size
     ahead = direction(snake.heading, rules.stride)
     right = direction((snake.heading + 1) % 4, rules.stride)
     up_cells = clear_ahead(snake, rules, snake.heading)
@@ -103,10 +99,11 @@ def observe_planes(snake: Any, board: Any, rules: Any, out: Any) -> None:
         cell = corner - i * ahead
         for j in range(size):
             left = board[cell] - snake.clock
-            out[0, i, j] = 1 if cell == snake.head else 0
-            out[1, i, j] = (255 * left) // snake.length if left > 0 and cell != snake.head else 0
-            out[2, i, j] = 1 if cell == snake.food else 0
-            out[3, i, j] = 1
+            at = i * size + j
+            out[at] = 1 if cell == snake.head else 0
+            out[area + at] = (255 * left) // snake.length if left > 0 and cell != snake.head else 0
+            out[2 * area + at] = 1 if cell == snake.food else 0
+            out[3 * area + at] = 1
             cell += right
 
 
@@ -155,13 +152,26 @@ def observe_fisheye(snake: Any, board: Any, rules: Any, out: Any) -> None:
     out[FISHEYE_SIDE * FISHEYE_SIDE + 1] = np.sign(food_ahead)
 
 
-def observer(config: Snake) -> tuple[Observe, spaces.Box]:
-    """The kernel of the configured observation, and the space it fills."""
+@njit(cache=True)
+def observe(snake: Any, board: Any, rules: Any, out: Any) -> None:
+    """Write one observation of the configured kind into `out`, flat."""
+    if rules.observation == WINDOW:
+        observe_window(snake, board, rules, out)
+    elif rules.observation == PLANES:
+        observe_planes(snake, board, rules, out)
+    elif rules.observation == FEATURES:
+        observe_features(snake, board, rules, out)
+    else:
+        observe_fisheye(snake, board, rules, out)
+
+
+def observation_space(config: Snake) -> spaces.Box:
+    """The space of the configured observation."""
     if config.observation == "planes":
-        return observe_planes, spaces.Box(0, 255, (4, config.size, config.size), np.uint8)
-    kernel, length = {
-        "window": (observe_window, config.window**2 + WINDOW_EXTRAS),
-        "features": (observe_features, 9 + LENGTH_BITS),
-        "fisheye": (observe_fisheye, FISHEYE_SIDE**2 + 2),
+        return spaces.Box(0, 255, (4, config.size, config.size), np.uint8)
+    length = {
+        "window": config.window**2 + WINDOW_EXTRAS,
+        "features": 9 + LENGTH_BITS,
+        "fisheye": FISHEYE_SIDE**2 + 2,
     }[config.observation]
-    return kernel, spaces.Box(-1.0, 1.0, (length,), np.float32)
+    return spaces.Box(-1.0, 1.0, (length,), np.float32)

@@ -22,7 +22,7 @@ from hydrahive.envs.snake.board import (
     start_episode,
 )
 from hydrahive.envs.snake.config import Snake
-from hydrahive.envs.snake.observations import observer
+from hydrahive.envs.snake.observations import observation_space, observe
 from hydrahive.envs.snake.render import as_picture, as_text
 
 ENDINGS = {COLLIDED: "collision", STARVED: "starvation", WON: "win"}
@@ -49,7 +49,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, int]):
         self.render_mode = render_mode
         self.config = config or Snake(**options)
         self.action_space = spaces.Discrete(3)
-        self._observe, self.observation_space = observer(self.config)
+        self.observation_space = observation_space(self.config)
         self._rules = rules_of(self.config)
         self._snake = np.zeros(1, SNAKE)
         self._board = empty_boards(1, self._rules)
@@ -84,7 +84,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, int]):
         space = self.observation_space
         assert space.shape is not None
         out = np.empty(space.shape, space.dtype)
-        self._observe(self._snake[0], self._board[0], self._rules[0], out)
+        observe(self._snake[0], self._board[0], self._rules[0], out.reshape(-1))
         return out
 
     def _info(self) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from hydrahive.envs.snake.board import (
     start_episode,
 )
 from hydrahive.envs.snake.config import Snake
-from hydrahive.envs.snake.observations import observer
+from hydrahive.envs.snake.observations import observation_space, observe
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 
 
 @njit(cache=True)
-def reset_all(snakes: Any, boards: Any, rules: Any, observe: Any, observations: Any) -> None:
+def reset_all(snakes: Any, boards: Any, rules: Any, observations: Any) -> None:
     """Start an episode on every board."""
     for i in range(snakes.shape[0]):
         start_episode(snakes[i], boards[i], rules[0])
@@ -40,7 +40,6 @@ def step_all(
     snakes: Any,
     boards: Any,
     rules: Any,
-    observe: Any,
     actions: Any,
     observations: Any,
     rewards: Any,
@@ -82,7 +81,7 @@ class SnakeVector(SnapshotVectorEnv):
         self.num_envs = num_envs
         self.config = config
         self.single_action_space = spaces.Discrete(3)
-        self._observe, self.single_observation_space = observer(config)
+        self.single_observation_space = observation_space(config)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rules = rules_of(config)
@@ -107,7 +106,7 @@ class SnakeVector(SnapshotVectorEnv):
                 self._snakes["key"][i] = key[0]
             self._snakes["draws"] = 0
         observations = self._new_observations()
-        reset_all(self._snakes, self._boards, self._rules, self._observe, observations)
+        reset_all(self._snakes, self._boards, self._rules, self._flat(observations))
         return observations, {}
 
     def step(
@@ -121,12 +120,11 @@ class SnakeVector(SnapshotVectorEnv):
             self._snakes,
             self._boards,
             self._rules,
-            self._observe,
             actions,
-            observations,
+            self._flat(observations),
             rewards,
             ended,
-            last_observations,
+            self._flat(last_observations),
             self._last_scores,
         )
         infos: dict[str, Any] = {}
@@ -151,6 +149,9 @@ class SnakeVector(SnapshotVectorEnv):
 
     def _snake_bytes(self) -> np.ndarray:
         return self._snakes.view(np.uint8).reshape(self.num_envs, SNAKE.itemsize)
+
+    def _flat(self, observations: np.ndarray) -> np.ndarray:
+        return observations.reshape(self.num_envs, -1)
 
     def _new_observations(self) -> np.ndarray:
         space = self.single_observation_space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> l
     """
     columns = sum(fragment.actions.shape[1] for fragment in fragments)
     edges = [columns * i // slices for i in range(slices + 1)]
-    return [_slice(fragments, low, high, device) for low, high in zip(edges, edges[1:], strict=False)]
+    return [_slice(fragments, low, high, device) for low, high in pairwise(edges)]
 
 
 def _slice(fragments: Sequence[Fragment], low: int, high: int, device: torch.device) -> Batch:

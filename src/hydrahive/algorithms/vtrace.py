@@ -81,7 +81,7 @@ class VTraceUpdate:
         self._parameter = torch.nn.Parameter(self.weights.vector)
         self._parameter.grad = self.weights.gradient
         if config.optimizer == "adam":
-            self._moments = ("exp_avg", "exp_avg_sq")
+            self._moments: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
             self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
                 [self._parameter], eps=config.optimizer_epsilon, foreach=False
             )
@@ -130,7 +130,7 @@ class VTraceUpdate:
         bonus = (entropy(log_policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
-        (loss / total).backward()  # type: ignore[no-untyped-call]
+        (loss / total).backward()
         with torch.no_grad():
             aims = targets.values.flatten()[valid].double()
             clipped = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()

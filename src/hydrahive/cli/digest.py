@@ -24,7 +24,9 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"run {folder.name!r} has no checkpoint yet")
     digest = checkpoint.boundary.digest()
     if digest != checkpoint.digest:
-        raise HydrahiveError(f"checkpoint {checkpoint.path}: its digest is {digest}, its manifest says {checkpoint.digest}")
+        raise HydrahiveError(
+            f"checkpoint {checkpoint.path}: its digest is {digest}, its manifest says {checkpoint.digest}"
+        )
     if given.json:
         facts = {
             "run": folder.name,

@@ -34,7 +34,9 @@ def run(arguments: Sequence[str]) -> int:
     differences = config_differences(folders) if len(given.names) > 1 else []
     if differences:
         print()
-        print(table(["key", *(folder.name for folder in folders)], [[_cell(cell) for cell in row] for row in differences]))
+        print(
+            table(["key", *(folder.name for folder in folders)], [[_cell(cell) for cell in row] for row in differences])
+        )
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,20 +99,18 @@ def summary_text(summary: dict[str, Any], folder: Path, recording: Path | None) 
     def score(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}"
 
-    rate = summary["steps_per_second"]
+    rate = f"  ({summary['steps_per_second']:,.0f} steps/s)" if summary["steps_per_second"] else ""
     lines = [
         f"run            {summary['run']}  ({folder})",
-        f"env steps      {summary['env_steps']:,} in {summary['seconds']:,.1f} s"
-        + (f"  ({rate:,.0f} steps/s)" if rate else ""),
+        f"env steps      {summary['env_steps']:,} in {summary['seconds']:,.1f} s{rate}",
         f"updates        {summary['updates']:,}",
         f"episodes       {summary['episodes']:,}",
-        f"score          mean {score(summary['score_mean'])} of the last 100 episodes, best {score(summary['score_max'])}",
+        f"score          mean {score(summary['score_mean'])} (last 100 episodes), best {score(summary['score_max'])}",
         f"machine class  {summary['machine_class']}",
         f"digest         {summary['digest']}",
     ]
     if recording:
         lines.append(f"recording      {recording}")
     if not summary["reproducible"]:
-        lines.append("               (this run is not reproducible: free-running, or stopped by the clock)")
-    width = max(sys.stdout.isatty() and 80 or 0, 72)
-    return "-" * width + "\n" + "\n".join(lines)
+        lines.append("               (not reproducible: free-running, or stopped by the clock)")
+    return "-" * 72 + "\n" + "\n".join(lines)

@@ -48,5 +48,5 @@ class MachineClassError(HydrahiveError):
     """A machine computes other bytes than the run was started with."""
 
 
-class SnapshotUnsupported(HydrahiveError):
+class SnapshotUnsupportedError(HydrahiveError):
     """An environment holds state that cannot be captured and given back exactly."""

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from hydrahive.core.errors import ConfigError, SnapshotUnsupported
+from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import State
 from hydrahive.envs import plain_state
 from hydrahive.envs.vector import SnapshotVectorEnv
@@ -41,8 +41,10 @@ class GymVector(SnapshotVectorEnv):
         self._env.reset(seed=0)
         try:
             self.snapshot()
-        except SnapshotUnsupported as unsupported:
-            raise ConfigError("env.init_args.id", env_id, f"an environment that can be captured; {unsupported}") from None
+        except SnapshotUnsupportedError as unsupported:
+            raise ConfigError(
+                "env.init_args.id", env_id, f"an environment that can be captured; {unsupported}"
+            ) from None
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -50,9 +52,7 @@ class GymVector(SnapshotVectorEnv):
         """Start an episode everywhere."""
         return self._env.reset(seed=seed, options=options)  # type: ignore[arg-type]
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step everywhere."""
         return self._env.step(actions)
 

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from hydrahive.core.errors import SnapshotUnsupported
+from hydrahive.core.errors import SnapshotUnsupportedError
 from hydrahive.core.state import State, as_json_array, from_json_array
 
 HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv)
@@ -40,7 +40,7 @@ def capture(env: Any) -> State:
     """The state of an environment and of all it wraps: arrays by path, everything else as one JSON text.
 
     Raises:
-        SnapshotUnsupported: If an attribute holds something that is neither plain data nor a known constant.
+        SnapshotUnsupportedError: If an attribute holds something that is neither plain data nor a known constant.
     """
     arrays: State = {}
     tree = _encoded(env, "env", arrays)
@@ -54,7 +54,7 @@ def restore(env: Any, state: State) -> None:
 
 def _encoded(value: Any, path: str, arrays: State) -> Any:
     """`value` as JSON: plain scalars as they are, all else as a one-key object that says what it was."""
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, np.generic):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.ndarray) and value.dtype != object:
         arrays[path] = value.copy()
@@ -73,7 +73,7 @@ def _encoded(value: Any, path: str, arrays: State) -> Any:
         return {"holder": _encoded_items(vars(value).items(), path, arrays)}
     if isinstance(value, CONSTANTS):
         return {"constant": type(value).__name__}
-    raise SnapshotUnsupported(f"its attribute {path!r} holds a {type(value).__name__}")
+    raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 
 
 def _encoded_items(items: Iterable[tuple[Any, Any]], path: str, arrays: State) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -50,9 +51,7 @@ class MlpEncoder(nn.Module):
         super().__init__()
         box = box_of(observation_space, "Mlp", range(1, 5))
         widths = [math.prod(box.shape), *config.hidden]
-        self.layers = nn.ModuleList(
-            orthogonal(nn.Linear(i, o), RELU_GAIN, generator) for i, o in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(orthogonal(nn.Linear(i, o), RELU_GAIN, generator) for i, o in pairwise(widths))
         self.out_features = widths[-1]
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -85,4 +84,5 @@ class ConvEncoder(nn.Module):
         x = (observations.float() * self.scale).contiguous(memory_format=torch.channels_last)
         for layer in self.convolutions:
             x = layer(x).relu_()
-        return self.linear(x.flatten(1)).relu_()
+        features: Tensor = self.linear(x.flatten(1)).relu_()
+        return features

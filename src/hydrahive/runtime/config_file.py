@@ -186,9 +186,9 @@ def one_line(error: object) -> str:
 
 
 def readable(message: str, keys: Sequence[str]) -> str:
-    """jsonargparse's multi-line message as one line: which key, what was given, what is accepted, nearest names."""
+    """Jsonargparse's multi-line message as one line: which key, what was given, what is accepted, nearest names."""
     paths = re.findall(r'Parser key "([^"]+)"', message)
-    path = ".".join(paths[:1] + ["init_args", *paths[1:]] if len(paths) > 1 else paths)
+    path = ".".join([*paths[:1], "init_args", *paths[1:]] if len(paths) > 1 else paths)
     unknown = (
         re.search(r"Option '([^']+)' is not accepted", message)
         or re.search(r"does not accept option '([^']+)'", message)
@@ -235,7 +235,8 @@ def _part_names() -> list[str]:
 
 
 def _subclasses(base: type) -> list[type]:
-    return [part for direct in base.__subclasses__() for part in (direct, *_subclasses(direct))]
+    directs: list[type] = base.__subclasses__()
+    return [part for direct in directs for part in (direct, *_subclasses(direct))]
 
 
 def _meanings(part: type) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ class FixedLag(Schedule):
         self._rounds: deque[list[tuple[Ref, Ref]]] = deque()
         self._snapshots: dict[int, list[Ref]] = {}
 
-    def updates(self) -> Iterator[Update]:
+    def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached."""
         lag, last = self._config.lag, False
         while not last:
@@ -109,7 +109,9 @@ class FixedLag(Schedule):
             self._pending.append(_Pending(metrics, self._weights[version + 1], self._progress, cut))
             self._weights.pop(version - lag, None)
             # A round that is ready had its weights, so all updates but the newest lag + 1 are done: no waiting.
-            while self._pending and (last or len(self._pending) > lag + 1):
+            # Inline, every update is done when the call returns.
+            under_way = lag + 1 if self._fleet.worker_count else 0
+            while self._pending and (last or len(self._pending) > under_way):
                 yield self._settled(self._pending.popleft())
 
     def _submit_rounds(self) -> None:
@@ -169,12 +171,10 @@ class FreeRunning(Schedule):
         """Begin at `start` or at version 0."""
         super().__init__(fleet, config, start)
         self._acting = self._progress.updates
-        self._next_rounds = {
-            group: int(start.shard(group[0])["round"][0]) if start else 0 for group in fleet.groups()
-        }
+        self._next_rounds = {group: int(start.shard(group[0])["round"][0]) if start else 0 for group in fleet.groups()}
         self._under_way: dict[Ref, tuple[tuple[int, ...], Ref]] = {}
 
-    def updates(self) -> Iterator[Update]:
+    def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached."""
         for group in self._next_rounds:
             for _ in range(self.AHEAD):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -80,4 +81,4 @@ def evaluate(config: RunConfig, policy: ActorCritic, episodes: int) -> Evaluatio
         else:
             returns[ended], steps[ended] = 0, 0
     env.close()
-    return Evaluation(np.array(sum(scores, [])), np.array(sum(lengths, [])))
+    return Evaluation(np.array(list(chain(*scores))), np.array(list(chain(*lengths))))

@@ -146,4 +146,3 @@ class InlineFleet:
 
     def close(self) -> None:
         """Nothing outlives this process."""
-

@@ -56,8 +56,11 @@ def prepare_torch(config: RunConfig, threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed: handing activations back to the kernel after every update, only to have their
-    pages zeroed again, cost the learner 8% of its time."""
+    """Have glibc keep what is freed.
+
+    Handing activations back to the kernel after every update, only to have their pages zeroed again, cost the
+    learner 8% of its time.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 1 << 28)

@@ -25,7 +25,6 @@ from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
 
 
-@ray.remote(**NEVER_AGAIN)
 class EnvWorkerActor(EnvWorker):
     """`EnvWorker` in a process of its own."""
 
@@ -40,7 +39,6 @@ class EnvWorkerActor(EnvWorker):
         return super().simulate(*arguments)
 
 
-@ray.remote(**NEVER_AGAIN)
 class LearnerActor(Learner):
     """`Learner` in a process of its own."""
 
@@ -55,7 +53,6 @@ class LearnerActor(Learner):
         return super().update(*arguments)
 
 
-@ray.remote(num_cpus=0, **NEVER_AGAIN)
 class EvaluatorActor:
     """Plays held-out episodes beside the training."""
 
@@ -83,13 +80,13 @@ class RayFleet:
         runtime_env = {"env_vars": dict(PORTABLE_ENVIRONMENT)} if config.portable else {}
         options = {"runtime_env": runtime_env} if runtime_env else {}
         gpus = 1 if device == "cuda" else 0
-        self._learner = LearnerActor.options(
+        learner: Any = ray.remote(**NEVER_AGAIN)(LearnerActor)
+        env_worker: Any = ray.remote(**NEVER_AGAIN)(EnvWorkerActor)
+        self._learner = learner.options(
             name=f"{run_name}:learner:{run_id}", num_cpus=config.learner.threads, num_gpus=gpus, **options
         ).remote(config, device)
         self._workers = [
-            EnvWorkerActor.options(name=f"{run_name}:env-worker-{i}:{run_id}", num_cpus=1, **options).remote(
-                config, run_id
-            )
+            env_worker.options(name=f"{run_name}:env-worker-{i}:{run_id}", num_cpus=1, **options).remote(config, run_id)
             for i in range(workers)
         ]
         self._evaluator: Any = None
@@ -160,7 +157,8 @@ class RayFleet:
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated in a process of its own, started at the first call."""
         if self._evaluator is None:
-            self._evaluator = EvaluatorActor.remote(self._config)
+            evaluator: Any = ray.remote(num_cpus=0, **NEVER_AGAIN)(EvaluatorActor)
+            self._evaluator = evaluator.remote(self._config)
         return Ref(self._evaluator.evaluate.remote(weights))
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
@@ -193,4 +191,3 @@ class RayFleet:
         """End all actors."""
         for actor in (self._learner, *self._workers, *([self._evaluator] if self._evaluator else [])):
             ray.kill(actor)
-

@@ -102,7 +102,9 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(f"run {self.name!r} is being trained by another process; stop it or choose another --name") from None
+                raise UsageError(
+                    f"run {self.name!r} is being trained by another process; stop it or choose another --name"
+                ) from None
             yield
 
 

@@ -57,7 +57,8 @@ class ProgressSink:
 
     def _line(self, row: Row) -> str:
         steps, rate = row["env_steps"], row["steps_per_second"]
-        assert isinstance(steps, int) and isinstance(rate, int | float)
+        assert isinstance(steps, int)
+        assert isinstance(rate, int | float)
         share = min(1.0, steps / self._target)
         bar = ("#" * round(share * 20)).ljust(20, ".") if self._live else f"{share:4.0%}"
         parts = [

@@ -78,7 +78,8 @@ def rules_of(config: Snake) -> np.ndarray:
     for name in ("food", "collision", "empty", "closer", "further"):
         rules[name] = getattr(rewards, name)
     rules["starved"] = rewards.starvation
-    return rules.reshape(1)
+    record: np.ndarray = rules.reshape(1)
+    return record
 
 
 def empty_boards(num_envs: int, rules: np.ndarray) -> np.ndarray:
@@ -106,7 +107,7 @@ def philox(key: int, counter: int) -> int:
         )
         k0 = np.uint32(k0 + np.uint32(0x9E3779B9))
         k1 = np.uint32(k1 + np.uint32(0xBB67AE85))
-    return c0
+    return int(c0)
 
 
 @njit(cache=True)
@@ -165,7 +166,7 @@ def is_deadly(snake: Any, board: Any, rules: Any, cell: int) -> bool:
 @njit(cache=True)
 def distance_to_food(snake: Any, cell: int, stride: int) -> int:
     """Manhattan distance from `cell` to the food, in cells."""
-    return abs(cell // stride - snake.food // stride) + abs(cell % stride - snake.food % stride)
+    return int(abs(cell // stride - snake.food // stride) + abs(cell % stride - snake.food % stride))
 
 
 @njit(cache=True)

@@ -13,7 +13,6 @@ from hydrahive.envs.snake.board import (
     COLLIDED,
     PLAYING,
     SNAKE,
-    START_LENGTH,
     STARVED,
     WON,
     empty_boards,
@@ -21,7 +20,7 @@ from hydrahive.envs.snake.board import (
     rules_of,
     start_episode,
 )
-from hydrahive.envs.snake.config import Snake
+from hydrahive.envs.snake.config import START_LENGTH, Snake
 from hydrahive.envs.snake.observations import observation_space, observe
 from hydrahive.envs.snake.render import as_picture, as_text
 

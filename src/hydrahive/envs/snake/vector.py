@@ -16,13 +16,12 @@ from hydrahive.envs.snake.board import (
     ATE,
     PLAYING,
     SNAKE,
-    START_LENGTH,
     empty_boards,
     move,
     rules_of,
     start_episode,
 )
-from hydrahive.envs.snake.config import Snake
+from hydrahive.envs.snake.config import START_LENGTH, Snake
 from hydrahive.envs.snake.observations import observation_space, observe
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 
@@ -81,7 +80,7 @@ class SnakeVector(SnapshotVectorEnv):
         self.num_envs = num_envs
         self.config = config
         self.single_action_space = spaces.Discrete(3)
-        self.single_observation_space = observation_space(config)
+        self.single_observation_space: spaces.Box = observation_space(config)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rules = rules_of(config)
@@ -109,9 +108,7 @@ class SnakeVector(SnapshotVectorEnv):
         reset_all(self._snakes, self._boards, self._rules, self._flat(observations))
         return observations, {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Move every snake by its action, `[num_envs]` integers 0 left, 1 straight, 2 right."""
         observations, last_observations = self._new_observations(), self._new_observations()
         rewards = np.empty(self.num_envs, np.float32)

@@ -1,0 +1,41 @@
+# Every target sets up its own .venv; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= snake/vtrace
+RUNS ?= runs
+
+.PHONY: help train test claims lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "hydrahive needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) (some minutes, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment
+	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS)
+
+lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
+	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
+	@$(BIN)/python -m pytest
+
+claims: $(VENV)/installed  ## the claims at full size (about an hour); writes docs/benchmarks/claims.md
+	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest tests/claims -s
+
+bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
+	@$(BIN)/hydrahive bench sim $(CONFIG)
+	@$(BIN)/hydrahive bench train $(CONFIG) --against inline --against free-running --against rllib
+
+clean:  ## remove the environment and caches; runs stay
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,175 @@
+"""What can be raced: our trainer in its several ways, and RLlib's IMPALA. Each runs only inside its windows."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from hydrahive.core.errors import UsageError
+from hydrahive.envs.snake.config import Snake
+from hydrahive.policies.config import Mlp
+from hydrahive.runtime.config import RunConfig, StopConfig
+from hydrahive.runtime.config_file import as_plain
+from hydrahive.runtime.dataflow import schedule_of
+from hydrahive.runtime.fleet import Fleet, InlineFleet
+from hydrahive.runtime.ray_fleet import RayFleet
+
+NEVER = StopConfig(env_steps=10**15)
+SETTLE_SECONDS = 1.0
+"""Time at the start of each window that is not counted: pipelines fill, the other contender's last work drains."""
+
+
+class Contender(Protocol):
+    """Something that trains in windows of time."""
+
+    name: str
+
+    def window(self, seconds: float) -> float:
+        """Train for about so long and give the trained env steps/s."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Hydrahive:
+    """Our own trainer: its schedule over a fleet, without sinks or checkpoints."""
+
+    def __init__(self, name: str, config: RunConfig, fleet: Fleet) -> None:
+        """Begin a run that never stops by itself."""
+        self.name = name
+        self._fleet = fleet
+        config = dataclasses.replace(config, stop=NEVER)
+        fleet.place_shards([None] * config.shards)
+        self._updates = schedule_of(config, fleet, None).updates()
+
+    def window(self, seconds: float) -> float:
+        """Train; updates are counted when the learner has done them."""
+        self._train(SETTLE_SECONDS)
+        return self._train(seconds)
+
+    def _train(self, seconds: float) -> float:
+        first = next(self._updates).progress.env_steps
+        started = time.perf_counter()
+        steps = first
+        while time.perf_counter() - started < seconds:
+            steps = next(self._updates).progress.env_steps
+        return (steps - first) / (time.perf_counter() - started)
+
+    def close(self) -> None:
+        """End the fleet."""
+        self._updates.close()
+        self._fleet.close()
+
+
+def ours(name: str, config: RunConfig, workers: int, device: str = "cpu") -> Hydrahive:
+    """Our trainer inline (`workers` 0) or with so many env workers on the connected Ray cluster."""
+    if workers == 0:
+        return Hydrahive(name, config, InlineFleet(config, name, device))
+    fleet = RayFleet(config, name, f"bench-{name}", device, workers)
+    return Hydrahive(name, config, fleet)
+
+
+class RllibImpala:
+    """RLlib's IMPALA (new API stack) on the same environment, network sizes, environments a worker and batch.
+
+    It is set up as its users can: our own fast vector environment as Gymnasium vector entry point instead of
+    single environments, the same kind of matrix products, the learner in the driver's process (which saves it a
+    hand-over), no aggregators.
+    """
+
+    def __init__(self, config: RunConfig, workers: int) -> None:
+        """Build the algorithm on the connected Ray cluster.
+
+        Raises:
+            UsageError: If the experiment uses a part that has no counterpart in RLlib.
+        """
+        if not isinstance(config.policy.encoder, Mlp):
+            raise UsageError("--against rllib: needs an experiment whose encoder is an Mlp")
+        self.name = "rllib"
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore")
+        self._algorithm = rllib_config(config, workers).build_algo()
+        self._trained = 0
+
+    def window(self, seconds: float) -> float:
+        """Train; RLlib's own count of trained env steps is believed."""
+        self._train(SETTLE_SECONDS)
+        return self._train(seconds)
+
+    def _train(self, seconds: float) -> float:
+        self._iterate()
+        first, started = self._trained, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            self._iterate()
+        return (self._trained - first) / (time.perf_counter() - started)
+
+    def _iterate(self) -> None:
+        results = self._algorithm.train()
+        learners = results.get("learners", {}).get("__all_modules__", {})
+        self._trained = int(learners.get("num_env_steps_trained_lifetime", self._trained))
+
+    def close(self) -> None:
+        """End the algorithm's actors."""
+        self._algorithm.stop()
+
+
+def rllib_config(config: RunConfig, workers: int) -> Any:
+    """RLlib's IMPALA with the figures of our config."""
+    from ray.rllib.algorithms.impala import IMPALAConfig
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    algorithm: Any = config.algorithm
+    encoder: Any = config.policy.encoder
+    columns = config.shards * config.envs_per_shard
+    env: Any = config.env
+    if isinstance(env, Snake):
+        env_id, env_options = "hydrahive.envs:hydrahive/Snake-v0", _flat_options(env)
+    else:
+        env_id, env_options = env.id, {}
+    rate = algorithm.learning_rate
+    rate = rate if isinstance(rate, float) else rate.start
+    entropy = algorithm.entropy_cost
+    entropy = entropy if isinstance(entropy, float) else entropy.start
+    return (
+        IMPALAConfig()
+        .environment(env_id, env_config=env_options)
+        .env_runners(
+            num_env_runners=workers,
+            num_envs_per_env_runner=max(1, columns // workers),
+            rollout_fragment_length=config.fragment_length,
+            gym_env_vectorize_mode="vector_entry_point",
+        )
+        .learners(num_learners=0)
+        .rl_module(
+            model_config=DefaultModelConfig(fcnet_hiddens=encoder.hidden, fcnet_activation="relu", vf_share_layers=True)
+        )
+        .training(
+            lr=rate,
+            gamma=algorithm.discount,
+            train_batch_size_per_learner=columns * config.fragment_length,
+            grad_clip=algorithm.gradient_norm,
+            grad_clip_by="global_norm",
+            vf_loss_coeff=algorithm.value_cost,
+            entropy_coeff=entropy,
+            vtrace_clip_rho_threshold=algorithm.rho_clip,
+        )
+        .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=0)
+        .debugging(log_level="ERROR")
+    )
+
+
+def _flat_options(env: Snake) -> dict[str, Any]:
+    """The options of the Snake environment as `gymnasium.make_vec` takes them."""
+    options: dict[str, Any] = as_plain(env)["init_args"]
+    return {**options, "rewards": env.rewards}
+
+
+def close_all(contenders: list[Contender]) -> None:
+    """End all contenders, whatever any of them raises."""
+    with ExitStack() as stack:
+        for contender in contenders:
+            stack.callback(contender.close)

@@ -1,0 +1,87 @@
+"""`hydrahive bench train`: trained env steps/s, alone or against others in alternated windows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import ray
+
+from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
+from hydrahive.bench.statistics import ratio_interval
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.ray_cluster import connect
+
+OPPONENTS = ("rllib", "free-running", "inline")
+
+
+def bench_training(
+    config: RunConfig,
+    against: Sequence[str],
+    seconds: float,
+    windows: int,
+    address: str | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Race the config against others on one Ray cluster: medians, and ratios with their intervals.
+
+    All contenders are alive at once but train in turn, window by window, so that they meet the same machine.
+
+    Args:
+        config: Ours.
+        against: Any of `OPPONENTS`.
+        seconds: Counted length of a window.
+        windows: Windows of each contender, after one that warms up.
+        address: Of a Ray cluster, or None.
+        say: Receives progress lines.
+
+    Raises:
+        HydrahiveError: If the cluster cannot be reached or a contender fails.
+    """
+    workers = config.worker_count()
+    cpus = (workers + config.learner.threads) * (2 + len(against))
+    connect(address, cpus)
+    prepare_torch(config, config.learner.threads)
+    contenders: list[Contender] = []
+    try:
+        contenders.append(ours("hydrahive", config, workers))
+        contenders.extend(_opponent(name, config, workers) for name in against)
+        speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        for turn in range(windows + 1):
+            for contender in contenders:
+                speed = contender.window(seconds)
+                say(
+                    f"window {turn}/{windows}  {contender.name:<12} {speed:>10,.0f} steps/s"
+                    + ("" if turn else "  (warm-up)")
+                )
+                if turn:
+                    speeds[contender.name].append(speed)
+    finally:
+        close_all(contenders)
+        ray.shutdown()
+    return _report(config, workers, speeds)
+
+
+def _opponent(name: str, config: RunConfig, workers: int) -> Contender:
+    if name == "rllib":
+        return RllibImpala(config, max(workers, 1))
+    if name == "inline":
+        return ours("inline", config, 0)
+    return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers)
+
+
+def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]]) -> dict[str, Any]:
+    mine = speeds["hydrahive"]
+    return {
+        "experiment": config.experiment,
+        "workers": workers,
+        "cpus": os.cpu_count(),
+        "machine_class": machine_class(config),
+        "steps_per_second": {name: float(np.median(windows)) for name, windows in speeds.items()},
+        "ratios": {name: ratio_interval(mine, windows) for name, windows in speeds.items() if name != "hydrahive"},
+        "windows": speeds,
+    }

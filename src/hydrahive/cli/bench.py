@@ -1,0 +1,79 @@
+"""`hydrahive bench`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydrahive.cli.arguments import command_parser, positive
+from hydrahive.core.errors import HydrahiveError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure the environments alone (`sim`) or training (`train`)."""
+    parser = command_parser("bench", "Measure speed; dotted config keys may follow, as for train.")
+    parser.add_argument("what", choices=["sim", "train"], help="the environments alone on one core, or training")
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
+    parser.add_argument(
+        "--against",
+        action="append",
+        choices=["rllib", "free-running", "inline"],
+        default=[],
+        help="race training against this in alternated windows; may be given several times",
+    )
+    parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window (default: 6)")
+    parser.add_argument("--windows", type=positive, default=7, help="windows of each contender (default: 7)")
+    parser.add_argument("--envs", type=positive, help="sim: environments in a batch (default: the config's)")
+    parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    given, overrides = parser.parse_known_args(arguments)
+
+    from hydrahive.runtime.config_file import find_config, load_run_config
+    from hydrahive.runtime.training import with_experiment
+
+    path, name = find_config(given.config)
+    config = with_experiment(load_run_config(path, overrides), name)
+    if given.what == "sim":
+        from hydrahive.bench.simulation import bench_simulation
+
+        envs = given.envs or config.shards * config.envs_per_shard
+        report = bench_simulation(config.env, envs, min(given.seconds, 2), given.windows)
+        print(f"{name}: {report['steps_per_second']:,.0f} env steps/s on one core, {envs} environments, no learning")
+    else:
+        from hydrahive.bench.training import bench_training
+
+        def say(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        report = bench_training(config, given.against, given.seconds, given.windows, given.address, say)
+        print(training_text(report))
+    if given.json:
+        _write(given.json, report)
+    return 0
+
+
+def training_text(report: dict[str, Any]) -> str:
+    """The report of a race for people."""
+    lines = [
+        f"{report['experiment']}, {report['workers']} env workers, {report['cpus']} CPUs, {report['machine_class']}"
+    ]
+    for name, speed in report["steps_per_second"].items():
+        line = f"  {name:<13} {speed:>10,.0f} trained env steps/s"
+        ratio = report["ratios"].get(name)
+        if ratio:
+            interval = f"95% interval {ratio['ratio_low']:.2f} to {ratio['ratio_high']:.2f}"
+            line += f"   hydrahive is {ratio['ratio']:.2f}x ({interval})"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    from hydrahive.core.durable import write_whole
+
+    try:
+        write_whole(path.absolute(), json.dumps(report, indent=1).encode())
+    except OSError as error:
+        raise HydrahiveError(f"--json: cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,96 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+TINY = [
+    "--workers",
+    "0",
+    "--env.size",
+    "8",
+    "--env.window",
+    "5",
+    "--policy.encoder.hidden",
+    "[32]",
+    "--envs_per_shard",
+    "16",
+]
+
+
+def test_help_needs_neither_torch_nor_ray():
+    code = (
+        "import sys; from hydrahive.cli.main import main; main(['--help']);"
+        "sys.exit(bool({'torch', 'ray', 'gymnasium'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    code = code.replace("['--help']", "['train', '--help']").replace(", 'gymnasium'", "")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_help_of_every_command_explains_it(hydrahive):
+    for command in ["train", "evaluate", "play", "digest", "runs", "bench"]:
+        assert "usage: hydrahive" in hydrahive(command, "--help").stdout
+    text = hydrahive("train", "--help").stdout
+    for words in [
+        "--stop.env_steps",
+        "Master seed",
+        "Weight of a reward one step later",
+        "snake/vtrace",
+        "--init-from",
+    ]:
+        assert words in text
+
+
+def test_a_trained_run_is_evaluated_played_digested_and_listed(hydrahive, tmp_path):
+    summary = hydrahive.train("snake/vtrace", "a", *TINY, "--stop.env_steps", 20_000)
+    hydrahive.train("snake/vtrace", "b", *TINY, "--stop.env_steps", 20_000, "--seed", 2)
+    figures = json.loads(hydrahive("evaluate", "a", "--episodes", 33, "--json").stdout)
+    assert figures["episodes"] == 33
+    assert figures["mean_low"] <= figures["mean"] <= figures["mean_high"]
+    assert hydrahive("evaluate", "a", "--episodes", 33, "--json").stdout == json.dumps(figures) + "\n"
+    assert "score" in hydrahive("play", "a", "--out", tmp_path / "a.gif").stdout
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF8")
+    printed = hydrahive("digest", "a").stdout.split()
+    assert printed == [summary["digest"], summary["machine_class"]]
+    listing = hydrahive("runs").stdout
+    assert "a" in listing
+    assert summary["digest"][:12] in listing
+    comparison = hydrahive("runs", "a", "b").stdout
+    assert "seed" in comparison
+    assert [json.loads(line)["run"] for line in hydrahive("runs", "--json").stdout.splitlines()] == ["a", "b"]
+
+
+def test_the_simulation_is_benched(hydrahive, tmp_path):
+    out = hydrahive("bench", "sim", "snake/vtrace", "--seconds", 1, "--windows", 1, "--json", tmp_path / "b.json")
+    assert "env steps/s" in out.stdout
+    assert json.loads((tmp_path / "b.json").read_text())["steps_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["fly"], "unknown command"),
+        (["train"], "CONFIG is missing"),
+        (["train", "snake/vtrac"], "snake/vtrace"),
+        (["train", "snake/vtrace", "--name", "../x"], "--name"),
+        (["train", "snake/vtrace", "--resume", "required"], "--resume required"),
+        (["train", "snake/vtrace", "--shards", "-1"], "shards"),
+        (["train", "snake/vtrace", "--nme", "x"], "nme"),
+        (["train", "snake/vtrace", "--env.size", "5", "--env.window", "7"], "env.init_args.window"),
+        (["train", "snake/vtrace", "--init-from", "nobody"], "nobody"),
+        (["train", "snake/vtrace", "--workers", "0", "--learner.device", "cuda"], "learner.device"),
+        (["train", "cartpole/vtrace", "--workers", "0", "--env.id", "Pendulum-v1"], "Discrete"),
+        (["evaluate", "nobody"], "nobody"),
+        (["evaluate", "nobody", "--episodes", "0"], "--episodes"),
+        (["play", "nobody", "--out", "x.png"], ".gif"),
+        (["digest"], "RUN"),
+        (["bench", "sim", "snake/vtrace", "--windows", "0"], "--windows"),
+    ],
+)
+def test_bad_arguments_get_one_line_exit_2_and_nothing_written(hydrahive, arguments, hint):
+    refused = hydrahive(*arguments, code=2)
+    assert refused.stderr.startswith("hydrahive: error: ")
+    assert refused.stderr.count("\n") == 1
+    assert hint in refused.stderr
+    assert not hydrahive.runs.exists()

@@ -1,0 +1,137 @@
+"""What all tests share: the real command, a folder of runs, and the report of the claims."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FULL = os.environ.get("HYDRAHIVE_CLAIMS") == "full"
+"""Whether the claims run at full size (`make claims`)."""
+
+COMMAND = [sys.executable, "-m", "hydrahive.cli.main"]
+
+
+@dataclass
+class Hydrahive:
+    """The `hydrahive` command over one folder of runs."""
+
+    runs: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start a command."""
+        env = {**os.environ, "HYDRAHIVE_RUNS": str(self.runs), **self.environment}
+        env.pop("RAY_ADDRESS", None)
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+
+    def __call__(self, *arguments: object, code: int = 0, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and check its exit code."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout_s)
+        assert process.returncode == code, f"exit code {process.returncode}, expected {code}\n{out}\n{err}"
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def train(self, config: str, name: str, *options: object) -> dict[str, object]:
+        """Train a run to its end and give its summary."""
+        self("train", config, "--name", name, "--recording", "false", *options)
+        return self.summary(name)
+
+    def summary(self, name: str) -> dict[str, object]:
+        """The summary of a finished run."""
+        return json.loads((self.runs / name / "summary.json").read_text())
+
+    def start_training(self, config: str, name: str, *options: object) -> subprocess.Popen[str]:
+        """Start training."""
+        return self.start("train", config, "--name", name, "--recording", "false", *options)
+
+    def stop_at(self, process: subprocess.Popen[str], name: str, env_steps: int, signum: int) -> int:
+        """Send a signal once the run's metrics show so many env steps; give the exit code."""
+        metrics = self.runs / name / "metrics.jsonl"
+
+        def reached() -> bool:
+            assert process.poll() is None, f"it ended by itself: {process.communicate()}"
+            lines = metrics.read_text().splitlines() if metrics.exists() else []
+            return bool(lines) and _steps(lines[-1]) >= env_steps
+
+        wait_for(reached, f"{env_steps} env steps of {name}")
+        process.send_signal(signum)
+        process.communicate(timeout=60)
+        return process.returncode
+
+
+def _steps(line: str) -> int:
+    try:
+        return int(json.loads(line)["env_steps"])
+    except ValueError:
+        return -1
+
+
+def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = 120) -> None:
+    """Wait until a condition holds, or fail."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def hydrahive(tmp_path: Path) -> Hydrahive:
+    """The command over an empty folder of runs."""
+    return Hydrahive(tmp_path / "runs")
+
+
+@dataclass
+class Report:
+    """Lines for the report of the claims, by section."""
+
+    sections: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, section: str, line: str) -> None:
+        """Put a line into the report, and on the terminal."""
+        self.sections.setdefault(section, []).append(line)
+        print(f"\n{section}: {line}")
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Report]:
+    """The report; written to `docs/benchmarks/claims.md` at full size."""
+    report = Report()
+    yield report
+    if FULL and report.sections:
+        cpu = next(
+            (
+                line.split(":")[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if "model name" in line
+            ),
+            platform.processor(),
+        )
+        lines = [
+            "# The claims at full size",
+            "",
+            f"Written by `make claims` on {os.cpu_count()} cores of {cpu}, {time.strftime('%Y-%m-%d')}.",
+        ]
+        for section, entries in sorted(report.sections.items()):
+            lines += ["", f"## {section}", "", *entries]
+        folder = ROOT / "docs" / "benchmarks"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / os.environ.get("HYDRAHIVE_CLAIMS_FILE", "claims.md")).write_text("\n".join(lines) + "\n")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from hydrahive.core.errors import ConfigError
+from hydrahive.envs.gym import Gym
+
+
+@pytest.mark.parametrize(
+    ("env_id", "vectorization"),
+    [
+        ("CartPole-v1", "vector"),
+        ("CartPole-v1", "sync"),
+        ("Acrobot-v1", "sync"),
+        ("Pendulum-v1", "sync"),
+        ("Taxi-v3", "sync"),
+    ],
+)
+def test_a_restored_environment_continues_identically(env_id, vectorization):
+    config = Gym(env_id, vectorization)
+    rng = np.random.default_rng(1)
+    env = config.make_vector(5)
+
+    def actions():
+        space = env.single_action_space
+        if isinstance(space, spaces.Discrete):
+            return rng.integers(0, space.n, 5)
+        return rng.uniform(-1, 1, (5, *space.shape)).astype(np.float32)
+
+    env.reset(seed=7)
+    for _ in range(60):
+        env.step(actions())
+    other = config.make_vector(5)
+    other.restore(env.snapshot())
+    for _ in range(250):
+        chosen = actions()
+        for mine, theirs in zip(env.step(chosen)[:4], other.step(chosen)[:4], strict=True):
+            np.testing.assert_array_equal(np.array(mine), np.array(theirs))
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="CartPole-v1"):
+        Gym("CartPole-v7")
+
+
+def test_an_environment_with_hidden_state_is_refused_by_name():
+    import gymnasium
+
+    class Hidden(gymnasium.Env):
+        observation_space = spaces.Box(0, 1, (1,), np.float32)
+        action_space = spaces.Discrete(2)
+
+        def __init__(self):
+            self.secret = iter([1, 2, 3])
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    gymnasium.register("Hidden-v0", Hidden)
+    with pytest.raises(ConfigError, match="secret"):
+        Gym("Hidden-v0").make_vector(2)

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+
+from hydrahive.core.errors import CheckpointError
+from hydrahive.runtime.boundary import Boundary, Progress
+from hydrahive.runtime.checkpoints import CheckpointStore, read_checkpoint
+
+
+def boundary(updates, score=0.0, resumable=True):
+    state = {
+        "learner/weights/w": np.full(3, updates, np.float32),
+        "learner/counters": np.array([updates, updates, updates * 10], np.int64),
+        "shards/0/round": np.array([updates], np.int64),
+        f"versions/{updates}": np.zeros(4, np.float32),
+    }
+    return Boundary(state, Progress(updates, updates * 10, 1, (score,), score), resumable)
+
+
+def test_a_checkpoint_comes_back_equal(tmp_path):
+    store = CheckpointStore(tmp_path)
+    written = boundary(5, 2.5)
+    path = store.write(written, 1.5, "class")
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.boundary.progress == written.progress
+    assert (checkpoint.seconds, checkpoint.machine_class) == (1.5, "class")
+    assert checkpoint.boundary.digest() == checkpoint.digest == written.digest()
+    assert checkpoint.boundary.state_digest() == checkpoint.state_digest
+    np.testing.assert_array_equal(checkpoint.boundary.versions()[5], np.zeros(4))
+
+
+def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
+    path = CheckpointStore(tmp_path).write(boundary(1), 0, "c")
+    assert {file.name for file in path.iterdir()} == {"state.safetensors", "manifest.json"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "manifest", "format", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
+    store = CheckpointStore(tmp_path)
+    good, bad = store.write(boundary(1), 0, "c"), store.write(boundary(2), 0, "c")
+    tensors, manifest = bad / "state.safetensors", bad / "manifest.json"
+    if damage == "truncated":
+        tensors.write_bytes(tensors.read_bytes()[:-5])
+    elif damage == "altered":
+        tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
+    elif damage == "manifest":
+        manifest.write_text("{")
+    elif damage == "format":
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    else:
+        tensors.unlink()
+    with pytest.raises(CheckpointError):
+        read_checkpoint(bad)
+    newest, passed_over = store.newest()
+    assert newest.path == good
+    assert len(passed_over) == 1
+    assert bad.name in passed_over[0]
+
+
+def test_the_newest_the_best_and_the_continuable_are_kept(tmp_path):
+    store = CheckpointStore(tmp_path, keep=2)
+    for updates, score in [(1, 1.0), (2, 9.0), (3, 2.0), (4, 3.0), (5, 4.0)]:
+        store.write(boundary(updates, score), 0, "c")
+    store.write(boundary(6, 5.0, resumable=False), 0, "c")
+    store.write(boundary(7, 5.0, resumable=False), 0, "c")
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 5, 6, 7]
+    assert store.newest()[0].boundary.updates == 7
+    assert store.newest(resumable=True)[0].boundary.updates == 5
+
+
+def test_what_a_crash_left_half_written_is_never_read_and_later_removed(tmp_path):
+    store = CheckpointStore(tmp_path)
+    (tmp_path / "000000009.partial").mkdir(parents=True)
+    assert store.newest() == (None, [])
+    store.write(boundary(1), 0, "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001"]

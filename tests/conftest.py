@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -107,28 +106,25 @@ class Report:
 
 @pytest.fixture(scope="session")
 def report() -> Iterator[Report]:
-    """The report; written to `docs/benchmarks/claims.md` at full size."""
+    """The report; at full size each section it has replaces its like in `docs/benchmarks/claims.md`."""
     report = Report()
     yield report
     if FULL and report.sections:
-        cpu = next(
-            (
-                line.split(":")[1].strip()
-                for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if "model name" in line
-            ),
-            platform.processor(),
-        )
-        lines = [
-            "# The claims at full size",
-            "",
-            f"Written by `make claims` on {os.cpu_count()} cores of {cpu}, {time.strftime('%Y-%m-%d')}.",
-        ]
-        for section, entries in sorted(report.sections.items()):
-            lines += ["", f"## {section}", "", *entries]
-        folder = ROOT / "docs" / "benchmarks"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / os.environ.get("HYDRAHIVE_CLAIMS_FILE", "claims.md")).write_text("\n".join(lines) + "\n")
+        _write_report(ROOT / "docs" / "benchmarks" / "claims.md", report.sections)
+
+
+def _write_report(path: Path, sections: dict[str, list[str]]) -> None:
+    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
+    measured = f"Measured on {os.cpu_count()} cores of {cpu.split(':')[1].strip()}, {time.strftime('%Y-%m-%d')}."
+    kept: dict[str, list[str]] = {}
+    for block in path.read_text().split("\n## ")[1:] if path.is_file() else []:
+        title, _, text = block.partition("\n")
+        kept[title] = [text.strip()]
+    kept |= {title: [measured, "", *lines] for title, lines in sections.items()}
+    blocks = ["\n".join([f"## {title}", "", *lines]) for title, lines in sorted(kept.items())]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heading = "# The claims at full size\n\nWritten by `make claims`; each section by its file in `tests/claims/`."
+    path.write_text("\n\n".join([heading, *blocks]) + "\n")
 
 
 def kill(process: subprocess.Popen[str]) -> None:

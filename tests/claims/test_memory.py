@@ -1,0 +1,69 @@
+"""Memory does not grow: of the driver, the worker, the learner and the object store."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from conftest import FULL, wait_for
+
+MINUTES = 10
+SAMPLE_SECONDS = 10
+
+
+def _past(moment):
+    return time.monotonic() > moment
+
+
+def resident_mib(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def processes(driver):
+    """The run's processes by role: actors are found by Ray's process titles below this driver."""
+    found = {"driver": driver}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (path / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        for role, mark in (
+            ("learner", "ray::LearnerActor"),
+            ("env worker", "ray::EnvWorkerActor"),
+            ("object store", "raylet/raylet"),
+        ):
+            if mark in title:
+                found[role] = int(path.name)
+    return found
+
+
+@pytest.mark.skipif(not FULL, reason="ten minutes; run by make claims")
+def test_memory_does_not_grow_in_ten_minutes(hydrahive, report):
+    process = hydrahive.start_training(
+        "snake/vtrace", "a", "--stop.env_steps", 10**9, "--stop.seconds", 60 * MINUTES + 30
+    )
+    metrics = hydrahive.runs / "a" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 20_000, "the run to warm up")
+    roles = processes(process.pid)
+    assert set(roles) == {"driver", "learner", "env worker", "object store"}
+    samples = {role: [] for role in roles}
+    end = time.monotonic() + 60 * MINUTES
+    while time.monotonic() < end:
+        for role, pid in roles.items():
+            samples[role].append(resident_mib(pid))
+        process.poll()
+        next_sample = time.monotonic() + SAMPLE_SECONDS
+        wait_for(partial(_past, next_sample), "the next sample")
+    process.terminate()
+    process.communicate(timeout=60)
+    for role, values in samples.items():
+        early, late = max(values[5:12]), max(values[-7:])
+        report.add(
+            "Memory",
+            f"- {role}: {early:.0f} MiB after the first minutes, {late:.0f} MiB after {MINUTES} (anonymous resident memory)",
+        )
+        assert late < early * 1.1 + 16

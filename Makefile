@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= snake/vtrace
 RUNS ?= runs
+ARGS ?=
 
 .PHONY: help train test claims lint bench clean
 
@@ -18,8 +19,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment
-	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS)
+train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment, ARGS=... adds options
+	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS) $(ARGS)
 
 lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
 	@$(BIN)/ruff check src tests

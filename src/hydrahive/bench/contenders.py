@@ -77,8 +77,8 @@ class RllibImpala:
     """RLlib's IMPALA (new API stack) on the same environment, network sizes, environments a worker and batch.
 
     It is set up as its users can: our own fast vector environment as Gymnasium vector entry point instead of
-    single environments, the same kind of matrix products, the learner in the driver's process (which saves it a
-    hand-over), no aggregators.
+    single environments, the learner in the driver's process (which saves it a hand-over) with the same kind of
+    matrix products, no aggregators.
     """
 
     def __init__(self, config: RunConfig, workers: int) -> None:

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
 
         pin_portable()
     from hydrahive.runtime.interrupts import Interrupted
-    from hydrahive.runtime.training import Request, train, with_experiment
+    from hydrahive.runtime.training import Request, readable_disk_errors, train, with_experiment
 
     runs = runs_folder(given.runs)
     name = given.name or default_name(path, experiment, config.seed)
@@ -58,7 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     if outcome.trained and config.recording:
         from hydrahive.runtime.playing import record_run
 
-        record_run(folder, folder.recording)
+        with readable_disk_errors():
+            record_run(folder, folder.recording)
     if not outcome.trained:
         print(f"run {name!r} is finished already; raise --stop.env_steps to train on, or choose another --name")
     print(summary_text(outcome.summary, folder.path, folder.recording if folder.recording.exists() else None))

@@ -74,7 +74,7 @@ def train(request: Request) -> Outcome:
     interrupts = Interrupts()
     with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
         identity = _settled_identity(identity, run_id, fleet, initial)
-        with folder.claimed(), _readable_disk_errors():
+        with readable_disk_errors(), folder.claimed():
             folder.create(identity, config)
             restore(fleet, config, start, initial)
             with _sinks(folder, config, start) as sinks:
@@ -263,7 +263,7 @@ def fleet_weights_bytes(fleet: Fleet) -> int:
 
 
 @contextmanager
-def _readable_disk_errors() -> Iterator[None]:
+def readable_disk_errors() -> Iterator[None]:
     """Turn a failing disk into one line."""
     try:
         yield

@@ -21,6 +21,11 @@ FULL = os.environ.get("HYDRAHIVE_CLAIMS") == "full"
 COMMAND = [sys.executable, "-m", "hydrahive.cli.main"]
 
 
+TINY = ["--workers", "0", "--env.size", "8", "--env.window", "5"]
+TINY += ["--policy.encoder.hidden", "[32]", "--envs_per_shard", "16"]
+"""Options that make a Snake experiment train in a moment, inline."""
+
+
 @dataclass
 class Hydrahive:
     """The `hydrahive` command over one folder of runs."""

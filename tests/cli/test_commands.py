@@ -4,18 +4,7 @@ import sys
 
 import pytest
 
-TINY = [
-    "--workers",
-    "0",
-    "--env.size",
-    "8",
-    "--env.window",
-    "5",
-    "--policy.encoder.hidden",
-    "[32]",
-    "--envs_per_shard",
-    "16",
-]
+from conftest import TINY
 
 
 def test_help_needs_neither_torch_nor_ray():

@@ -6,21 +6,10 @@ import signal
 import numpy as np
 import pytest
 
+from conftest import TINY as SMALL
 from conftest import kill
 
-TINY = [
-    "--workers",
-    "0",
-    "--env.size",
-    "8",
-    "--env.window",
-    "5",
-    "--policy.encoder.hidden",
-    "[32]",
-    "--envs_per_shard",
-    "16",
-]
-TINY += ["--boundary_every", "5", "--checkpoint.every_boundaries", "2", "--metrics_every", "2"]
+TINY = [*SMALL, "--boundary_every", "5", "--checkpoint.every_boundaries", "2", "--metrics_every", "2"]
 
 
 def rows_of(path):

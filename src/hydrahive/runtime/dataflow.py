@@ -69,7 +69,6 @@ class Schedule:
             HydrahiveError: What stopped the learner.
         """
         metrics: dict[str, float] = self._fleet.get(pending.metrics)
-        assert pending.cut is None or pending.cut.shards
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         return Update(metrics, pending.progress, pending.weights, boundary)
 

@@ -26,6 +26,13 @@ TINY += ["--policy.encoder.hidden", "[32]", "--envs_per_shard", "16"]
 """Options that make a Snake experiment train in a moment, inline."""
 
 
+DIGEST_STEPS = 500_000 if FULL else 60_000
+DIGEST_RUN = ["--shards", 4, "--stop.env_steps", DIGEST_STEPS, "--metrics_every", 1]
+DIGEST_RUN += ["--checkpoint.every_boundaries", 1]
+DIGEST_RUN += [] if FULL else ["--envs_per_shard", 16, "--boundary_every", 5]
+"""Options of the `snake/vtrace` run whose digest is compared."""
+
+
 @dataclass
 class Hydrahive:
     """The `hydrahive` command over one folder of runs."""
@@ -130,6 +137,11 @@ def _write_report(path: Path, sections: dict[str, list[str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     heading = "# The claims at full size\n\nWritten by `make claims`; each section by its file in `tests/claims/`."
     path.write_text("\n\n".join([heading, *blocks]) + "\n")
+
+
+def digests_of(summary: dict[str, object]) -> tuple[object, object]:
+    """What must be equal between equal runs."""
+    return summary["digest"], summary["state_digest"]
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 CONFIG ?= snake/vtrace
 RUNS ?= runs
 ARGS ?=
+SEEDS ?= 30
+FIRST ?= 0
 
-.PHONY: help train test claims lint bench clean
+.PHONY: help train test claims chaos lint bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -33,6 +35,9 @@ test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
 
 claims: $(VENV)/installed  ## the claims at full size (about an hour); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest tests/claims -s
+
+chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
+	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
 
 bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)

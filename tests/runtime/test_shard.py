@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hydrahive.core.errors import OutOfStepError
 from hydrahive.runtime.config_file import load_run_config, shipped_experiments
 from hydrahive.runtime.env_worker import EnvWorker
 from hydrahive.runtime.learner import Learner
@@ -54,14 +55,14 @@ def test_a_fragment_is_the_same_whoever_computes_it(config):
 def test_a_shard_refuses_a_round_that_is_not_its_next(config):
     weights = Learner(config, "cpu").weights()
     worker = worker_with(config, [0])
-    with pytest.raises(ValueError, match="round 1 was asked for"):
+    with pytest.raises(OutOfStepError, match="round 1 was asked for"):
         worker.simulate([0], 1, 0, weights)
 
 
 def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_parts(config):
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())
-    with pytest.raises(ValueError, match="update of version 1"):
+    with pytest.raises(OutOfStepError, match="update of version 1"):
         learner.update(1, fragments)
     first, metrics = learner.update(0, fragments)
     second, _ = other.update(0, [fragments[2]], [fragments[0], fragments[1]])

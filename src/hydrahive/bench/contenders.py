@@ -14,9 +14,10 @@ from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Mlp
 from hydrahive.runtime.config import RunConfig, StopConfig
 from hydrahive.runtime.config_file import as_plain
-from hydrahive.runtime.dataflow import schedule_of
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ray_fleet import RayFleet
+from hydrahive.runtime.ray_members import RunOnCluster
+from hydrahive.runtime.schedules import schedule_of
 
 NEVER = StopConfig(env_steps=10**15)
 SETTLE_SECONDS = 1.0
@@ -43,7 +44,6 @@ class Hydrahive:
         self.name = name
         self._fleet = fleet
         config = dataclasses.replace(config, stop=NEVER)
-        fleet.place_shards([None] * config.shards)
         self._updates = schedule_of(config, fleet, None).updates()
 
     def window(self, seconds: float) -> float:
@@ -69,7 +69,7 @@ def ours(name: str, config: RunConfig, workers: int, device: str = "cpu") -> Hyd
     """Our trainer inline (`workers` 0) or with so many env workers on the connected Ray cluster."""
     if workers == 0:
         return Hydrahive(name, config, InlineFleet(config, name, device))
-    fleet = RayFleet(config, name, f"bench-{name}", device, workers)
+    fleet = RayFleet(config, RunOnCluster(name, f"bench-{name}", device, workers))
     return Hydrahive(name, config, fleet)
 
 

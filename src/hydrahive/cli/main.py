@@ -15,8 +15,14 @@ COMMANDS = {
     "play": "record an episode of a trained policy as a GIF",
     "digest": "print the digest and machine class of a run",
     "runs": "list runs, or compare some",
+    "pause": "have a live run wait",
+    "continue": "have a paused run go on",
+    "stop": "end a live run; the same train command resumes it",
     "bench": "measure speed: bench sim, bench train",
 }
+
+MODULES = {"pause": "control", "continue": "control", "stop": "control"}
+"""Commands whose module is not named like them; it is given the command as its first argument."""
 
 USAGE = """usage: hydrahive COMMAND ...
 
@@ -41,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
-    command = importlib.import_module(f"hydrahive.cli.{arguments[0]}")
+    module = MODULES.get(arguments[0], arguments[0])
+    command = importlib.import_module(f"hydrahive.cli.{module}")
     try:
-        code: int = command.run(arguments[1:])
+        code: int = command.run(arguments if module == "control" else arguments[1:])
         return code
     except HydrahiveError as error:
         return _fail(str(error), error.exit_code)

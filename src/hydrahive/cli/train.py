@@ -55,6 +55,8 @@ def run(arguments: Sequence[str]) -> int:
         outcome = train(request)
     except Interrupted as interrupted:
         return interrupted.exit_code
+    if outcome.summary is None:
+        return 0
     if outcome.trained and config.recording:
         from hydrahive.runtime.playing import record_run
 

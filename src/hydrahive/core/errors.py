@@ -50,3 +50,34 @@ class MachineClassError(HydrahiveError):
 
 class SnapshotUnsupportedError(HydrahiveError):
     """An environment holds state that cannot be captured and given back exactly."""
+
+
+class LostError(HydrahiveError):
+    """A process, or something it held, is gone or not where it should be; what it did can be done again."""
+
+
+class LearnerLostError(LostError):
+    """The learner is gone; the run continues from its newest boundary."""
+
+
+class OutOfStepError(LostError):
+    """A shard or the learner was asked for another round than its next; a call before this one was lost."""
+
+
+class FragmentError(HydrahiveError):
+    """A shard's environment or policy failed inside a fragment.
+
+    Attributes:
+        shard: The shard, which is lost with it.
+        round: The round that it failed in.
+        trace: The traceback of what was raised.
+    """
+
+    def __init__(self, shard: int, round_: int, trace: str) -> None:
+        """Name the fragment and keep the traceback; the message ends with its last line."""
+        super().__init__(f"shard {shard} failed in round {round_}: {trace.strip().splitlines()[-1]}")
+        self.shard, self.round, self.trace = shard, round_, trace
+
+    def __reduce__(self) -> tuple[type[FragmentError], tuple[int, int, str]]:
+        """Travel between processes whole."""
+        return type(self), (self.shard, self.round, self.trace)

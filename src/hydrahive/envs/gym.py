@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ class Gym(EnvConfig):
     """An environment from Gymnasium's registry.
 
     Attributes:
-        id: Its registered name, for example `CartPole-v1`.
+        id: Its registered name, for example `CartPole-v1`; `module:Name-v0` imports the module first, which
+            registers it.
         vectorization: `vector` uses the environment's own vector implementation, `sync` steps single ones in
             turn, `auto` takes the first where it exists.
     """
@@ -29,21 +31,32 @@ class Gym(EnvConfig):
 
         import hydrahive.envs  # noqa: F401  registers our own
 
+        try:
+            name = self._registered()
+        except ImportError as error:
+            raise ConfigError("id", self.id, f"a module that can be imported before the colon ({error})") from None
         registry = gymnasium.registry
-        if self.id not in registry:
-            near = difflib.get_close_matches(self.id, list(registry), n=3, cutoff=0.4)
+        if name not in registry:
+            near = difflib.get_close_matches(name, list(registry), n=3, cutoff=0.4)
             raise ConfigError("id", self.id, "a registered environment" + (f" ({', '.join(near)}?)" if near else ""))
-        if self.vectorization == "vector" and registry[self.id].vector_entry_point is None:
+        if self.vectorization == "vector" and registry[name].vector_entry_point is None:
             raise ConfigError("vectorization", "vector", f"'sync' or 'auto': {self.id} has no vector implementation")
 
     def make_vector(self, num_envs: int) -> Any:
         """`num_envs` environments as one vector with snapshots."""
         from hydrahive.envs.gym_vector import GymVector
 
-        return GymVector(self.id, num_envs, self.vectorization)
+        return GymVector(self._registered(), num_envs, self.vectorization)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment as `gymnasium.make` gives it."""
         import gymnasium
 
-        return gymnasium.make(self.id, render_mode=render_mode)
+        return gymnasium.make(self._registered(), render_mode=render_mode)
+
+    def _registered(self) -> str:
+        """The name in the registry, once the module before the colon is imported."""
+        module, _, name = self.id.rpartition(":")
+        if module:
+            importlib.import_module(module)
+        return name

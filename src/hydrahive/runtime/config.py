@@ -17,6 +17,7 @@ BYTE_NEUTRAL = (
     "workers",
     "stop",
     "checkpoint",
+    "faults",
     "metrics_every",
     "evaluate_every",
     "evaluate_episodes",
@@ -63,6 +64,30 @@ class CheckpointConfig:
         """Refuse counts below one."""
         require_integer("every_boundaries", self.every_boundaries, 1)
         require_integer("keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class FaultConfig:
+    """What is done when something fails; never changes a byte of the run.
+
+    Attributes:
+        attempts: How often a fragment is tried, each time elsewhere where there is an elsewhere, before the run
+            ends with its error; and twice as many losses in a row without an update in between end it, too.
+        hang_seconds: Time at one fragment after which its worker is given up. The first fragment on a machine
+            may compile kernels for half a minute. Inline, nobody is there to notice.
+        kept_versions_mb: Most memory for the weights versions since the last boundary, from which lost shards are
+            replayed, in MiB; a config that needs more is refused.
+    """
+
+    attempts: int = 3
+    hang_seconds: float = 120.0
+    kept_versions_mb: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse counts below one."""
+        require_integer("attempts", self.attempts, 1)
+        require_number("hang_seconds", self.hang_seconds, 0, above=True)
+        require_integer("kept_versions_mb", self.kept_versions_mb, 1)
 
 
 @dataclass(frozen=True)
@@ -116,6 +141,7 @@ class RunConfig:
         portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class; needs
             `precision: highest`.
         checkpoint: Which boundaries are written to disk.
+        faults: What is done when something fails.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
@@ -139,6 +165,7 @@ class RunConfig:
     precision: Literal["medium", "highest", "bfloat16"] = "medium"
     portable: bool = False
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     metrics_every: int = 10
     evaluate_every: int = 0
@@ -169,7 +196,12 @@ class RunConfig:
     @property
     def max_steps_per_round(self) -> int:
         """Env steps of a round in which no row is a mere reset."""
-        return self.shards * self.envs_per_shard * self.fragment_length
+        return self.shards * self.max_steps_per_fragment
+
+    @property
+    def max_steps_per_fragment(self) -> int:
+        """Env steps of a fragment in which no row is a mere reset."""
+        return self.envs_per_shard * self.fragment_length
 
     def worker_count(self, cpus: int | None = None) -> int:
         """How many env workers to start where `cpus` CPUs are free (default: this machine's)."""

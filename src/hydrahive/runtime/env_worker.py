@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from hydrahive.core.errors import FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.heart import Work
 from hydrahive.runtime.machine_class import machine_class
 from hydrahive.runtime.shard import Shard
 
@@ -46,6 +50,7 @@ class EnvWorker:
         self._weights = FlatWeights(self._policy)
         self._version = -1
         self._shards: dict[int, Shard] = {}
+        self.work = Work()
 
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
@@ -58,16 +63,51 @@ class EnvWorker:
         if state is not None:
             self._shards[shard].restore(state)
 
+    def release(self, shard: int) -> None:
+        """Forget a shard that another worker has taken over."""
+        self._shards.pop(shard, None)
+
+    def positions(self) -> dict[int, int]:
+        """The next round of each shard that is here, after all calls made so far."""
+        return {index: shard.round for index, shard in self._shards.items()}
+
     def simulate(
         self, shards: Sequence[int], round_: int, version: int, weights: np.ndarray
     ) -> tuple[list[Fragment], list[FragmentSummary]]:
-        """Compute one round's fragments of some shards under the given weights version."""
+        """Compute one round's fragments of some shards under the given weights version.
+
+        Raises:
+            OutOfStepError: If `round_` is not a shard's next, or the shard is not here.
+            FragmentError: If an environment or the policy fails; the shard is forgotten.
+        """
         if version != self._version:
             self._weights.load(weights)
             self._version = version
-        done = [self._shards[shard].simulate(round_, version, self._policy) for shard in shards]
+        done = [self._simulate(shard, round_, version) for shard in shards]
         return [fragment for fragment, _ in done], [summary for _, summary in done]
 
     def snapshot(self, shard: int) -> State:
-        """The shard's state between the rounds it was asked for before and after this call."""
-        return self._shards[shard].snapshot()
+        """The shard's state between the rounds it was asked for before and after this call.
+
+        Raises:
+            OutOfStepError: If the shard is not here.
+        """
+        return self._shard(shard).snapshot()
+
+    def _shard(self, index: int) -> Shard:
+        if index not in self._shards:
+            raise OutOfStepError(f"shard {index} is not on this worker")
+        return self._shards[index]
+
+    def _simulate(self, index: int, round_: int, version: int) -> tuple[Fragment, FragmentSummary]:
+        shard = self._shard(index)
+        self.work.begin(index, round_, time.monotonic())
+        try:
+            return shard.simulate(round_, version, self._policy)
+        except OutOfStepError:
+            raise
+        except Exception:
+            del self._shards[index]  # in the middle of a fragment its state is good for nothing
+            raise FragmentError(index, round_, traceback.format_exc()) from None
+        finally:
+            self.work.end()

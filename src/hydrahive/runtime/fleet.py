@@ -1,12 +1,13 @@
 """The run's objects and how they are called: inline in this process, or as Ray actors.
 
-A fleet hands out references; a reference may be passed on to another call before it is ready. The Trainer
-schedules, the fleet only carries out, so both fleets run the very same dataflow.
+A fleet hands out references; a reference may be passed on to another call before it is ready. The schedule says
+who computes what, the fleet only carries out, so both fleets run the very same dataflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NewType, Protocol
 
 from hydrahive.core.state import State
@@ -20,19 +21,64 @@ Ref = NewType("Ref", object)
 """A value that may still be in the making; only the fleet that gave it can open it."""
 
 
-class Fleet(Protocol):
-    """A learner and workers that hold all shards of a run."""
+@dataclass(frozen=True)
+class Stock:
+    """What is there once all calls made so far have been carried out or have failed.
 
-    worker_count: int
+    Attributes:
+        version: The learner's.
+        positions: Next round of each shard, by the worker that holds it.
+        suspects: Fragments, as (shard, round), at which a worker hung until it was given up.
+    """
+
+    version: int
+    positions: Mapping[int, Mapping[int, int]]
+    suspects: Sequence[tuple[int, int]] = ()
+
+
+class Listener(Protocol):
+    """Is told what happens to a fleet's members."""
+
+    def __call__(self, kind: str, text: str, **fields: object) -> None:
+        """Take an event: a stable kind, a sentence for people, and the facts."""
+
+
+def nobody(kind: str, text: str, **fields: object) -> None:
+    """Listen to nothing."""
+
+
+class Fleet(Protocol):
+    """A learner and some workers, named by numbers, that the shards of a run lie on.
+
+    A call on something that is gone does not raise; opening its result with `get` raises `LostError`.
+    """
+
+    listener: Listener
+
+    @property
+    def worker_count(self) -> int:
+        """Env workers that are there; 0 inline."""
 
     def machine_class(self) -> str:
         """The machine class that all members share."""
 
-    def place_shards(self, states: Sequence[State | None]) -> None:
-        """Hand every shard to a worker, from its first round or from a snapshot."""
+    def workers(self) -> list[int]:
+        """The workers that shards may lie on now."""
+
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Have a worker take over a shard, from its first round or from a snapshot."""
+
+    def release(self, worker: int, shard: int) -> None:
+        """Have a worker forget a shard."""
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Do without a worker from now on; it is ended at once."""
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
+
+    def new_learner(self) -> None:
+        """Replace a learner that is gone by a fresh one."""
 
     def weights(self) -> Ref:
         """The learner's current weights, `Ref` of a flat vector."""
@@ -40,16 +86,13 @@ class Fleet(Protocol):
     def put(self, value: Any) -> Ref:
         """A reference to a value of this process."""
 
-    def groups(self) -> list[tuple[int, ...]]:
-        """The shards by the worker that holds them."""
-
-    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Have a group's fragments of a round computed: references to the lists of fragments and of summaries."""
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
 
     def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Have a round learned: references to the next version's weights and to the update's figures."""
 
-    def snapshot(self, shard: int) -> Ref:
+    def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
 
     def learner_state(self) -> Ref:
@@ -58,14 +101,36 @@ class Fleet(Protocol):
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated on held-out seeds: `Ref` of an `Evaluation`."""
 
+    def forget_evaluator(self) -> None:
+        """Start a new evaluator at the next evaluation."""
+
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
-        """Wait until all are ready; False if that takes longer than `timeout_s`."""
+        """Wait until all are ready, made or failed; False if that takes longer than `timeout_s`."""
 
     def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
         """Wait until at least one is ready and give those that are."""
 
     def get(self, ref: Ref) -> Any:
-        """The value; raises what its making raised."""
+        """The value; raises what its making raised, and `LostError` if it or its maker is gone."""
+
+    def stock(self) -> Stock:
+        """Wait for all calls made so far, give up who is gone, and see what there is.
+
+        At least one worker is there when it returns.
+
+        Raises:
+            LearnerLostError: If the learner is gone.
+        """
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Look after the members: who is silent, who joins, who leaves. To be called often; costs little.
+
+        Returns:
+            What was asked of the run since the last call: `pause`, `continue`, `stop`, or nothing.
+        """
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Write down which worker holds which shard from a round on."""
 
     def close(self) -> None:
         """End all members."""
@@ -78,7 +143,8 @@ class InlineFleet:
 
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
-        self._config = config
+        self._config, self._device = config, device
+        self.listener: Listener = nobody
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
         self._learner = Learner(config, device)
         self._worker = EnvWorker(config, run_id)
@@ -87,14 +153,31 @@ class InlineFleet:
         """The machine class of this process."""
         return self._learner.machine_class()
 
-    def place_shards(self, states: Sequence[State | None]) -> None:
-        """Hand every shard to the one worker."""
-        for shard, state in enumerate(states):
-            self._worker.adopt(shard, state)
+    def workers(self) -> list[int]:
+        """The one worker."""
+        return [0]
+
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Hand a shard to the one worker."""
+        taken: Any = state
+        self._worker.adopt(shard, taken)
+
+    def release(self, worker: int, shard: int) -> None:
+        """Forget a shard."""
+        self._worker.release(shard)
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Never asked for: there is no other worker."""
+        raise AssertionError(why)
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
+
+    def new_learner(self) -> None:
+        """A fresh learner."""
+        prepare_torch(self._config, self._config.learner.threads)
+        self._learner = Learner(self._config, self._device)
 
     def weights(self) -> Ref:
         """The learner's current weights."""
@@ -104,14 +187,10 @@ class InlineFleet:
         """The value itself."""
         return Ref(value)
 
-    def groups(self) -> list[tuple[int, ...]]:
-        """All shards together."""
-        return [tuple(range(self._config.shards))]
-
-    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Compute a group's fragments."""
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Compute fragments."""
         prepare_torch(self._config, WORKER_THREADS)
-        fragments, summaries = self._worker.simulate(group, round_, version, self.get(weights))
+        fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights))
         return Ref(fragments), Ref(summaries)
 
     def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
@@ -120,7 +199,7 @@ class InlineFleet:
         weights, metrics = self._learner.update(version, *(self.get(part) for part in parts))
         return Ref(weights), Ref(metrics)
 
-    def snapshot(self, shard: int) -> Ref:
+    def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state."""
         return Ref(self._worker.snapshot(shard))
 
@@ -131,6 +210,9 @@ class InlineFleet:
     def evaluate(self, weights: Ref) -> Ref:
         """Evaluate the greedy policy."""
         return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+
+    def forget_evaluator(self) -> None:
+        """There is none."""
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Always: every call is carried out at once."""
@@ -143,6 +225,17 @@ class InlineFleet:
     def get(self, ref: Ref) -> Any:
         """The value, which the reference is."""
         return ref
+
+    def stock(self) -> Stock:
+        """What there is."""
+        return Stock(self._learner.position(), {0: self._worker.positions()})
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Nobody to look after."""
+        return None
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """All shards are here."""
 
     def close(self) -> None:
         """Nothing outlives this process."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hydrahive.algorithms.batch import stack
-from hydrahive.core.errors import DivergedError
+from hydrahive.core.errors import DivergedError, OutOfStepError
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
@@ -47,11 +47,13 @@ class Learner:
             *parts: The round's fragments, however they are grouped; they are learned in shard order.
 
         Raises:
-            ValueError: If `version` is not the current one: an update was lost or repeated.
+            OutOfStepError: If `version` is not the current one: an update was lost or repeated.
             DivergedError: If the loss or the gradient is not finite.
         """
         if version != self.version:
-            raise ValueError(f"the learner is at version {self.version}; an update of version {version} was asked for")
+            raise OutOfStepError(
+                f"the learner is at version {self.version}; an update of version {version} was asked for"
+            )
         started = time.perf_counter()
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         total = sum(int(fragment.valid.sum()) for fragment in fragments)
@@ -69,6 +71,10 @@ class Learner:
             "learn_seconds": time.perf_counter() - started,
         }
         return self.weights(), metrics
+
+    def position(self) -> int:
+        """The current version, after all calls made so far."""
+        return self.version
 
     def state(self) -> State:
         """Weights, optimizer and counters: what the digest is taken over."""

@@ -14,11 +14,15 @@ MOST_OF_STORE = 0.6
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes of one round's fragments, of one weights version, and of all that can be in flight at once."""
+    """Bytes of one round's fragments, of one weights version, and of all that can be in flight at once.
+
+    `kept_versions` are the weights versions from which lost shards are replayed: those since the last boundary.
+    """
 
     round_bytes: int
     version_bytes: int
     in_flight_bytes: int
+    kept_versions: int
 
     def refuse_above(self, object_store_bytes: int) -> None:
         """Refuse a run that would fill the object store.
@@ -31,6 +35,19 @@ class MemoryPlan:
             raise UsageError(
                 f"shards, envs_per_shard, fragment_length and lag: {_mib(self.in_flight_bytes)} would be in flight; "
                 f"the object store of {_mib(object_store_bytes)} takes at most {_mib(limit)}"
+            )
+
+    def refuse_versions_above(self, limit_mb: int) -> None:
+        """Refuse a run whose weights since the last boundary would fill more than `limit_mb` MiB.
+
+        Raises:
+            UsageError: Says how much they would fill.
+        """
+        kept = self.kept_versions * self.version_bytes
+        if kept > limit_mb * 2**20:
+            raise UsageError(
+                f"boundary_every and lag: the weights since the last boundary would fill {_mib(kept)}; "
+                f"faults.kept_versions_mb allows {limit_mb}"
             )
 
     def __str__(self) -> str:
@@ -49,7 +66,10 @@ def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     round_bytes = columns * (config.fragment_length * step_bytes + row_bytes)
     # Rounds ahead are lag + 1; one more is held by the update under way.
     rounds, versions = config.lag + 2, config.lag + 3
-    return MemoryPlan(round_bytes, weights_bytes, rounds * round_bytes + versions * weights_bytes)
+    # A boundary is closed up to lag + 1 updates after it was passed; the lag's versions before it are needed too.
+    kept = config.boundary_every + 2 * config.lag + 2
+    in_flight = rounds * round_bytes + versions * weights_bytes
+    return MemoryPlan(round_bytes, weights_bytes, in_flight, kept)
 
 
 def _mib(count: float) -> str:

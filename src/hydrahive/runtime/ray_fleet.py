@@ -1,174 +1,134 @@
-"""The run's objects as Ray actors: thin shells, nothing in them but the calls.
-
-Actors are never restarted and their methods never retried by Ray: re-running a method that changes state would
-change the run. Object references pass between actors; this process holds references, not data.
-"""
+"""The run's objects as Ray actors. Object references pass between them; this process holds references, not data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from hydrahive.core.errors import HydrahiveError, MachineClassError
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.state import State
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
-from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
-from hydrahive.runtime.fleet import Ref
-from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import prepare_torch
-from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
+from hydrahive.runtime.fleet import Listener, Ref, Stock
+from hydrahive.runtime.ray_actors import NEVER_AGAIN, EvaluatorActor
+from hydrahive.runtime.ray_members import Members, RunOnCluster
 
-NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
-
-
-class EnvWorkerActor(EnvWorker):
-    """`EnvWorker` in a process of its own."""
-
-    def __init__(self, config: RunConfig, run_id: str) -> None:
-        """Fix the threads before anything is computed."""
-        prepare_torch(config, WORKER_THREADS)
-        super().__init__(config, run_id)
-
-    @ray.method(num_returns=2)
-    def simulate(self, *arguments: Any) -> Any:
-        """As `EnvWorker.simulate`, its two results as two objects."""
-        return super().simulate(*arguments)
-
-
-class LearnerActor(Learner):
-    """`Learner` in a process of its own."""
-
-    def __init__(self, config: RunConfig, device: str) -> None:
-        """Fix the threads before anything is computed."""
-        prepare_torch(config, config.learner.threads)
-        super().__init__(config, device)
-
-    @ray.method(num_returns=2)
-    def update(self, *arguments: Any) -> Any:
-        """As `Learner.update`, its two results as two objects."""
-        return super().update(*arguments)
-
-
-class EvaluatorActor:
-    """Plays held-out episodes beside the training."""
-
-    def __init__(self, config: RunConfig) -> None:
-        """Fix the threads before anything is computed."""
-        prepare_torch(config, WORKER_THREADS)
-        self._config = config
-
-    def evaluate(self, weights: Any) -> Evaluation:
-        """Greedy scores of the weights."""
-        return evaluate_weights(self._config, weights, self._config.evaluate_episodes)
+LOOK_SECONDS = 1.0
+"""Time after which a wait is interrupted to look after the members."""
 
 
 class RayFleet:
-    """A learner actor and `workers` env-worker actors on the Ray cluster that this process is connected to."""
+    """A learner actor and env-worker actors on the Ray cluster that this process is connected to."""
 
-    def __init__(self, config: RunConfig, run_id: str, run_name: str, device: str, workers: int) -> None:
-        """Start the actors.
+    def __init__(self, config: RunConfig, run: RunOnCluster) -> None:
+        """Start the actors, as many of the asked workers as there are CPUs for, and wait for them.
 
         Raises:
             HydrahiveError: If an actor cannot be built.
         """
         self._config = config
-        self.worker_count = workers
-        runtime_env = {"env_vars": dict(PORTABLE_ENVIRONMENT)} if config.portable else {}
-        options = {"runtime_env": runtime_env} if runtime_env else {}
-        gpus = 1 if device == "cuda" else 0
-        learner: Any = ray.remote(**NEVER_AGAIN)(LearnerActor)
-        env_worker: Any = ray.remote(**NEVER_AGAIN)(EnvWorkerActor)
-        self._learner = learner.options(
-            name=f"{run_name}:learner:{run_id}", num_cpus=config.learner.threads, num_gpus=gpus, **options
-        ).remote(config, device)
-        self._workers = [
-            env_worker.options(name=f"{run_name}:env-worker-{i}:{run_id}", num_cpus=1, **options).remote(config, run_id)
-            for i in range(workers)
-        ]
+        self._members = Members(config, run)
         self._evaluator: Any = None
-        self._home: dict[int, Any] = {}
+        self._members.assemble()
+
+    @property
+    def worker_count(self) -> int:
+        """Env workers that are there."""
+        return len(self._members.workers)
+
+    @property
+    def listener(self) -> Listener:
+        """Who is told what happens to the members."""
+        return self._members.listener
+
+    @listener.setter
+    def listener(self, listener: Listener) -> None:
+        self._members.listener = listener
 
     def machine_class(self) -> str:
-        """The learner's machine class.
+        """The learner's machine class, which every worker had to show before it joined."""
+        return self._members.learner.about.machine_class
 
-        Raises:
-            MachineClassError: If a worker computes other bytes.
-        """
-        learner, *workers = self.get(Ref([actor.machine_class.remote() for actor in (self._learner, *self._workers)]))
-        for i, worker in enumerate(workers):
-            if worker.split("/")[:2] != learner.split("/")[:2]:
-                raise MachineClassError(f"env worker {i} is of machine class {worker}; this run's is {learner}")
-        return str(learner)
+    def workers(self) -> list[int]:
+        """The workers that have joined and are not leaving."""
+        return self._members.staying()
 
-    def place_shards(self, states: Sequence[State | None]) -> None:
-        """Spread the shards over the workers in turn."""
-        done = []
-        for shard, state in enumerate(states):
-            self._home[shard] = self._workers[shard % len(self._workers)]
-            done.append(self._home[shard].adopt.remote(shard, state))
-        self.get(Ref(done))
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Have a worker take over a shard."""
+        self._members.actor(worker).adopt.remote(shard, state)
+
+    def release(self, worker: int, shard: int) -> None:
+        """Have a worker forget a shard."""
+        self._members.actor(worker).release.remote(shard)
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Do without a worker."""
+        self._members.bury(worker, why)
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
-        method = self._learner.load_weights if weights_only else self._learner.restore
-        self.get(method.remote(state))
+        learner = self._members.learner.actor
+        self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
+
+    def new_learner(self) -> None:
+        """A new generation of the learner, wherever there is room; and at least one worker."""
+        self._members.new_learner()
+        self._members.await_worker()
 
     def weights(self) -> Ref:
         """The learner's current weights."""
-        return Ref(self._learner.weights.remote())
+        return Ref(self._members.learner.actor.weights.remote())
 
     def put(self, value: Any) -> Ref:
         """A reference to a value of this process."""
         return Ref(ray.put(value))
 
-    def groups(self) -> list[tuple[int, ...]]:
-        """The shards by the worker that holds them."""
-        held: dict[Any, list[int]] = {}
-        for shard, worker in self._home.items():
-            held.setdefault(worker, []).append(shard)
-        return [tuple(shards) for shards in held.values()]
-
-    def simulate(self, group: tuple[int, ...], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Have a group's fragments computed by the worker that holds it.
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have fragments computed by the worker that holds their shards.
 
         One call and two objects for a worker's whole share of a round: Ray's part in a round's cost goes with
         their number, not with their size.
         """
-        fragments, summaries = self._home[group[0]].simulate.remote(group, round_, version, weights)
+        fragments, summaries = self._members.actor(worker).simulate.remote(shards, round_, version, weights)
         return fragments, summaries
 
     def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Have a round learned."""
-        weights, metrics = self._learner.update.remote(version, *parts)
+        weights, metrics = self._members.learner.actor.update.remote(version, *parts)
         return weights, metrics
 
-    def snapshot(self, shard: int) -> Ref:
+    def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
-        return Ref(self._home[shard].snapshot.remote(shard))
+        return Ref(self._members.actor(worker).snapshot.remote(shard))
 
     def learner_state(self) -> Ref:
         """The learner's state after all calls made so far."""
-        return Ref(self._learner.state.remote())
+        return Ref(self._members.learner.actor.state.remote())
 
     def evaluate(self, weights: Ref) -> Ref:
-        """Have the greedy policy evaluated in a process of its own, started at the first call."""
+        """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
         if self._evaluator is None:
             evaluator: Any = ray.remote(num_cpus=0, **NEVER_AGAIN)(EvaluatorActor)
             self._evaluator = evaluator.remote(self._config)
         return Ref(self._evaluator.evaluate.remote(weights))
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
-        """Wait until all are ready, wherever they lie."""
-        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=timeout_s, fetch_local=False)
-        return len(done) == len(refs)
+        """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
+        left = timeout_s
+        while True:
+            wait_s = LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)
+            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait_s, fetch_local=False)
+            left = None if left is None else left - wait_s
+            if len(done) == len(refs) or (left is not None and left <= 0):
+                return len(done) == len(refs)
+            self._members.look_after()
 
     def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
         """Wait until at least one is ready and give those that are."""
-        ray.wait(list(refs), num_returns=1, fetch_local=False)
+        while not ray.wait(list(refs), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)[0]:
+            self._members.look_after()
         done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
         return list(done)
 
@@ -176,18 +136,68 @@ class RayFleet:
         """Fetch a value, or a list of them; the house's own errors come through as they were raised.
 
         Raises:
+            LostError: If an actor or an object is gone.
             HydrahiveError: If making the value failed.
         """
         try:
-            return ray.get(ref)
+            while True:
+                try:
+                    return ray.get(ref, timeout=LOOK_SECONDS)
+                except GetTimeoutError:
+                    self._members.look_after()
         except RayTaskError as error:
-            if isinstance(error.cause, HydrahiveError):
-                raise error.cause from None
-            raise HydrahiveError(f"{type(error.cause).__name__} in an actor of the run: {error.cause}") from error
+            cause: Any = error
+            while isinstance(cause, RayTaskError):
+                cause = cause.cause
+            if isinstance(cause, HydrahiveError):
+                raise cause from None
+            if isinstance(cause, RayError):
+                raise LostError(_first_line(cause)) from None
+            raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
         except RayError as error:
-            raise HydrahiveError(f"lost an actor of the run: {str(error).splitlines()[0]}") from error
+            raise LostError(_first_line(error)) from None
+
+    def stock(self) -> Stock:
+        """Wait for all calls made so far, bury who does not answer, and see what there is.
+
+        Raises:
+            LearnerLostError: If the learner is gone.
+        """
+        asked = {worker: self._members.actor(worker).positions.remote() for worker in self._members.workers}
+        positions: dict[int, Mapping[int, int]] = {}
+        for worker, ref in asked.items():
+            try:
+                positions[worker] = self.get(Ref(ref))
+            except LostError as error:
+                self._members.bury(worker, str(error))
+        try:
+            version = self.get(Ref(self._members.learner.actor.position.remote()))
+        except LostError as error:
+            self._members.learner_lost(str(error))
+            raise LearnerLostError(f"the learner is gone: {error}") from None
+        self._members.await_worker()
+        return Stock(version, positions, self._members.suspects())
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Look after the members; what was asked of the run."""
+        self._members.env_steps, self._members.paused = env_steps, paused
+        self._members.look_after()
+        return self._members.request()
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Write the leases down, and see those off who leave and hold nothing any more."""
+        self._members.note_homes(homes, round_)
+
+    def forget_evaluator(self) -> None:
+        """Start a new evaluator at the next evaluation."""
+        self._evaluator = None
 
     def close(self) -> None:
         """End all actors."""
-        for actor in (self._learner, *self._workers, *([self._evaluator] if self._evaluator else [])):
-            ray.kill(actor)
+        if self._evaluator is not None:
+            ray.kill(self._evaluator)
+        self._members.end()
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed, stream
@@ -43,10 +44,11 @@ class Shard:
         """Act for one fragment with `policy`, which holds the weights `version`.
 
         Raises:
-            ValueError: If `round_` is not this shard's next; the state would not be the one that was asked for.
+            OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
+            ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
         if round_ != self.round:
-            raise ValueError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
+            raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
         record = _Recorder(self.config.fragment_length, self._observations, policy.num_actions)
         noise = torch.from_numpy(self._noise(round_, policy.num_actions))
@@ -57,8 +59,9 @@ class Shard:
                 actions = torch.argmax(logits + noise[t], dim=-1).numpy()
                 record.act(t, self._observations, actions, logits.numpy())
                 self._step(t, actions, record)
-        self.round += 1
         fragment = record.fragment(FragmentId(self.run_id, 0, round_, self.index), version, self._observations)
+        _refuse_nonsense(fragment)
+        self.round += 1
         return fragment, record.summary(self.index, time.perf_counter() - started)
 
     def snapshot(self) -> State:
@@ -91,6 +94,10 @@ class Shard:
 
     def _step(self, t: int, actions: np.ndarray, record: _Recorder) -> None:
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        if observations.shape != self._observations.shape or np.shape(rewards) != actions.shape:
+            given = f"observations {list(observations.shape)} and rewards {list(np.shape(rewards))}"
+            expected = f"{list(self._observations.shape)} and {list(actions.shape)}"
+            raise ValueError(f"the environment returned {given} in step {t}; expected shapes {expected}")
         resetting = self._awaits_reset
         self._observations = observations
         self._returns += rewards
@@ -115,6 +122,22 @@ class Shard:
             record.cuts(t, truncated, last)
         self._returns[ended] = 0
         self._lengths[ended] = 0
+
+
+def _refuse_nonsense(fragment: Fragment) -> None:
+    """Keep values that are not finite away from the learner, where nobody could say whose they were.
+
+    Raises:
+        ValueError: Says what is not finite, and in which step of which environment.
+    """
+    for name in ("rewards", "observations"):
+        values = getattr(fragment, name)
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            continue
+        t, b = np.argwhere(~np.isfinite(values))[0][:2]
+        raise ValueError(
+            f"the environment returned {name} that are not finite (step {t}, environment {b} of the shard)"
+        )
 
 
 class _Recorder:

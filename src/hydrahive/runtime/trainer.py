@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError
+from hydrahive.core.errors import DivergedError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.sink import Sink
+from hydrahive.core.state import State
 from hydrahive.runtime.boundary import Boundary, Progress
 from hydrahive.runtime.checkpoints import Checkpoint
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.dataflow import Update, schedule_of
+from hydrahive.runtime.controls import FolderControls
+from hydrahive.runtime.dataflow import Replayed, Update
 from hydrahive.runtime.fleet import Fleet, Ref
 from hydrahive.runtime.interrupts import Interrupted, Interrupts
 from hydrahive.runtime.run_folder import Identity, RunFolder
+from hydrahive.runtime.schedules import schedule_of
+
+BEGIN_ATTEMPTS = 5
+"""How often in a row the run is begun again at its last boundary before it gives up."""
+
+PAUSE_LOOK_SECONDS = 0.1
+"""Time between two looks for an end of the pause."""
 
 
 class Trainer:
-    """Trains one run to its end, from version 0 or from a checkpoint; the fleet already holds that state."""
+    """Trains one run to its end, from version 0, from given weights, or from a checkpoint."""
 
     def __init__(
         self,
@@ -30,6 +39,7 @@ class Trainer:
         fleet: Fleet,
         sinks: Sequence[Sink],
         start: Checkpoint | None,
+        initial: State | None = None,
     ) -> None:
         """Take over the run.
 
@@ -37,14 +47,16 @@ class Trainer:
             config: The run's.
             folder: Where it is written; claimed by this process.
             identity: What the run is.
-            fleet: Learner and workers, with the state to begin at.
+            fleet: Learner and workers, fresh.
             sinks: Where its story goes.
             start: The checkpoint to begin at.
+            initial: The learner's state whose weights a new run begins with, instead of drawing its own.
         """
         self._config, self._folder, self._identity, self._fleet, self._sinks = config, folder, identity, fleet, sinks
-        self._start = start
+        self._start, self._initial = start, initial
         self._store = folder.checkpoints(config.checkpoint.keep)
-        self._schedule = schedule_of(config, fleet, start.boundary if start else None)
+        self._controls = FolderControls(folder.path)
+        self._replayed = Replayed()
         self._newest: Boundary | None = start.boundary if start else None
         self._newest_resumable = self._newest
         self._on_disk = {start.boundary.updates} if start else set()
@@ -52,25 +64,29 @@ class Trainer:
         self._started = time.perf_counter()
         self._window: list[dict[str, float]] = []
         self._window_start = (0, 0.0)
-        self._evaluations: list[tuple[Progress, float, Ref]] = []
+        self._taken = start.boundary.progress if start else Progress()
+        self._evaluations: list[tuple[Update, float, Ref]] = []
         self._lags: list[float] = []
 
-    def run(self, interrupts: Interrupts) -> dict[str, Any]:
-        """Train until the run's stop and give its summary.
+    def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
+        """Train until the run's stop and give its summary; None if it was asked to stop before.
 
         Raises:
             Interrupted: After Ctrl-C or SIGTERM; the newest boundary is on disk.
             HydrahiveError: If something stopped the run; the newest boundary is on disk.
         """
         self._started = time.perf_counter()
-        self._window_start = (self._newest.progress.env_steps if self._newest else 0, self._started)
+        self._window_start = (self._taken.env_steps, self._started)
+        self._fleet.listener = self._event
+        self._controls.forget()
+        self._controls.say("running", self._taken.env_steps)
         try:
-            for update in self._schedule.updates():
-                self._take(update)
-                if update.boundary and self._at_boundary(update.boundary, interrupts):
-                    break
-            with interrupts.held_back():
-                return self._finish()
+            if self._train(interrupts):
+                with interrupts.held_back():
+                    return self._finish()
+            self._save_newest()
+            self._event("stopped", self._how_to_resume("stopped on request"))
+            return None
         except Interrupted as interrupted:
             self._save_newest()
             self._event("interrupted", self._how_to_resume(f"stopped by {interrupted}"), signal=str(interrupted))
@@ -80,14 +96,90 @@ class Trainer:
             kind = "diverged" if isinstance(error, DivergedError) else "failed"
             self._event(kind, self._how_to_resume(f"{kind}: {error}"))
             raise
+        finally:
+            self._controls.say("ended", self._taken.env_steps)
+
+    def _train(self, interrupts: Interrupts) -> bool:
+        """Train to the run's stop; False if it was asked to stop before."""
+        again, in_a_row = False, 0
+        while True:
+            before = self._taken
+            try:
+                for update in self._begin(again=again):
+                    self._take(update)
+                    if update.boundary and self._at_boundary(update.boundary, interrupts):
+                        return True
+                    if not self._obey():
+                        return False
+                return True
+            except LostError as loss:
+                self._replayed.notice()
+                again, in_a_row = True, (in_a_row + 1 if self._taken == before else 1)
+                if in_a_row > BEGIN_ATTEMPTS:
+                    raise HydrahiveError(
+                        f"lost {in_a_row} times in a row without a new update; the last: {loss}"
+                    ) from None
+
+    def _begin(self, *, again: bool) -> Iterator[Update]:
+        """The updates from the newest boundary on; `again` after something was lost that only this brings back."""
+        boundary = self._newest_resumable
+        if again:
+            self._gather_again(boundary)
+        if boundary:
+            self._fleet.restore_learner(boundary.learner())
+        elif self._initial:
+            self._fleet.restore_learner(self._initial, weights_only=True)
+        return schedule_of(self._config, self._fleet, boundary, self._replayed).updates()
+
+    def _gather_again(self, boundary: Boundary | None) -> None:
+        """Have a learner and workers, and tell what is done again."""
+        try:
+            self._fleet.stock()
+        except LearnerLostError:
+            self._fleet.new_learner()
+        else:
+            if boundary is None:
+                self._fleet.new_learner()
+        steps = self._taken.env_steps - (boundary.progress.env_steps if boundary else 0)
+        self._replayed.add(steps, self._taken.updates)
+        at = f"update {boundary.updates}" if boundary else "the beginning"
+        self._event("recovering", f"going on from {at}: {steps:,} env steps are done again", env_steps=steps)
+
+    def _obey(self) -> bool:
+        """Look after the fleet, and do what people ask; False if the run shall stop."""
+        asked = self._fleet.tend(self._taken.env_steps) or self._controls.take()
+        if asked == "pause":
+            asked = self._pause()
+        return asked != "stop"
+
+    def _pause(self) -> str:
+        """Submit nothing until `continue` or `stop` is asked; the pause does not count as training time."""
+        began = time.perf_counter()
+        self._save_newest()
+        self._event("paused", f"paused at {self._taken.env_steps:,} env steps", env_steps=self._taken.env_steps)
+        self._controls.say("paused", self._taken.env_steps)
+        asked = None
+        while asked not in ("continue", "stop"):
+            time.sleep(PAUSE_LOOK_SECONDS)
+            asked = self._fleet.tend(self._taken.env_steps, paused=True) or self._controls.take()
+        seconds = time.perf_counter() - began
+        self._started += seconds
+        self._window_start = (self._window_start[0], self._window_start[1] + seconds)
+        self._controls.say("running", self._taken.env_steps)
+        self._event("continued", f"continued after {seconds:.1f} s")
+        return str(asked)
 
     @property
     def _seconds(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
 
     def _take(self, update: Update) -> None:
-        """Write what is due after an update."""
+        """Write what is due after an update; one that is done again after a loss was written before."""
         updates = update.progress.updates
+        if updates <= self._taken.updates:
+            return
+        self._taken = update.progress
+        self._tell_recovery()
         self._window.append(update.metrics)
         self._lags.append(update.metrics["lag"])
         # A row at every boundary makes a resumed run's rows the same as an undisturbed one's.
@@ -95,8 +187,14 @@ class Trainer:
             self._row(update.progress, self._seconds, self._averages(update.progress))
         every = self._config.evaluate_every
         if every and updates % every == 0:
-            self._evaluations.append((update.progress, self._seconds, self._fleet.evaluate(update.weights)))
+            self._evaluations.append((update, self._seconds, self._fleet.evaluate(update.weights)))
         self._write_evaluations(wait=False)
+
+    def _tell_recovery(self) -> None:
+        seconds = self._replayed.back_after(self._taken.updates)
+        if seconds is not None:
+            text = f"recovered {seconds:.1f} s after the loss was noticed"
+            self._event("recovered", text, seconds=round(seconds, 3), updates=self._taken.updates)
 
     def _averages(self, progress: Progress) -> dict[str, float]:
         """The window's mean figures (counters: the newest), and the speed over it."""
@@ -119,6 +217,8 @@ class Trainer:
             "seconds": round(seconds, 3),
             "score_mean": progress.score_mean,
             "score_max": progress.score_max,
+            "recoveries": self._replayed.recoveries,
+            "replayed_env_steps": self._replayed.env_steps,
             **values,
         }
         for sink in self._sinks:
@@ -156,10 +256,15 @@ class Trainer:
 
     def _write_evaluations(self, *, wait: bool) -> None:
         while self._evaluations and self._fleet.ready([self._evaluations[0][2]], None if wait else 0):
-            progress, seconds, ref = self._evaluations.pop(0)
-            figures = self._fleet.get(ref).summary()
+            update, seconds, ref = self._evaluations.pop(0)
+            try:
+                figures = self._fleet.get(ref).summary()
+            except LostError as loss:
+                self._fleet.forget_evaluator()
+                self._event("evaluation_lost", f"the evaluation of update {update.progress.updates} is lost: {loss}")
+                continue
             values = {f"evaluation_{name}": value for name, value in figures.items()}
-            self._row(progress, seconds, {"gradient_steps": progress.updates, **values})
+            self._row(update.progress, seconds, {"gradient_steps": update.metrics["gradient_steps"], **values})
 
     def _finish(self) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
@@ -172,6 +277,8 @@ class Trainer:
         if self._config.schedule == "free-running":
             summary["lag"] = sum(self._lags) / len(self._lags)
         summary |= {"workers": self._fleet.worker_count, "resumed": self._start is not None}
+        summary |= {"recoveries": self._replayed.recoveries, "replayed_env_steps": self._replayed.env_steps}
+        summary |= {"hedged": self._replayed.hedged}
         write_whole(self._folder.summary, json.dumps(summary, indent=1).encode())
         self._event("finished", f"finished after {summary['env_steps']:,} env steps", digest=summary["digest"])
         return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,9 +50,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run's summary, and whether this call had anything left to train."""
+    """A run's summary (None if it was asked to stop before its end), and whether anything was left to train."""
 
-    summary: dict[str, Any]
+    summary: dict[str, Any] | None
     trained: bool
 
 
@@ -76,10 +77,9 @@ def train(request: Request) -> Outcome:
         identity = _settled_identity(identity, run_id, fleet, initial)
         with readable_disk_errors(), folder.claimed():
             folder.create(identity, config)
-            restore(fleet, config, start, initial)
             with _sinks(folder, config, start) as sinks:
                 _announce(sinks, folder, config, fleet, start, passed_over)
-                summary = Trainer(config, folder, identity, fleet, sinks, start).run(interrupts)
+                summary = Trainer(config, folder, identity, fleet, sinks, start, initial).run(interrupts)
     return Outcome(summary, trained=True)
 
 
@@ -102,19 +102,17 @@ def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | Non
 
     from hydrahive.runtime.ray_cluster import connect
     from hydrahive.runtime.ray_fleet import RayFleet
+    from hydrahive.runtime.ray_members import RunOnCluster
 
     cluster = connect(address, config.worker_count() + config.learner.threads)
     try:
-        workers = config.worker_count(cluster.cpus)
-        needed = workers + config.learner.threads
-        if needed > cluster.cpus:
-            raise UsageError(f"workers: {workers} and the learner need {needed} CPUs; the cluster has {cluster.cpus}")
         wanted = config.learner.device
         if wanted == "cuda" and not cluster.gpus:
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
         device = ("cuda" if cluster.gpus else "cpu") if wanted == "auto" else wanted
         memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
-        fleet = RayFleet(config, run_id, name, device, workers)
+        workers = config.workers if isinstance(config.workers, int) else None
+        fleet = RayFleet(config, RunOnCluster(run_id, name, device, workers, _say))
         try:
             yield fleet
         finally:
@@ -123,15 +121,9 @@ def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | Non
         ray.shutdown()
 
 
-def restore(fleet: Fleet, config: RunConfig, start: Checkpoint | None, initial: State | None) -> None:
-    """Give the fleet the state to begin at."""
-    if start:
-        fleet.restore_learner(start.boundary.learner())
-        fleet.place_shards([start.boundary.shard(shard) for shard in range(config.shards)])
-        return
-    if initial:
-        fleet.restore_learner(initial, weights_only=True)
-    fleet.place_shards([None] * config.shards)
+def _say(kind: str, text: str, **fields: object) -> None:
+    """Tell what happens before the run's sinks are open."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _resolve(request: Request) -> tuple[Identity | None, Checkpoint | None, list[str]]:
@@ -245,6 +237,8 @@ def _announce(
             sink.event("checkpoint_passed_over", f"{reason}; using the one before")
     workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
     plan = memory_plan(config, fleet_weights_bytes(fleet))
+    if fleet.worker_count:
+        plan.refuse_versions_above(config.faults.kept_versions_mb)
     begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
     if config.schedule == "free-running":
         workers += ", free-running: not reproducible"

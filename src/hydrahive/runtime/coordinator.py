@@ -1,0 +1,231 @@
+"""The coordinator: who works on what, who is alive, and what people asked of a run. It records; it never schedules.
+
+One per cluster, an actor that Ray restarts; what must outlive a restart lies in SQLite, what a second makes stale
+(signs of life) in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.heart import BEAT_SECONDS, Sign
+
+LATE_SECONDS, DEAD_SECONDS = 10.0, 15.0
+"""Silence after which a member is shown as late, and after which it counts as dead."""
+
+LIVE_SECONDS = 10.0
+"""A run whose Trainer has not called for so long is not being trained."""
+
+Request = Literal["pause", "continue", "stop"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, env_steps INTEGER NOT NULL,
+    called_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS members (
+    member TEXT PRIMARY KEY, run_id TEXT NOT NULL, role TEXT NOT NULL, owner TEXT NOT NULL, node_id TEXT NOT NULL,
+    node_ip TEXT NOT NULL, pid INTEGER NOT NULL, machine_class TEXT NOT NULL, state TEXT NOT NULL,
+    joined_at REAL NOT NULL, left_at REAL);
+CREATE TABLE IF NOT EXISTS leases (
+    run_id TEXT NOT NULL, shard INTEGER NOT NULL, member TEXT NOT NULL, from_round INTEGER NOT NULL,
+    until_round INTEGER);
+CREATE INDEX IF NOT EXISTS open_leases ON leases (run_id, shard) WHERE until_round IS NULL;
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, request TEXT NOT NULL, asked_at REAL NOT NULL, taken_at REAL);
+"""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A process of a run.
+
+    Attributes:
+        member: Its name, unique in the cluster.
+        run_id: The run it works for.
+        role: `env-worker` or `learner`.
+        owner: The account that its work is for.
+        node_id: Ray's id of its node.
+        node_ip: The node's address.
+        pid: Its process id there.
+        machine_class: What its bytes are relative to.
+    """
+
+    member: str
+    run_id: str
+    role: str
+    owner: str
+    node_id: str
+    node_ip: str
+    pid: int
+    machine_class: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known of a member's life.
+
+    Attributes:
+        silent_s: Time since its last sign of life.
+        state: `alive`, `late` or `dead`.
+        sign: The last sign; None before the first.
+    """
+
+    silent_s: float
+    state: Literal["alive", "late", "dead"]
+    sign: Sign | None
+
+
+class Coordinator:
+    """Registry of members, leases and requests over one SQLite file."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open or create the file; whoever was alive before is given the full time to show it again.
+
+        Args:
+            path: On a local disk.
+            clock: Monotonic seconds, for signs of life.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+        self._signs: dict[str, Sign] = {}
+        self._awake_at = clock()
+
+    def register(self, member: Member) -> None:
+        """A process begins to work for a run."""
+        self._awake()
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'alive', ?, NULL)",
+                (*asdict(member).values(), time.time()),
+            )
+        self._heard[member.member] = self._clock()
+
+    def leave(self, member: str, state: Literal["left", "dead"]) -> None:
+        """A process works no more; its leases end where it was."""
+        self._awake()
+        with self._transaction() as db:
+            db.execute("UPDATE members SET state = ?, left_at = ? WHERE member = ?", (state, time.time(), member))
+        self._heard.pop(member, None)
+        self._signs.pop(member, None)
+
+    def beat(self, member: str, sign: Sign) -> None:
+        """Take a sign of life."""
+        self._awake()
+        self._heard[member] = self._clock()
+        self._signs[member] = sign
+
+    def lease(self, run_id: str, holders: Mapping[int, str], round_: int) -> None:
+        """From this round on each of these shards is held by this member, and no longer by another."""
+        self._awake()
+        with self._transaction() as db:
+            for shard, member in holders.items():
+                db.execute(
+                    "UPDATE leases SET until_round = ? WHERE run_id = ? AND shard = ? AND until_round IS NULL",
+                    (round_, run_id, shard),
+                )
+                db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, NULL)", (run_id, shard, member, round_))
+
+    def call(self, run_id: str, name: str, state: str, env_steps: int) -> tuple[dict[str, Health], Request | None]:
+        """A Trainer's regular call: it says how its run is and hears how its members are and what was asked of it.
+
+        A state other than `running` or `paused` says that the run is no longer trained.
+        """
+        self._awake()
+        now = time.time()
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", (run_id, name, state, env_steps, now))
+            row = db.execute(
+                "SELECT request FROM requests WHERE run_id = ? AND taken_at IS NULL ORDER BY id DESC LIMIT 1", (run_id,)
+            ).fetchone()
+            db.execute("UPDATE requests SET taken_at = ? WHERE run_id = ? AND taken_at IS NULL", (now, run_id))
+        return self.health(run_id), (row[0] if row else None)
+
+    def ask(self, name: str, request: Request) -> str:
+        """Ask something of the live run of that name; its run id.
+
+        Raises:
+            UsageError: If no run, or more than one, of this name is being trained.
+        """
+        self._awake()
+        live = [run for run in self.runs() if run["live"]]
+        found = [run["run_id"] for run in live if name in (run["name"], run["run_id"])]
+        if not found:
+            names = ", ".join(sorted(run["name"] for run in live)) or "none"
+            raise UsageError(f"RUN: no run {name!r} is being trained on this cluster; live runs: {names}")
+        if len(found) > 1:
+            raise UsageError(f"RUN: {len(found)} runs are named {name!r}; give one's id: {', '.join(found)}")
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO requests (run_id, request, asked_at) VALUES (?, ?, ?)", (found[0], request, time.time())
+            )
+        return str(found[0])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs that ever called, newest call first; `live` says whether one is being trained."""
+        rows = self._db.execute("SELECT run_id, name, state, env_steps, called_at FROM runs ORDER BY called_at DESC")
+        keys = ("run_id", "name", "state", "env_steps", "called_at")
+        runs = [dict(zip(keys, row, strict=True)) for row in rows]
+        for run in runs:
+            called_lately = time.time() - run["called_at"] < LIVE_SECONDS
+            run["live"] = called_lately and run["state"] in ("running", "paused")
+        return runs
+
+    def members(self, run_id: str) -> list[dict[str, Any]]:
+        """Every process that ever worked for a run, in the order they joined, with its open leases."""
+        cursor = self._db.execute("SELECT * FROM members WHERE run_id = ? ORDER BY joined_at", (run_id,))
+        keys = [column[0] for column in cursor.description]
+        members = [dict(zip(keys, row, strict=True)) for row in cursor]
+        for member in members:
+            shards = self._db.execute(
+                "SELECT shard FROM leases WHERE member = ? AND until_round IS NULL ORDER BY shard", (member["member"],)
+            )
+            member["shards"] = [shard for (shard,) in shards]
+        return members
+
+    def health(self, run_id: str) -> dict[str, Health]:
+        """The life of each member that has not left."""
+        now = self._clock()
+        rows = self._db.execute("SELECT member FROM members WHERE run_id = ? AND state = 'alive'", (run_id,))
+        return {member: self._health_of(member, now) for (member,) in rows}
+
+    def _health_of(self, member: str, now: float) -> Health:
+        silent = now - self._heard.setdefault(member, now)
+        state: Literal["alive", "late", "dead"] = "alive"
+        if silent >= LATE_SECONDS:
+            state = "dead" if silent >= DEAD_SECONDS else "late"
+        return Health(silent, state, self._signs.get(member))
+
+    def _awake(self) -> None:
+        """If nobody was heard for long it was this process that stood still: that is held against nobody."""
+        now = self._clock()
+        if now - self._awake_at > 2 * BEAT_SECONDS + 1:
+            self._heard = dict.fromkeys(self._heard, now)
+        self._awake_at = now
+
+    def _transaction(self) -> _Immediate:
+        return _Immediate(self._db)
+
+
+class _Immediate:
+    """A write transaction that is either whole or has not happened."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._db.execute("ROLLBACK" if kind else "COMMIT")

@@ -1,0 +1,80 @@
+"""The named exception: fragments are learned as they come, with whatever lag that gives."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from hydrahive.core.fragment import FragmentSummary
+from hydrahive.runtime.boundary import Boundary
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.dataflow import Cut, Pending, Replayed, Schedule, Update
+from hydrahive.runtime.fleet import Fleet, Ref
+from hydrahive.runtime.placement import groups
+
+
+class FreeRunning(Schedule):
+    """Every worker always acts with the newest weights, and fragments are learned as they come.
+
+    Not reproducible; the lag is measured instead of decided. Here to show what reproducibility costs.
+    Whatever is lost, the run goes back to its last boundary.
+    """
+
+    AHEAD = 2
+    """Rounds of a worker under way, and updates under way: enough that nobody waits for a message."""
+
+    def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None, replayed: Replayed) -> None:
+        """Begin at `start` or at version 0."""
+        super().__init__(fleet, config, start, replayed)
+        self._acting = self._progress.updates
+        self._groups = groups(self._homes)
+        first = {shard: int(start.shard(shard)["round"][0]) if start else 0 for shard in range(config.shards)}
+        # After a loss the shards of one worker may stand at different rounds: each goes on from its own.
+        self._next_round = first
+        self._under_way: dict[Ref, tuple[int, tuple[int, ...], Ref]] = {}
+
+    def updates(self) -> Generator[Update, None, None]:
+        """Train; one item for each update, in order, until `stop.env_steps` is reached."""
+        for worker, shards in self._groups.items():
+            together = len({self._next_round[shard] for shard in shards}) == 1
+            for group in [shards] if together else [(shard,) for shard in shards]:
+                for _ in range(self.AHEAD):
+                    self._submit(worker, group)
+        last = False
+        while not last:
+            parts, summaries = self._about_a_round()
+            version = self._progress.updates
+            self._progress = self._progress.after(summaries)
+            last = self._is_over()
+            weights, metrics = self._fleet.update(version, parts)
+            self._weights[version + 1] = weights
+            cut = self._cut() if last or self._is_boundary(version + 1) else None
+            self._pending.append(Pending(metrics, weights, self._progress, cut))
+            while self._pending and (last or len(self._pending) > self.AHEAD):
+                yield self._settled(self._pending.popleft())
+
+    def _about_a_round(self) -> tuple[list[Ref], list[FragmentSummary]]:
+        """At least as many fragments as a round has, whichever come first."""
+        parts: list[Ref] = []
+        summaries: list[FragmentSummary] = []
+        while len(summaries) < self._config.shards:
+            for pending in self._pending:
+                if self._fleet.ready([pending.metrics], 0):
+                    self._acting = pending.progress.updates
+            self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
+            ref = self._fleet.any_ready(list(self._under_way))[0]
+            worker, group, part = self._under_way.pop(ref)
+            parts.append(part)
+            summaries += self._fleet.get(ref)
+            self._submit(worker, group)
+        return parts, summaries
+
+    def _submit(self, worker: int, group: tuple[int, ...]) -> None:
+        weights = self._weights[self._acting]
+        part, summaries = self._fleet.simulate(worker, group, self._next_round[group[0]], self._acting, weights)
+        self._under_way[summaries] = (worker, group, part)
+        for shard in group:
+            self._next_round[shard] += 1
+
+    def _cut(self) -> Cut:
+        version = self._progress.updates
+        return Cut(self._fleet.learner_state(), self._snapshot_shards(), {version: self._weights[version]}, True)

@@ -1,0 +1,307 @@
+"""Fault injection: from one seed, whom to kill, freeze or delay and when, on a real Ray of several nodes.
+
+Each seed trains one run through `hydrahive train` while its faults strike the real processes, and gives its digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NODES = 4
+"""Nodes with one CPU each, besides the head, which has none: the learner, two env workers, and one to spare."""
+
+PATIENCE_SECONDS = 240.0
+"""A run that takes longer than this hangs."""
+
+EXPERIMENTS = {
+    "snake/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "600_000"],
+    "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "300_000"],
+}
+OPTIONS = ["--recording", "false", "--metrics_every", "1", "--checkpoint.every_boundaries", "2", "--runs"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens once a run has come so far.
+
+    Attributes:
+        share: Of the run's env steps.
+        kind: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT after `seconds`) or `kill node` (SIGKILL of the
+            raylet that the victim runs under).
+        victim: `env worker`, `learner`, `coordinator` or `driver`.
+        seconds: How long a freeze lasts.
+        replace_node: Whether a new node joins after `kill node`.
+    """
+
+    share: float
+    kind: str
+    victim: str
+    seconds: float = 0.0
+    replace_node: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of a seed."""
+
+    seed: int
+    experiment: str
+    faults: list[Fault]
+    digest: str = ""
+    state_digest: str = ""
+    seconds: float = 0.0
+    back_seconds: list[float] = field(default_factory=list)
+    worker_back_seconds: list[float] = field(default_factory=list)
+    replayed_env_steps: int = 0
+    hedged: int = 0
+    trouble: str = ""
+
+
+def faults_of(seed: int) -> list[Fault]:
+    """One to three faults, each drawn from this seed alone; some strike at the same moment."""
+    draw = random.Random(seed)
+    faults: list[Fault] = []
+    for _ in range(draw.choice([1, 2, 2, 3])):
+        together = faults and draw.random() < 0.25
+        share = faults[-1].share if together else draw.uniform(0.05, 0.85)
+        kind = draw.choice(["kill", "kill", "kill node", "freeze", "freeze"])
+        victims = ["env worker", "env worker", "env worker", "learner"]
+        if kind == "kill":
+            victims += ["coordinator", "driver"]
+        if kind == "freeze":
+            victims += ["coordinator"]
+        seconds = draw.choice([0.3, 2.0, 8.0, 25.0]) if kind == "freeze" else 0.0
+        faults.append(Fault(share, kind, draw.choice(victims), seconds, draw.random() < 0.5))
+    return sorted(faults, key=lambda fault: fault.share)
+
+
+class Nodes:
+    """A Ray cluster of several raylets on this machine."""
+
+    def __init__(self) -> None:
+        """Start the head and the nodes."""
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": 10**8, "include_dashboard": False},
+        )
+        self._nodes = [self._new() for _ in range(NODES)]
+        self.address = self._cluster.address
+
+    def raylet_of(self, pid: int) -> int | None:
+        """The raylet among the nodes' (not the head's) that a process runs under."""
+        raylets = {node.all_processes["raylet"][0].process.pid for node in self._nodes}
+        while pid > 1:
+            if pid in raylets:
+                return pid
+            pid = _parent(pid)
+        return None
+
+    def below(self) -> set[int]:
+        """The raylets of this cluster, the head's too."""
+        nodes = [*self._nodes, self._cluster.head_node]
+        return {node.all_processes["raylet"][0].process.pid for node in nodes}
+
+    def kill(self, raylet: int, *, replace: bool) -> None:
+        """End a node as a power failure does."""
+        node = next(node for node in self._nodes if node.all_processes["raylet"][0].process.pid == raylet)
+        os.kill(raylet, signal.SIGKILL)
+        self._nodes.remove(node)
+        if replace:
+            self._nodes.append(self._new())
+
+    def close(self) -> None:
+        """End everything."""
+        self._cluster.shutdown()
+
+    def _new(self) -> object:
+        return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False)
+
+
+TITLES = {"env worker": "ray::EnvWorkerActor", "learner": "ray::LearnerActor", "coordinator": "ray::CoordinatorActor"}
+
+
+class Run:
+    """The driver of a run on the cluster: started, and started again when it is killed."""
+
+    def __init__(self, experiment: str, name: str, runs: Path, address: str) -> None:
+        """Start it."""
+        options = [
+            *EXPERIMENTS[experiment],
+            *OPTIONS,
+            str(runs),
+            "--name",
+            name,
+            "--address",
+            address,
+            "--workers",
+            "2",
+        ]
+        self._command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
+        self.folder = runs / name
+        self._steps = int(EXPERIMENTS[experiment][-1])
+        self._log = (runs / f"{name}.log").open("w")
+        self.start()
+
+    def start(self) -> None:
+        """Run the command; it resumes by itself."""
+        self.process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def share(self) -> float:
+        """How far it has come."""
+        try:
+            with (self.folder / "metrics.jsonl").open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - 4096))
+                lines = file.read().splitlines()
+            return json.loads(lines[-1])["env_steps"] / self._steps
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+    def events(self) -> list[dict[str, object]]:
+        """What happened."""
+        return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+
+
+def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
+    """Train one run under this seed's faults; `trouble` says if it hung or failed."""
+    outcome = Outcome(seed, experiment, faults_of(seed))
+    draw = random.Random(-seed - 1)
+    began = time.monotonic()
+    runs.mkdir(parents=True, exist_ok=True)
+    with _cluster() as nodes:
+        run = Run(experiment, f"seed-{seed}", runs, nodes.address)
+        thaw: list[tuple[float, int]] = []
+        faults = list(outcome.faults)
+        try:
+            while run.process.poll() is None or faults_killed_it(run):
+                if run.process.poll() is not None:
+                    run.start()
+                if time.monotonic() - began > PATIENCE_SECONDS:
+                    outcome.trouble = "it hangs"
+                    break
+                while faults and run.share() >= faults[0].share:
+                    _strike(faults.pop(0), run, nodes, thaw, draw)
+                while thaw and time.monotonic() >= thaw[0][0]:
+                    _signal(thaw.pop(0)[1], signal.SIGCONT)
+                time.sleep(0.02)
+        finally:
+            for _, pid in thaw:
+                _signal(pid, signal.SIGCONT)
+            if run.process.poll() is None:
+                run.process.kill()
+            code = run.process.wait()
+    outcome.seconds = time.monotonic() - began
+    if not outcome.trouble and code != 0:
+        outcome.trouble = f"exit code {code}"
+    if not outcome.trouble:
+        summary = json.loads((run.folder / "summary.json").read_text())
+        outcome.digest, outcome.state_digest = summary["digest"], summary["state_digest"]
+        _read_events(outcome, run.events())
+    return outcome
+
+
+def faults_killed_it(run: Run) -> bool:
+    """Whether the driver ended by a SIGKILL, after which the same command is run again."""
+    return run.process.returncode == -signal.SIGKILL
+
+
+def undisturbed(experiment: str, runs: Path) -> tuple[str, str]:
+    """The digests of the same run, inline."""
+    name = experiment.replace("/", "-")
+    options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
+    command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    summary = json.loads((runs / name / "summary.json").read_text())
+    return summary["digest"], summary["state_digest"]
+
+
+def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> None:
+    """Do it to the real process, if there is one just now."""
+    if fault.victim == "driver":
+        run.process.kill()
+        run.process.wait()
+        return
+    pids = sorted(pid for pid in _titled(TITLES[fault.victim]) if nodes.below() & set(_ancestors(pid)))
+    if not pids:
+        return
+    pid = draw.choice(pids)
+    if fault.kind == "kill node":
+        raylet = nodes.raylet_of(pid)
+        if raylet is not None:
+            nodes.kill(raylet, replace=fault.replace_node)
+    elif fault.kind == "kill":
+        _signal(pid, signal.SIGKILL)
+    else:
+        _signal(pid, signal.SIGSTOP)
+        thaw.append((time.monotonic() + fault.seconds, pid))
+        thaw.sort()
+
+
+def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:
+    """How long each recovery took, and what it cost; a worker's own recoveries apart."""
+    lost = {"env worker": False, "learner": False}
+    for event in events:
+        kind = event["kind"]
+        if kind in ("worker_lost", "learner_lost"):
+            lost["learner" if kind == "learner_lost" else "env worker"] = True
+        elif kind == "recovering":
+            outcome.replayed_env_steps += int(str(event["env_steps"]))
+        elif kind == "hedged":
+            outcome.hedged += 1
+        elif kind == "recovered":
+            seconds = float(str(event["seconds"]))
+            outcome.back_seconds.append(seconds)
+            if not lost["learner"]:
+                outcome.worker_back_seconds.append(seconds)
+            lost = dict.fromkeys(lost, False)
+
+
+@contextmanager
+def _cluster() -> Iterator[Nodes]:
+    nodes = Nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.close()
+
+
+def _signal(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
+
+
+def _titled(title: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cmdline").read_bytes().startswith(title.encode()):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        pid = _parent(pid)
+        yield pid

@@ -16,9 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 NODES = 4
 """Nodes with one CPU each, besides the head, which has none: the learner, two env workers, and one to spare."""
+
+QUICK_DETECTION = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_object_manager_pull_timeout_ms": "1000",
+}
+"""Ray's own settings for noticing a lost node soon, as docs/architecture.md recommends them for a cluster."""
 
 PATIENCE_SECONDS = 240.0
 """A run that takes longer than this hangs."""
@@ -88,15 +96,16 @@ def faults_of(seed: int) -> list[Fault]:
 class Nodes:
     """A Ray cluster of several raylets on this machine."""
 
-    def __init__(self) -> None:
-        """Start the head and the nodes."""
+    def __init__(self, nodes: int = NODES) -> None:
+        """Start the head and so many nodes."""
         from ray.cluster_utils import Cluster
 
+        os.environ |= QUICK_DETECTION
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "object_store_memory": 10**8, "include_dashboard": False},
         )
-        self._nodes = [self._new() for _ in range(NODES)]
+        self._nodes = [self.add() for _ in range(nodes)]
         self.address = self._cluster.address
 
     def raylet_of(self, pid: int) -> int | None:
@@ -119,14 +128,15 @@ class Nodes:
         os.kill(raylet, signal.SIGKILL)
         self._nodes.remove(node)
         if replace:
-            self._nodes.append(self._new())
+            self._nodes.append(self.add())
 
     def close(self) -> None:
         """End everything."""
         self._cluster.shutdown()
 
-    def _new(self) -> object:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False)
+    def add(self, **options: object) -> Any:
+        """Another node with one CPU."""
+        return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)
 
 
 TITLES = {"env worker": "ray::EnvWorkerActor", "learner": "ray::LearnerActor", "coordinator": "ray::CoordinatorActor"}
@@ -179,7 +189,7 @@ def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
     draw = random.Random(-seed - 1)
     began = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
-    with _cluster() as nodes:
+    with cluster() as nodes:
         run = Run(experiment, f"seed-{seed}", runs, nodes.address)
         thaw: list[tuple[float, int]] = []
         faults = list(outcome.faults)
@@ -268,12 +278,13 @@ def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:
 
 
 @contextmanager
-def _cluster() -> Iterator[Nodes]:
-    nodes = Nodes()
+def cluster(nodes: int = NODES) -> Iterator[Nodes]:
+    """Nodes that end with the block."""
+    started = Nodes(nodes)
     try:
-        yield nodes
+        yield started
     finally:
-        nodes.close()
+        started.close()
 
 
 def _signal(pid: int, signum: int) -> None:

@@ -29,6 +29,9 @@ SAY_WAITING_SECONDS = 10.0
 HIRE_SECONDS = 3.0
 """Time from a worker's loss to hiring another, if there are others: building it would slow their replaying down."""
 
+MAKE_ROOM_SECONDS = 5.0
+"""Time that a new learner is waited for before a worker is ended to make room for it."""
+
 HIRE_ATTEMPTS = 5
 """Actors in a row that may die before they have joined."""
 
@@ -116,6 +119,7 @@ class Members:
         self._looked_at = 0.0
         self._request: str | None = None
         self._suspects: list[tuple[int, int]] = []
+        self._refused_nodes: set[str] = set()
 
     def actor(self, worker: int) -> Any:
         """A worker's handle, whether or not it still lives.
@@ -134,6 +138,8 @@ class Members:
     def assemble(self) -> None:
         """Hire the learner and as many workers as there is room for, and wait for them.
 
+        With the learner and one worker there, the others are waited for only a moment; they may join later.
+
         Raises:
             HydrahiveError: If one cannot be built.
         """
@@ -148,10 +154,11 @@ class Members:
         self._hire_learner()
         for _ in range(first):
             self._hire()
-        self._await([self.learner, *self._newcomers.values()])
+        self._await([self.learner])
         self._learner_joined()
-        self._welcome()
         self.await_worker()
+        self._await(list(self._newcomers.values()), most_s=SAY_WAITING_SECONDS)
+        self._welcome()
 
     def await_worker(self) -> None:
         """Wait until there is a worker.
@@ -162,11 +169,11 @@ class Members:
         while not self.workers:
             if not self._newcomers:
                 self._hire()
-            self._await(list(self._newcomers.values()))
+            self._await(list(self._newcomers.values()), enough=1)
             self._welcome()
 
     def new_learner(self) -> None:
-        """Hire a learner in place of the one there was, and wait for it.
+        """Hire a learner in place of the one there was, and wait for it; a worker makes room where there is none.
 
         Raises:
             HydrahiveError: If none can be built.
@@ -175,7 +182,9 @@ class Members:
             self._end(self.learner, "left")
         for _ in range(HIRE_ATTEMPTS):
             self._hire_learner()
-            self._await([self.learner])
+            while not self._await([self.learner], most_s=MAKE_ROOM_SECONDS):
+                if len(self.workers) > 1 and ray.available_resources().get("CPU", 0) < self.config.learner.threads:
+                    self.bury(max(self.workers), "it makes room for the learner")
             try:
                 self._learner_joined()
             except RayError as error:
@@ -193,9 +202,10 @@ class Members:
         self._hear_coordinator()
         self._welcome()
         self._see_who_must_leave()
-        missing = len(self.workers) + len(self._newcomers) < self._wanted()
-        if missing and now >= self._hire_at and self._has_room():
-            self._hire()
+        if len(self.workers) < self._wanted() and not self._newcomers and now >= self._hire_at:
+            node = self._free_node()
+            if node is not None:
+                self._hire(node)
 
     def request(self) -> str | None:
         """What was asked of the run, once."""
@@ -254,17 +264,24 @@ class Members:
             return self.run.workers
         return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
 
-    def _has_room(self) -> bool:
-        return float(ray.available_resources().get("CPU", 0)) >= 1 + len(self._newcomers)
+    def _free_node(self) -> str | None:
+        """A node with a free CPU that is neither being drained nor of another machine class."""
+        state = ray._private.state
+        unfit = self._refused_nodes | set(state.state.get_draining_nodes())
+        for node, resources in sorted(state.available_resources_per_node().items()):
+            if node not in unfit and resources.get("CPU", 0) >= 1:
+                return str(node)
+        return None
 
     def _options(self, name: str, cpus: int, gpus: int) -> dict[str, Any]:
         environment = {"runtime_env": {"env_vars": dict(PORTABLE_ENVIRONMENT)}} if self.config.portable else {}
         return {"name": f"{self.run.name}:{name}", "num_cpus": cpus, "num_gpus": gpus, **NEVER_AGAIN, **environment}
 
-    def _hire(self) -> None:
+    def _hire(self, node: str | None = None) -> None:
         name = f"env-worker-{self._next_id}:{self.run.run_id}"
+        where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
         actor: Any = ray.remote(EnvWorkerActor)
-        handle = actor.options(**self._options(name, 1, 0)).remote(self.config, self.run.run_id)
+        handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
         title = f"env worker {self._next_id}"
         self._newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote())
         self._next_id += 1
@@ -279,23 +296,25 @@ class Members:
         self._learners += 1
         self._learner_is_gone = False
 
-    def _await(self, actors: list[Actor]) -> None:
-        """Wait until all these are built or have failed."""
+    def _await(self, actors: list[Actor], *, enough: int | None = None, most_s: float = float("inf")) -> bool:
+        """Wait until `enough` of these (all by default) are built or have failed; False after `most_s` seconds."""
         said = SAY_WAITING_SECONDS
         began = time.monotonic()
-        refs = [actor.asked for actor in actors]
-        while len(ray.wait(refs, num_returns=len(refs), timeout=CALL_SECONDS, fetch_local=False)[0]) < len(refs):
+        refs, enough = [actor.asked for actor in actors], len(actors) if enough is None else enough
+        while refs and len(ray.wait(refs, num_returns=enough, timeout=CALL_SECONDS, fetch_local=False)[0]) < enough:
             self._hear_coordinator()
             waited = time.monotonic() - began
             if waited > said:
                 said *= 6
                 names = ", ".join(actor.name for actor in actors if not _is_ready(actor.asked))
-                free = ray.available_resources().get("CPU", 0)
-                total = ray.cluster_resources().get("CPU", 0)
-                self.listener(
-                    "waiting",
-                    f"waiting for {names} for {waited:.0f} s; {free:.0f} of the cluster's {total:.0f} CPUs are free",
+                free, total = (found.get("CPU", 0) for found in (ray.available_resources(), ray.cluster_resources()))
+                text = (
+                    f"waiting for {names} since {waited:.0f} s; {free:.0f} of the cluster's {total:.0f} CPUs are free"
                 )
+                self.listener("waiting", text)
+            if waited > most_s:
+                return False
+        return True
 
     def _learner_joined(self) -> None:
         try:
@@ -323,6 +342,7 @@ class Members:
             if theirs.split("/")[:2] != mine.split("/")[:2]:
                 ray.kill(newcomer.actor)
                 self._failed_hires += 1
+                self._refused_nodes.add(newcomer.about.node_id)
                 self.listener(
                     "worker_refused", f"refused {newcomer}: its machine class is {theirs}, the run's is {mine}"
                 )

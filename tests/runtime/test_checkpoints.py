@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import sys
 
 import numpy as np
 import pytest
@@ -75,3 +78,61 @@ def test_what_a_crash_left_half_written_is_never_read_and_later_removed(tmp_path
     assert store.newest() == (None, [])
     store.write(boundary(1), 0, "c")
     assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
+
+
+TOUCHES_THE_DISK = {
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.scandir",
+    "os.listdir",
+    "shutil.rmtree",
+}
+
+
+def write_and_die(store, at):
+    """In a process of its own: write checkpoint 3, and die (SIGKILL) at the `at`-th touch of the disk; its exit code."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    touches = 0
+
+    def touch(*_):
+        nonlocal touches
+        touches += 1
+        if touches == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync = os.fsync
+
+    def counted_fsync(descriptor):
+        touch()
+        fsync(descriptor)
+        touch()
+
+    os.fsync = counted_fsync
+    sys.addaudithook(lambda event, arguments: touch() if event in TOUCHES_THE_DISK else None)
+    store.write(boundary(3, 3.0), 0, "c")
+    os._exit(0)
+
+
+def test_killed_at_any_point_of_writing_the_newest_whole_one_is_used(tmp_path):
+    """Point by point: before and after each file is opened, synced, renamed or removed."""
+    found, at, code = [], 0, signal.SIGKILL
+    while code != 0:
+        at += 1
+        store = CheckpointStore(tmp_path / str(at), keep=1)
+        for updates in (1, 2):
+            store.write(boundary(updates, float(updates)), 0, "c")
+        code = write_and_die(store, at)
+        newest, passed_over = store.newest(resumable=True)
+        assert passed_over == []
+        assert newest.boundary.state_digest() == boundary(newest.boundary.updates).state_digest()
+        found.append(newest.boundary.updates)
+        store.write(boundary(4, 4.0), 0, "c")
+        assert [path.name for path in (tmp_path / str(at)).iterdir()] == ["000000004"]
+    assert at > 10
+    assert found == sorted(found)
+    assert set(found) == {2, 3}

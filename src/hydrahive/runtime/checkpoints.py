@@ -109,9 +109,11 @@ class CheckpointStore:
         kept = set(list(manifests)[: self._keep])
         kept |= {max(scored, key=lambda path: manifests[path]["score_mean"])} if scored else set()
         kept |= set([path for path, manifest in manifests.items() if manifest["resumable"]][:1])
-        leftovers = [path for path in self._folder.iterdir() if path.name.endswith(TEMPORARY_SUFFIX)]
-        for path in [*(set(manifests) - kept), *leftovers]:
-            shutil.rmtree(path)
+        for path in set(manifests) - kept:
+            path.rename(path.with_name(path.name + TEMPORARY_SUFFIX))  # gone at once, not file by file
+        for path in self._folder.iterdir():
+            if path.name.endswith(TEMPORARY_SUFFIX):
+                shutil.rmtree(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

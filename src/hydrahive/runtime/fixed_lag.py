@@ -333,7 +333,7 @@ class FixedLag(Schedule):
         """Bring a shard to the next round on its worker, and make what is missing of it on the way."""
         first = min(needed | snapshots, default=self._next_round)
         taken: dict[int, dict[int, Ref]] = {}
-        if position is None or position > first:
+        if position is None or not self._base_round() <= position <= first:
             self._replay(shard, worker, needed, snapshots, self._rounds, taken)
         else:
             self._walk(shard, worker, position, needed, snapshots, self._rounds, taken)

@@ -116,14 +116,16 @@ class RayFleet:
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
-        left = timeout_s
+        left = float("inf") if timeout_s is None else timeout_s
         while True:
-            wait_s = LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)
+            wait_s = min(left, LOOK_SECONDS)
             done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait_s, fetch_local=False)
-            left = None if left is None else left - wait_s
-            if len(done) == len(refs) or (left is not None and left <= 0):
-                return len(done) == len(refs)
+            if len(done) == len(refs):
+                return True
             self._members.look_after()
+            left -= wait_s
+            if left <= 0:
+                return False
 
     def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
         """Wait until at least one is ready and give those that are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -107,6 +108,8 @@ class Members:
         self.listener: Listener = self.run.listener
         self.learner: Actor
         self._coordinator = coordinator()
+        # A driver that was killed may have left actors of the same run behind that are just being ended.
+        self._generation = uuid.uuid4().hex[:6]
         self._newcomers: dict[int, Actor] = {}
         self._leaving: set[int] = set()
         self._homes: Mapping[int, int] = {}
@@ -278,7 +281,7 @@ class Members:
         return {"name": f"{self.run.name}:{name}", "num_cpus": cpus, "num_gpus": gpus, **NEVER_AGAIN, **environment}
 
     def _hire(self, node: str | None = None) -> None:
-        name = f"env-worker-{self._next_id}:{self.run.run_id}"
+        name = f"env-worker-{self._next_id}:{self._generation}"
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
         actor: Any = ray.remote(EnvWorkerActor)
         handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
@@ -287,7 +290,7 @@ class Members:
         self._next_id += 1
 
     def _hire_learner(self) -> None:
-        name = f"learner-{self._learners}:{self.run.run_id}"
+        name = f"learner-{self._learners}:{self._generation}"
         gpus = 1 if self.run.device == "cuda" else 0
         actor: Any = ray.remote(LearnerActor)
         options = self._options(name, self.config.learner.threads, gpus)

@@ -1,0 +1,79 @@
+"""Workers join and leave at any time, and the digest does not change: on a real Ray of several nodes."""
+
+import json
+import os
+import subprocess
+import sys
+
+from chaos.harness import cluster
+from conftest import TINY, digests_of, wait_for
+
+OPTIONS = [*TINY, "--shards", 4, "--boundary_every", 5, "--metrics_every", 1]
+
+
+def events_of(hydrahive, name="a"):
+    path = hydrahive.runs / name / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for_event(hydrahive, process, kind):
+    def happened():
+        assert process.poll() is None, process.communicate()
+        return any(event["kind"] == kind for event in events_of(hydrahive))
+
+    wait_for(happened, kind)
+
+
+def test_nodes_join_and_are_drained_and_other_machine_classes_are_refused(hydrahive):
+    with cluster(nodes=2) as nodes:
+        options = [*OPTIONS, "--workers", "auto", "--address", nodes.address, "--stop.env_steps", 10**9]
+        process = hydrahive.start_training("snake/vtrace", "a", *options)
+        try:
+            wait_for_event(hydrahive, process, "started")
+            nodes.add(env_vars={"ATEN_CPU_CAPABILITY": "avx2"})
+            wait_for_event(hydrahive, process, "worker_refused")
+            new = nodes.add()
+            wait_for_event(hydrahive, process, "worker_joined")
+            drain(nodes.address, new.node_id)
+            wait_for_event(hydrahive, process, "worker_left")
+            # Through the coordinator, as from a machine that does not see the folder.
+            assert hydrahive("pause", "a", "--address", nodes.address).stdout.startswith("a: paused at ")
+            assert hydrahive("continue", "a", "--address", nodes.address).stdout.startswith("a: running at ")
+            assert hydrahive("stop", "a", "--address", nodes.address).stdout.startswith("a: ended at ")
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()
+        reached = json.loads(hydrahive("digest", "a", "--json").stdout)
+    inline = hydrahive.train("snake/vtrace", "b", *OPTIONS, "--workers", 0, "--stop.env_steps", reached["env_steps"])
+    assert digests_of(inline) == digests_of(reached)
+    assert [event["kind"] for event in events_of(hydrahive) if event["kind"].startswith("worker")] == [
+        "worker_refused",
+        "worker_joined",
+        "worker_leaving",
+        "worker_left",
+    ]
+
+
+def test_with_too_few_cpus_it_says_so_and_trains_with_fewer(hydrahive):
+    with cluster(nodes=2) as nodes:
+        options = [*OPTIONS, "--workers", 3, "--address", nodes.address, "--stop.env_steps", 20_000]
+        short = hydrahive("train", "snake/vtrace", "--name", "a", "--recording", "false", *options)
+        assert "2 CPUs, 2 of them free: training with 1 of 3 env workers" in short.stderr
+    with cluster(nodes=1) as nodes:
+        options = [*OPTIONS, "--workers", 1, "--address", nodes.address, "--stop.env_steps", 20_000]
+        process = hydrahive.start_training("snake/vtrace", "b", *options)
+        lines = iter(process.stderr.readline, "")
+        waiting = next(line for line in lines if "waiting for" in line)
+        assert "1 CPUs, 1 of them free: waiting for the learner's 1 and an env worker's 1" in waiting
+        nodes.add()
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    assert hydrahive.summary("a")["digest"] == hydrahive.summary("b")["digest"]
+
+
+def drain(address, node_id):
+    arguments = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test"]
+    arguments += ["--deadline-remaining-seconds", "60"]
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, "--node-id", node_id]
+    subprocess.run([*ray, *arguments], check=True, capture_output=True, env=os.environ, timeout=60)

@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 240.0
 
 EXPERIMENTS = {
     "snake/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "600_000"],
-    "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "300_000"],
+    "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "900_000"],
 }
 OPTIONS = ["--recording", "false", "--metrics_every", "1", "--checkpoint.every_boundaries", "2", "--runs"]
 

@@ -183,16 +183,16 @@ class Run:
         return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
 
-def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
-    """Train one run under this seed's faults; `trouble` says if it hung or failed."""
-    outcome = Outcome(seed, experiment, faults_of(seed))
+def run_seed(seed: int, experiment: str, runs: Path, faults: list[Fault] | None = None) -> Outcome:
+    """Train one run under this seed's faults, or those given; `trouble` says if it hung or failed."""
+    outcome = Outcome(seed, experiment, faults_of(seed) if faults is None else faults)
     draw = random.Random(-seed - 1)
     began = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
     with cluster() as nodes:
         run = Run(experiment, f"seed-{seed}", runs, nodes.address)
         thaw: list[tuple[float, int]] = []
-        faults = list(outcome.faults)
+        coming = list(outcome.faults)
         try:
             while run.process.poll() is None or faults_killed_it(run):
                 if run.process.poll() is not None:
@@ -200,8 +200,8 @@ def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
                 if time.monotonic() - began > PATIENCE_SECONDS:
                     outcome.trouble = "it hangs"
                     break
-                while faults and run.share() >= faults[0].share:
-                    _strike(faults.pop(0), run, nodes, thaw, draw)
+                while coming and run.share() >= coming[0].share:
+                    _strike(coming.pop(0), run, nodes, thaw, draw)
                 while thaw and time.monotonic() >= thaw[0][0]:
                     _signal(thaw.pop(0)[1], signal.SIGCONT)
                 time.sleep(0.02)

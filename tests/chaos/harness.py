@@ -65,6 +65,7 @@ class Outcome:
     seed: int
     experiment: str
     faults: list[Fault]
+    struck: list[Fault] = field(default_factory=list)
     digest: str = ""
     state_digest: str = ""
     seconds: float = 0.0
@@ -186,25 +187,13 @@ class Run:
 def run_seed(seed: int, experiment: str, runs: Path, faults: list[Fault] | None = None) -> Outcome:
     """Train one run under this seed's faults, or those given; `trouble` says if it hung or failed."""
     outcome = Outcome(seed, experiment, faults_of(seed) if faults is None else faults)
-    draw = random.Random(-seed - 1)
     began = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
     with cluster() as nodes:
         run = Run(experiment, f"seed-{seed}", runs, nodes.address)
         thaw: list[tuple[float, int]] = []
-        coming = list(outcome.faults)
         try:
-            while run.process.poll() is None or faults_killed_it(run):
-                if run.process.poll() is not None:
-                    run.start()
-                if time.monotonic() - began > PATIENCE_SECONDS:
-                    outcome.trouble = "it hangs"
-                    break
-                while coming and run.share() >= coming[0].share:
-                    _strike(coming.pop(0), run, nodes, thaw, draw)
-                while thaw and time.monotonic() >= thaw[0][0]:
-                    _signal(thaw.pop(0)[1], signal.SIGCONT)
-                time.sleep(0.02)
+            _train(run, nodes, outcome, thaw, began + PATIENCE_SECONDS)
         finally:
             for _, pid in thaw:
                 _signal(pid, signal.SIGCONT)
@@ -219,6 +208,25 @@ def run_seed(seed: int, experiment: str, runs: Path, faults: list[Fault] | None 
         outcome.digest, outcome.state_digest = summary["digest"], summary["state_digest"]
         _read_events(outcome, run.events())
     return outcome
+
+
+def _train(run: Run, nodes: Nodes, outcome: Outcome, thaw: list[tuple[float, int]], deadline: float) -> None:
+    """Strike while the run trains, and start it again when its driver is killed, until it ends."""
+    draw = random.Random(-outcome.seed - 1)
+    coming = list(outcome.faults)
+    while run.process.poll() is None or faults_killed_it(run):
+        if run.process.poll() is not None:
+            run.start()
+        if time.monotonic() > deadline:
+            outcome.trouble = "it hangs"
+            return
+        while coming and run.share() >= coming[0].share:
+            fault = coming.pop(0)
+            if _strike(fault, run, nodes, thaw, draw):
+                outcome.struck.append(fault)
+        while thaw and time.monotonic() >= thaw[0][0]:
+            _signal(thaw.pop(0)[1], signal.SIGCONT)
+        time.sleep(0.02)
 
 
 def faults_killed_it(run: Run) -> bool:
@@ -236,26 +244,28 @@ def undisturbed(experiment: str, runs: Path) -> tuple[str, str]:
     return summary["digest"], summary["state_digest"]
 
 
-def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> None:
-    """Do it to the real process, if there is one just now."""
+def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> bool:
+    """Do it to the real process; False if there is none just now."""
     if fault.victim == "driver":
         run.process.kill()
         run.process.wait()
-        return
+        return True
     pids = sorted(pid for pid in _titled(TITLES[fault.victim]) if nodes.below() & set(_ancestors(pid)))
     if not pids:
-        return
+        return False
     pid = draw.choice(pids)
     if fault.kind == "kill node":
         raylet = nodes.raylet_of(pid)
-        if raylet is not None:
-            nodes.kill(raylet, replace=fault.replace_node)
+        if raylet is None:
+            return False
+        nodes.kill(raylet, replace=fault.replace_node)
     elif fault.kind == "kill":
         _signal(pid, signal.SIGKILL)
     else:
         _signal(pid, signal.SIGSTOP)
         thaw.append((time.monotonic() + fault.seconds, pid))
         thaw.sort()
+    return True
 
 
 def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:

@@ -46,7 +46,9 @@ def main() -> int:
 def line_of(outcome: Outcome) -> str:
     """A seed's line in the report."""
     faults = "; ".join(
-        f"{fault.share:.0%} {fault.kind} {fault.victim}" + (f" {fault.seconds:g} s" if fault.seconds else "")
+        f"{fault.share:.0%} {fault.kind} {fault.victim}"
+        + (f" {fault.seconds:g} s" if fault.seconds else "")
+        + ("" if fault in outcome.struck else " (found nobody)")
         for fault in outcome.faults
     )
     back = ", ".join(f"{seconds:.1f} s" for seconds in outcome.back_seconds) or "-"

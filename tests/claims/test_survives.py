@@ -21,7 +21,7 @@ def test_the_digest_is_the_undisturbed_runs(tmp_path, experiment):
     summary = json.loads((tmp_path / f"seed-{seed}" / "summary.json").read_text())
     assert summary["recoveries"] >= 1, "no fault struck"
     assert outcome.replayed_env_steps > 0
-    assert len(outcome.back_seconds) == summary["recoveries"]
+    assert 1 <= len(outcome.back_seconds) <= summary["recoveries"]
 
 
 def test_a_straggler_is_hedged_and_its_late_work_is_not_missed(tmp_path):

@@ -20,6 +20,13 @@ class Failed:
         self.error = error
 
 
+class Late:
+    """The result of a call on a frozen worker."""
+
+    def __init__(self, worker):
+        self.worker = worker
+
+
 class FragileFleet(InlineFleet):
     """Several workers in this process; `plan` says in which call which worker dies or which result is lost."""
 
@@ -27,6 +34,7 @@ class FragileFleet(InlineFleet):
         super().__init__(config, "run", "cpu")
         self._workers = {worker: EnvWorker(config, "run") for worker in range(workers)}
         self._plan, self._calls = plan, 0
+        self._frozen = set()
         self.events = []
         self.listener = lambda kind, text, **fields: self.events.append((kind, text))
 
@@ -40,7 +48,15 @@ class FragileFleet(InlineFleet):
     def get(self, ref):
         if isinstance(ref, Failed):
             raise ref.error
+        if isinstance(ref, Late):
+            raise LostError(f"worker {ref.worker} was ended while it was frozen")
         return ref
+
+    def ready(self, refs, timeout_s):
+        return not any(isinstance(ref, Late) and ref.worker in self._workers for ref in refs)
+
+    def dismiss(self, worker, why):
+        del self._workers[worker]
 
     def adopt(self, worker, shard, state):
         self._on(worker, lambda target: target.adopt(shard, self.get(state)))
@@ -56,9 +72,13 @@ class FragileFleet(InlineFleet):
         what = self._plan.get(self._calls)
         if what == "die":
             self._workers.pop(worker, None)
+        elif what == "freeze":
+            self._frozen.add(worker)
         elif what == "join":
             self._workers[max(self._workers) + 1] = EnvWorker(self._config, "run")
         result = self._on(worker, lambda target: target.simulate(shards, round_, version, self.get(weights)))
+        if isinstance(result, Late):
+            return result, result
         if what == "lose result" or isinstance(result, Failed):
             failed = result if isinstance(result, Failed) else Failed(LostError("the object is gone"))
             return failed, failed
@@ -74,6 +94,7 @@ class FragileFleet(InlineFleet):
             return Failed(error), Failed(error)
 
     def stock(self):
+        self._workers = {name: worker for name, worker in self._workers.items() if name not in self._frozen}
         if not self._workers:
             self._workers[99] = EnvWorker(self._config, "run")
         return Stock(self._learner.position(), {name: worker.positions() for name, worker in self._workers.items()})
@@ -81,6 +102,8 @@ class FragileFleet(InlineFleet):
     def _on(self, worker, call):
         if worker not in self._workers:
             return Failed(LostError(f"worker {worker} is gone"))
+        if worker in self._frozen:
+            return Late(worker)
         try:
             return Ref(call(self._workers[worker]))
         except (LostError, FragmentError) as error:
@@ -105,6 +128,17 @@ def test_every_boundary_is_the_same_whatever_is_lost_and_when(config, what):
     for call in (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75):
         fleet = FragileFleet(config, {call: what})
         assert trained(config, fleet) == undisturbed, f"{what} in call {call}: {fleet.events}"
+
+
+def test_a_straggler_is_hedged_and_ended(config, monkeypatch):
+    monkeypatch.setattr("hydrahive.runtime.fixed_lag.HEDGE_SECONDS", -1)
+    undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
+    hedged = 0
+    for call in (14, 18, 21, 22, 23, 24, 25, 37, 60):
+        fleet = FragileFleet(config, {call: "freeze", 2 * call: "die", 3 * call: "join"}, workers=4)
+        assert trained(config, fleet) == undisturbed, f"frozen in call {call}: {fleet.events}"
+        hedged += sum(kind == "hedged" for kind, _ in fleet.events)
+    assert hedged >= 5
 
 
 def test_losing_all_workers_one_after_the_other(config):

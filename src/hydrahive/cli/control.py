@@ -62,9 +62,14 @@ def _through_cluster(command: Any, given: argparse.Namespace) -> dict[str, Any]:
             run_id = ray.get(coordinator.ask.remote(given.run, command))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except ray.exceptions.RayError:
+            raise HydrahiveError("the cluster's coordinator is just being restarted; try again") from None
 
         def state() -> dict[str, Any]:
-            runs: list[dict[str, Any]] = ray.get(coordinator.runs.remote())
+            try:
+                runs: list[dict[str, Any]] = ray.get(coordinator.runs.remote())
+            except ray.exceptions.RayError:
+                return {"state": "unknown", "env_steps": 0}
             facts = next(run for run in runs if run["run_id"] == run_id)
             return facts if facts["live"] else {**facts, "state": "ended"}
 

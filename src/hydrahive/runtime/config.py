@@ -72,7 +72,7 @@ class FaultConfig:
 
     Attributes:
         attempts: How often a fragment is tried, each time elsewhere where there is an elsewhere, before the run
-            ends with its error; and twice as many losses in a row without an update in between end it, too.
+            ends with its error; more than twice as many losses without an update in between end it, too.
         hang_seconds: Time at one fragment after which its worker is given up. The first fragment on a machine
             may compile kernels for half a minute. Inline, nobody is there to notice.
         kept_versions_mb: Most memory for the weights versions since the last boundary, from which lost shards are

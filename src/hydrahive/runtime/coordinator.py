@@ -111,6 +111,16 @@ class Coordinator:
             )
         self._heard[member.member] = self._clock()
 
+    def forget(self, run_id: str) -> None:
+        """A Trainer begins to gather: whoever worked for the run before, under one that was killed, is gone."""
+        self._awake()
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE members SET state = 'dead', left_at = ? WHERE run_id = ? AND state = 'alive'",
+                (time.time(), run_id),
+            )
+            db.execute("UPDATE requests SET taken_at = ? WHERE run_id = ? AND taken_at IS NULL", (time.time(), run_id))
+
     def leave(self, member: str, state: Literal["left", "dead"]) -> None:
         """A process works no more; its leases end where it was."""
         self._awake()

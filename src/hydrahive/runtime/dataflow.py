@@ -32,6 +32,16 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A worker's share of a round: references to its fragments and to their summaries."""
+
+    worker: int
+    shards: tuple[int, ...]
+    fragments: Ref
+    summaries: Ref
+
+
+@dataclass(frozen=True)
 class Cut:
     """A boundary in the making; what it refers to may still be replaced by the same bytes from elsewhere."""
 
@@ -92,7 +102,7 @@ class Schedule:
 
     def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None, replayed: Replayed) -> None:
         """Begin at `start`, whose state the learner already has, or at version 0; hand out the shards."""
-        self._fleet, self._config, self._start, self.replayed = fleet, config, start, replayed
+        self._fleet, self._config, self.replayed = fleet, config, replayed
         self._progress = start.progress if start else Progress()
         versions = start.versions() if start else {}
         self._weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
@@ -131,5 +141,5 @@ class Schedule:
     def _is_boundary(self, version: int) -> bool:
         return version % self._config.boundary_every == 0
 
-    def _is_over(self) -> bool:
-        return self._progress.env_steps >= self._config.stop.env_steps
+    def _is_over(self, progress: Progress | None = None) -> bool:
+        return (progress or self._progress).env_steps >= self._config.stop.env_steps

@@ -50,6 +50,7 @@ class EnvWorker:
         self._weights = FlatWeights(self._policy)
         self._version = -1
         self._shards: dict[int, Shard] = {}
+        self._broken: dict[int, str] = {}
         self.work = Work()
 
     def machine_class(self) -> str:
@@ -57,11 +58,20 @@ class EnvWorker:
         return machine_class(self._config)
 
     def adopt(self, shard: int, state: State | None) -> None:
-        """Take over a shard, from its first round or from a snapshot."""
-        env = self._config.env.make_vector(self._config.envs_per_shard)
-        self._shards[shard] = Shard(self._config, self._run_id, shard, env)
-        if state is not None:
-            self._shards[shard].restore(state)
+        """Take over a shard, from its first round or from a snapshot; its next fragment raises what fails here."""
+        self._broken.pop(shard, None)
+        self._shards.pop(shard, None)
+        self.work.begin(shard, 0 if state is None else int(state["round"][0]), time.monotonic())
+        try:
+            env = self._config.env.make_vector(self._config.envs_per_shard)
+            adopted = Shard(self._config, self._run_id, shard, env)
+            if state is not None:
+                adopted.restore(state)
+            self._shards[shard] = adopted
+        except Exception:
+            self._broken[shard] = traceback.format_exc()
+        finally:
+            self.work.end()
 
     def release(self, shard: int) -> None:
         """Forget a shard that another worker has taken over."""
@@ -100,6 +110,8 @@ class EnvWorker:
         return self._shards[index]
 
     def _simulate(self, index: int, round_: int, version: int) -> tuple[Fragment, FragmentSummary]:
+        if index in self._broken:
+            raise FragmentError(index, round_, self._broken.pop(index))
         shard = self._shard(index)
         self.work.begin(index, round_, time.monotonic())
         try:

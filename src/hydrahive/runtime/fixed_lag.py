@@ -14,7 +14,7 @@ from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostErro
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.dataflow import Cut, Pending, Replayed, Schedule, Update
+from hydrahive.runtime.dataflow import Cut, Part, Pending, Replayed, Schedule, Update
 from hydrahive.runtime.fleet import Fleet, Ref, Stock
 from hydrahive.runtime.placement import Homes, balanced, groups
 
@@ -23,16 +23,6 @@ LOOK_SECONDS = 0.5
 
 HEDGE_SECONDS = 5.0
 """No worker is a straggler before it is later than this, and later than replaying its shards would take."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A worker's share of a round: references to its fragments and to their summaries."""
-
-    worker: int
-    shards: tuple[int, ...]
-    fragments: Ref
-    summaries: Ref
 
 
 @dataclass
@@ -69,6 +59,7 @@ class FixedLag(Schedule):
         self._failures: Counter[tuple[int, int]] = Counter()
         self._losses_since_update = 0
         self._replayed_steps = 0
+        self._warm: set[int] = set()
 
     def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached.
@@ -91,7 +82,7 @@ class FixedLag(Schedule):
             except LearnerLostError:
                 raise
             except (LostError, FragmentError) as trouble:
-                self._recover(trouble)
+                self._recover_from(trouble)
 
     def _submit_rounds(self) -> None:
         while self._next_round <= self._progress.updates + self._config.lag:
@@ -119,10 +110,13 @@ class FixedLag(Schedule):
         summaries = self._whole_round(version)
         parts = [part.fragments for part in self._rounds[version]]
         progress = self._progress.after(summaries)
+        is_due = self._is_over(progress) or self._is_boundary(version + 1)
+        if is_due and version + 1 not in self._snapshots:
+            assert self._next_round == version + 1, "a later round has begun and nobody took the shards before it"
+            self._snapshots[version + 1] = self._snapshot_shards()
         weights, metrics = self._fleet.update(version, parts)
         self._progress, self._weights[version + 1] = progress, weights
-        cut = self._cut() if self._is_over() or self._is_boundary(version + 1) else None
-        self._pending.append(Pending(metrics, weights, progress, cut))
+        self._pending.append(Pending(metrics, weights, progress, self._cut() if is_due else None))
 
     def _whole_round(self, round_: int) -> list[FragmentSummary]:
         """Wait until every fragment of a round is ready, wherever it lies; their summaries in shard order."""
@@ -133,14 +127,16 @@ class FixedLag(Schedule):
             self._drop_hedge()
         opened = [summary for part in self._rounds[round_] for summary in self._fleet.get(part.summaries)]
         self._seconds_per_fragment = sum(summary.seconds for summary in opened) / len(opened)
-        return sorted(opened, key=lambda summary: summary.shard)
+        self._warm |= {part.worker for part in self._rounds[round_]}
+        opened.sort(key=lambda summary: summary.shard)
+        assert [summary.shard for summary in opened] == list(range(self._config.shards)), (
+            "not one fragment of each shard"
+        )
+        return opened
 
     def _cut(self) -> Cut:
         """The cut behind the update that was just submitted."""
         version = self._progress.updates
-        if version not in self._snapshots:
-            assert self._next_round == version, "a later round has begun and nobody took the shards before it"
-            self._snapshots[version] = self._snapshot_shards()
         kept = range(max(0, version - self._config.lag), version + 1)
         versions = {v: self._weights[v] for v in kept}
         return Cut(self._fleet.learner_state(), self._snapshots[version], versions, self._is_boundary(version))
@@ -190,11 +186,18 @@ class FixedLag(Schedule):
             return
         done = {part.worker for part in self._rounds[round_]} - {part.worker for part in late}
         stayers = sorted(done & set(self._fleet.workers()))
-        for part in late[:1] if stayers else []:
+        for part in late if stayers else []:
             rounds = self._next_round - self._base_round()
-            replay_s = rounds * self._seconds_per_fragment * len(self._held_by(part.worker))
-            if waited_s > max(HEDGE_SECONDS, replay_s):
+            replay_s = rounds * self._seconds_per_fragment * len(part.shards)
+            if waited_s > max(HEDGE_SECONDS, replay_s) and self._may_be_hedged(part):
                 self._begin_hedge(part.worker, stayers, waited_s)
+                return
+
+    def _may_be_hedged(self, late: Part) -> bool:
+        """Not while a worker compiles its first fragment, nor while its shards are moving: losing it mends that."""
+        due = range(self._progress.updates, self._next_round)
+        held = {part.shards for at in due for part in self._rounds[at] if part.worker == late.worker}
+        return late.worker in self._warm and held == {self._held_by(late.worker)}
 
     def _begin_hedge(self, straggler: int, elsewhere: list[int], waited_s: float) -> None:
         shards = self._held_by(straggler)
@@ -237,6 +240,23 @@ class FixedLag(Schedule):
         return tuple(shard for shard, home in self._homes.items() if home == worker)
 
     # Losses: what is missing is made again.
+
+    def _recover_from(self, trouble: HydrahiveError) -> None:
+        """Recover, also from what is lost meanwhile.
+
+        Raises:
+            LearnerLostError: If the learner is gone.
+            HydrahiveError: If a fragment failed too often, or one loss follows the other.
+        """
+        while True:
+            try:
+                self._recover(trouble)
+            except LearnerLostError:
+                raise
+            except (LostError, FragmentError) as more:
+                trouble = more
+            else:
+                return
 
     def _recover(self, trouble: HydrahiveError) -> None:
         """Wait for everything under way, see what is there, and have the rest made again.

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.dataflow import Cut, Pending, Replayed, Schedule, Update
+from hydrahive.runtime.dataflow import Cut, Part, Pending, Replayed, Schedule, Update
 from hydrahive.runtime.fleet import Fleet, Ref
 from hydrahive.runtime.placement import groups
 
@@ -16,7 +16,7 @@ class FreeRunning(Schedule):
     """Every worker always acts with the newest weights, and fragments are learned as they come.
 
     Not reproducible; the lag is measured instead of decided. Here to show what reproducibility costs.
-    Whatever is lost, the run goes back to its last boundary.
+    Whatever is lost, the run goes back to its last boundary; its shards stay where they are, whoever joins.
     """
 
     AHEAD = 2
@@ -30,7 +30,7 @@ class FreeRunning(Schedule):
         first = {shard: int(start.shard(shard)["round"][0]) if start else 0 for shard in range(config.shards)}
         # After a loss the shards of one worker may stand at different rounds: each goes on from its own.
         self._next_round = first
-        self._under_way: dict[Ref, tuple[int, tuple[int, ...], Ref]] = {}
+        self._under_way: list[Part] = []
 
     def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached."""
@@ -61,17 +61,18 @@ class FreeRunning(Schedule):
                 if self._fleet.ready([pending.metrics], 0):
                     self._acting = pending.progress.updates
             self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
-            ref = self._fleet.any_ready(list(self._under_way))[0]
-            worker, group, part = self._under_way.pop(ref)
-            parts.append(part)
-            summaries += self._fleet.get(ref)
-            self._submit(worker, group)
+            ref = self._fleet.any_ready([part.summaries for part in self._under_way])[0]
+            place = next(i for i, part in enumerate(self._under_way) if part.summaries is ref)
+            part = self._under_way.pop(place)
+            parts.append(part.fragments)
+            summaries += self._fleet.get(part.summaries)
+            self._submit(part.worker, part.shards)
         return parts, summaries
 
     def _submit(self, worker: int, group: tuple[int, ...]) -> None:
         weights = self._weights[self._acting]
-        part, summaries = self._fleet.simulate(worker, group, self._next_round[group[0]], self._acting, weights)
-        self._under_way[summaries] = (worker, group, part)
+        refs = self._fleet.simulate(worker, group, self._next_round[group[0]], self._acting, weights)
+        self._under_way.append(Part(worker, group, *refs))
         for shard in group:
             self._next_round[shard] += 1
 

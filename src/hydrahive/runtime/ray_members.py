@@ -25,13 +25,16 @@ CALL_SECONDS = 1.0
 """Time between two looks at the members."""
 
 SAY_WAITING_SECONDS = 10.0
-"""Waiting for CPUs longer than this is said, and said again six times as rarely."""
+"""Waiting longer than this is said, and said again six times as rarely."""
 
 HIRE_SECONDS = 3.0
 """Time from a worker's loss to hiring another, if there are others: building it would slow their replaying down."""
 
-MAKE_ROOM_SECONDS = 5.0
-"""Time that a new learner is waited for before a worker is ended to make room for it."""
+MAKE_ROOM_SECONDS = 3.0
+"""Time before, and between, ending workers to make room for a learner: Ray's count of free CPUs is a little late."""
+
+ROOM_LOOK_SECONDS = 0.1
+"""Time between two looks for a node with room."""
 
 HIRE_ATTEMPTS = 5
 """Actors in a row that may die before they have joined."""
@@ -64,8 +67,10 @@ class Actor:
     role: Literal["env-worker", "learner"]
     actor: Any
     asked: Any
+    node: str | None = None
     _about: About | None = None
     is_late: bool = False
+    shows_life: bool = False
 
     @property
     def has_joined(self) -> bool:
@@ -123,6 +128,10 @@ class Members:
         self._request: str | None = None
         self._suspects: list[tuple[int, int]] = []
         self._refused_nodes: set[str] = set()
+        self._machine_class: str | None = None
+        self._learner_given_up = False
+        self._departing: dict[int, Any] = {}
+        self._coordinator.forget.remote(self.run.run_id)
 
     def actor(self, worker: int) -> Any:
         """A worker's handle, whether or not it still lives.
@@ -146,19 +155,18 @@ class Members:
         Raises:
             HydrahiveError: If one cannot be built.
         """
-        learner_cpus = self.config.learner.threads
-        room = int(ray.available_resources().get("CPU", 0)) - learner_cpus
+        room = int(ray.available_resources().get("CPU", 0)) - self.config.learner.threads
         wanted = self._wanted()
         first = max(1, min(wanted, room))
-        if room < 1:
-            self._say_short(f"waiting for the learner's {learner_cpus} and an env worker's 1")
-        elif first < wanted:
+        if 1 <= room < wanted:
             self._say_short(f"training with {first} of {wanted} env workers, the others join when there is room")
+        elif room < 1:
+            self._say_short(f"waiting for the learner's {self.config.learner.threads} and an env worker's 1")
         self._hire_learner()
-        for _ in range(first):
+        for _ in range(first if room >= 1 else 0):
             self._hire()
-        self._await([self.learner])
-        self._learner_joined()
+        if not self._learner_joined():
+            self.new_learner()
         self.await_worker()
         self._await(list(self._newcomers.values()), most_s=SAY_WAITING_SECONDS)
         self._welcome()
@@ -171,7 +179,7 @@ class Members:
         """
         while not self.workers:
             if not self._newcomers:
-                self._hire()
+                self._hire(self._node_with_room(1, "an env worker"))
             self._await(list(self._newcomers.values()), enough=1)
             self._welcome()
 
@@ -185,15 +193,8 @@ class Members:
             self._end(self.learner, "left")
         for _ in range(HIRE_ATTEMPTS):
             self._hire_learner()
-            while not self._await([self.learner], most_s=MAKE_ROOM_SECONDS):
-                if len(self.workers) > 1 and ray.available_resources().get("CPU", 0) < self.config.learner.threads:
-                    self.bury(max(self.workers), "it makes room for the learner")
-            try:
-                self._learner_joined()
-            except RayError as error:
-                self.learner_lost(str(error))
-                continue
-            return
+            if self._learner_joined():
+                return
         raise HydrahiveError(f"the learner died {HIRE_ATTEMPTS} times while it was being built")
 
     def look_after(self) -> None:
@@ -205,8 +206,10 @@ class Members:
         self._hear_coordinator()
         self._welcome()
         self._see_who_must_leave()
-        if len(self.workers) < self._wanted() and not self._newcomers and now >= self._hire_at:
-            node = self._free_node()
+        self._see_off()
+        staying = len(self.workers) - len(self._leaving)
+        if staying < self._wanted() and not self._newcomers and now >= self._hire_at:
+            node = self._free_node(1)
             if node is not None:
                 self._hire(node)
 
@@ -221,7 +224,7 @@ class Members:
         return suspects
 
     def bury(self, worker: int, why: str) -> None:
-        """Do without a worker: it is killed, and another is hired in its place, at once if it was the last."""
+        """Do without a worker: it is killed; another is hired a little later, or when the last one is missed."""
         member = self.workers.pop(worker, None)
         if member is None:
             return
@@ -247,12 +250,8 @@ class Members:
         names = {shard: self._key(self.workers[worker]) for shard, worker in moved.items() if worker in self.workers}
         if names:
             self._coordinator.lease.remote(self.run.run_id, names, round_)
-        for worker in [worker for worker in self._leaving if worker not in homes.values()]:
-            member = self.workers.pop(worker)
-            self._leaving.discard(worker)
-            member.actor.__ray_terminate__.remote()
-            self._coordinator.leave.remote(self._key(member), "left")
-            self.listener("worker_left", f"{member} has left; its shards were handed over", worker=member.name)
+        for worker in self._leaving - set(homes.values()) - set(self._departing):
+            self._departing[worker] = self.workers[worker].actor.positions.remote()  # ready after all its other calls
 
     def end(self) -> None:
         """End all actors."""
@@ -267,66 +266,111 @@ class Members:
             return self.run.workers
         return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
 
-    def _free_node(self) -> str | None:
-        """A node with a free CPU that is neither being drained nor of another machine class."""
+    def _free_node(self, cpus: int) -> str | None:
+        """A node with so many free CPUs that is neither being drained nor of another machine class."""
         state = ray._private.state
         unfit = self._refused_nodes | set(state.state.get_draining_nodes())
         for node, resources in sorted(state.available_resources_per_node().items()):
-            if node not in unfit and resources.get("CPU", 0) >= 1:
+            if node not in unfit and resources.get("CPU", 0) >= cpus:
                 return str(node)
         return None
+
+    def _node_with_room(self, cpus: int, who: str, *, make_room: bool = False) -> str:
+        """Wait for a node with so many free CPUs; `make_room` ends newcomers, then workers, to get there."""
+        began, said = time.monotonic(), SAY_WAITING_SECONDS
+        made_room_at = began
+        while (node := self._free_node(cpus)) is None:
+            now = time.monotonic()
+            if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
+                made_room_at = now
+            if now - began > said:
+                said *= 6
+                self._say_waiting(who, now - began)
+            self._hear_coordinator()
+            time.sleep(ROOM_LOOK_SECONDS)
+        return node
+
+    def _make_room(self, cpus: int) -> bool:
+        """End who is not needed to train on, on a node that gets so many CPUs free by it."""
+        if self._newcomers:
+            for newcomer in self._newcomers.values():
+                ray.kill(newcomer.actor)
+            self._newcomers.clear()
+            return True
+        free = {node: found.get("CPU", 0) for node, found in ray._private.state.available_resources_per_node().items()}
+        by_node: dict[str, list[int]] = {}
+        for worker, member in self.workers.items():
+            by_node.setdefault(member.about.node_id, []).append(worker)
+        for node, workers in by_node.items():
+            missing = max(1, round(cpus - free.get(node, 0)))
+            if missing <= len(workers) and missing < len(self.workers):
+                for worker in workers[:missing]:
+                    self.bury(worker, "it makes room for the learner")
+                return True
+        return False
 
     def _options(self, name: str, cpus: int, gpus: int) -> dict[str, Any]:
         environment = {"runtime_env": {"env_vars": dict(PORTABLE_ENVIRONMENT)}} if self.config.portable else {}
         return {"name": f"{self.run.name}:{name}", "num_cpus": cpus, "num_gpus": gpus, **NEVER_AGAIN, **environment}
 
     def _hire(self, node: str | None = None) -> None:
+        """Have a worker built, on this node if it still has room, else wherever Ray finds some."""
         name = f"env-worker-{self._next_id}:{self._generation}"
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
         actor: Any = ray.remote(EnvWorkerActor)
         handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
         title = f"env worker {self._next_id}"
-        self._newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote())
+        self._newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote(), node)
         self._next_id += 1
 
     def _hire_learner(self) -> None:
-        name = f"learner-{self._learners}:{self._generation}"
-        gpus = 1 if self.run.device == "cuda" else 0
+        cpus, on_gpu = self.config.learner.threads, self.run.device == "cuda"
+        options = self._options(f"learner-{self._learners}:{self._generation}", cpus, 1 if on_gpu else 0)
+        if not on_gpu:  # else Ray finds the GPU
+            node = self._node_with_room(cpus, "the learner", make_room=True)
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=True)
         actor: Any = ray.remote(LearnerActor)
-        options = self._options(name, self.config.learner.threads, gpus)
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
         self._learners += 1
-        self._learner_is_gone = False
+        self._learner_is_gone = self._learner_given_up = False
 
-    def _await(self, actors: list[Actor], *, enough: int | None = None, most_s: float = float("inf")) -> bool:
-        """Wait until `enough` of these (all by default) are built or have failed; False after `most_s` seconds."""
+    def _await(self, actors: list[Actor], *, enough: int | None = None, most_s: float = float("inf")) -> None:
+        """Wait until `enough` of these (all by default) are built or have failed, but not longer than `most_s`."""
         said = SAY_WAITING_SECONDS
         began = time.monotonic()
         refs, enough = [actor.asked for actor in actors], len(actors) if enough is None else enough
         while refs and len(ray.wait(refs, num_returns=enough, timeout=CALL_SECONDS, fetch_local=False)[0]) < enough:
             self._hear_coordinator()
             waited = time.monotonic() - began
+            if waited > most_s:
+                return
             if waited > said:
                 said *= 6
-                names = ", ".join(actor.name for actor in actors if not _is_ready(actor.asked))
-                free, total = (found.get("CPU", 0) for found in (ray.available_resources(), ray.cluster_resources()))
-                text = (
-                    f"waiting for {names} since {waited:.0f} s; {free:.0f} of the cluster's {total:.0f} CPUs are free"
-                )
-                self.listener("waiting", text)
-            if waited > most_s:
-                return False
-        return True
+                self._say_waiting(", ".join(actor.name for actor in actors if not _is_ready(actor.asked)), waited)
 
-    def _learner_joined(self) -> None:
+    def _learner_joined(self) -> bool:
+        """Wait for the learner; False if it died or is of another machine class, and another must be hired.
+
+        Raises:
+            HydrahiveError: If it cannot be built.
+        """
+        self._await([self.learner])
         try:
             self.learner.hear()
         except RayActorError as error:
             if error.actor_init_failed:
                 raise _build_error(self.learner, error) from None
-            raise
+            self.learner_lost(str(error))
+            return False
+        about = self.learner.about
+        if self._machine_class not in (None, about.machine_class):
+            self._refuse(self.learner)
+            self._learner_is_gone = True
+            return False
+        self._machine_class = about.machine_class
         self._register(self.learner)
+        return True
 
     def _welcome(self) -> None:
         """Let newcomers that are ready join; one of another machine class is refused."""
@@ -337,30 +381,41 @@ class Members:
             try:
                 newcomer.hear()
             except RayActorError as error:
-                self._failed_hires += 1
-                if error.actor_init_failed or self._failed_hires >= HIRE_ATTEMPTS:
-                    raise _build_error(newcomer, error) from None
+                self._not_built(newcomer, error)
                 continue
-            mine, theirs = self.learner.about.machine_class, newcomer.about.machine_class
-            if theirs.split("/")[:2] != mine.split("/")[:2]:
-                ray.kill(newcomer.actor)
-                self._failed_hires += 1
-                self._refused_nodes.add(newcomer.about.node_id)
-                self.listener(
-                    "worker_refused", f"refused {newcomer}: its machine class is {theirs}, the run's is {mine}"
-                )
-                if self._failed_hires >= HIRE_ATTEMPTS and not self.workers:
-                    raise HydrahiveError(
-                        f"no worker of the run's machine class {mine} was found in {HIRE_ATTEMPTS} attempts"
-                    )
+            assert self._machine_class is not None, "the learner joins first"
+            if newcomer.about.machine_class.split("/")[:2] != self._machine_class.split("/")[:2]:
+                self._refuse(newcomer)
                 continue
             self._failed_hires = 0
             self.workers[worker] = newcomer
             self._register(newcomer)
             if self._homes:
-                self.listener(
-                    "worker_joined", f"{newcomer} has joined; the shards are spread again", worker=newcomer.name
-                )
+                self.listener("worker_joined", f"{newcomer} has joined", worker=newcomer.name)
+
+    def _not_built(self, newcomer: Actor, error: RayActorError) -> None:
+        """A newcomer died: that ends the run only if there is no other worker.
+
+        Raises:
+            HydrahiveError: If none can be built.
+        """
+        self._failed_hires += 1
+        failed = _build_error(newcomer, error)
+        alone = not self.workers and not self._newcomers
+        if alone and (error.actor_init_failed or self._failed_hires >= HIRE_ATTEMPTS):
+            raise failed from None
+        if error.actor_init_failed and newcomer.node is not None:
+            self._refused_nodes.add(newcomer.node)
+        self.listener("worker_failed", str(failed), worker=newcomer.name)
+
+    def _refuse(self, member: Actor) -> None:
+        """Of another machine class: it would compute other bytes. Its node is not tried again."""
+        ray.kill(member.actor)
+        self._refused_nodes.add(member.about.node_id)
+        text = (
+            f"refused {member}: its machine class is {member.about.machine_class}, the run's is {self._machine_class}"
+        )
+        self.listener("worker_refused", text, worker=member.name)
 
     def _register(self, member: Actor) -> None:
         about, key = member.about, self._key(member)
@@ -375,7 +430,9 @@ class Members:
             about.machine_class,
         )
         self._coordinator.register.remote(facts)
-        member.actor.show_life.remote(key, self._coordinator)
+        if not member.shows_life:
+            member.actor.show_life.remote(key, self._coordinator)
+            member.shows_life = True
 
     def _key(self, member: Actor) -> str:
         return f"{self.run.run_id}/{member.name.removeprefix('the ').replace(' ', '-')}@{member.about.pid}"
@@ -389,15 +446,28 @@ class Members:
                 health, request = ray.get(self._call)
             except RayError:
                 health, request = {}, None  # it is being restarted; its silence is held against nobody
+            else:
+                self._register_again(health)
             self._request = request or self._request
             self._act_on(health)
         state = "paused" if self.paused else "running"
         self._call = self._coordinator.call.remote(self.run.run_id, self.run.name, state, self.env_steps)
 
-    def _act_on(self, health: Mapping[str, Health]) -> None:
+    def _present(self) -> dict[str, tuple[int, Actor]]:
+        """Who has joined, by the coordinator's name; the learner counts as worker -1."""
         present = {self._key(member): (worker, member) for worker, member in self.workers.items()}
-        if self.learner.has_joined:
+        if self.learner.has_joined and not self._learner_is_gone:
             present[self._key(self.learner)] = (-1, self.learner)
+        return present
+
+    def _register_again(self, health: Mapping[str, Health]) -> None:
+        """A coordinator that was restarted may have missed who joined meanwhile."""
+        for key, (_, member) in self._present().items():
+            if key not in health:
+                self._register(member)
+
+    def _act_on(self, health: Mapping[str, Health]) -> None:
+        present = self._present()
         for key, facts in health.items():
             if key not in present:
                 continue
@@ -415,7 +485,9 @@ class Members:
 
     def _give_up(self, worker: int, member: Actor, why: str) -> None:
         if worker < 0:
-            self._kill(member)  # whoever waits for the learner meets its loss
+            if not self._learner_given_up:
+                self._learner_given_up = True
+                self._kill(member)  # whoever waits for the learner meets its loss
         else:
             self.bury(worker, why)
 
@@ -426,6 +498,18 @@ class Members:
             if member.about.node_id in draining and worker not in self._leaving:
                 self._leaving.add(worker)
                 self.listener("worker_leaving", f"{member} is leaving: its node is being drained", worker=member.name)
+
+    def _see_off(self) -> None:
+        """Let those go who leave and have done all that they were asked."""
+        for worker, last_call in list(self._departing.items()):
+            if worker in self.workers and not _is_ready(last_call):
+                continue
+            del self._departing[worker]
+            member = self.workers.pop(worker, None)
+            if member is not None:
+                self._leaving.discard(worker)
+                self._end(member, "left")
+                self.listener("worker_left", f"{member} has left; its shards were handed over", worker=member.name)
 
     def _end(self, member: Actor, state: Literal["left", "dead"]) -> None:
         if member.has_joined:
@@ -445,6 +529,13 @@ class Members:
         if member.has_joined and member.about.node_id not in alive:
             return "its node is gone"
         return "its process died" if "actor" in why.lower() else why
+
+    def _say_waiting(self, who: str, waited_s: float) -> None:
+        free, total = (found.get("CPU", 0) for found in (ray.available_resources(), ray.cluster_resources()))
+        text = f"waiting for {who} since {waited_s:.0f} s; {free:.0f} of the cluster's {total:.0f} CPUs are free"
+        if self._refused_nodes:
+            text += f"; nodes refused: {len(self._refused_nodes)}"
+        self.listener("waiting", text)
 
     def _say_short(self, what: str) -> None:
         resources = ray.cluster_resources()

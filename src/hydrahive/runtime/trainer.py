@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError, LearnerLostError, LostError
+from hydrahive.core.errors import DivergedError, FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.runtime.boundary import Boundary, Progress
@@ -82,8 +82,7 @@ class Trainer:
         self._controls.say("running", self._taken.env_steps)
         try:
             if self._train(interrupts):
-                with interrupts.held_back():
-                    return self._finish()
+                return self._finish(interrupts)
             self._save_newest()
             self._event("stopped", self._how_to_resume("stopped on request"))
             return None
@@ -112,7 +111,7 @@ class Trainer:
                     if not self._obey():
                         return False
                 return True
-            except LostError as loss:
+            except (LostError, FragmentError) as loss:
                 self._replayed.notice()
                 again, in_a_row = True, (in_a_row + 1 if self._taken == before else 1)
                 if in_a_row > BEGIN_ATTEMPTS:
@@ -165,8 +164,9 @@ class Trainer:
         seconds = time.perf_counter() - began
         self._started += seconds
         self._window_start = (self._window_start[0], self._window_start[1] + seconds)
-        self._controls.say("running", self._taken.env_steps)
-        self._event("continued", f"continued after {seconds:.1f} s")
+        if asked == "continue":
+            self._controls.say("running", self._taken.env_steps)
+            self._event("continued", f"continued after {seconds:.1f} s")
         return str(asked)
 
     @property
@@ -259,20 +259,21 @@ class Trainer:
             update, seconds, ref = self._evaluations.pop(0)
             try:
                 figures = self._fleet.get(ref).summary()
-            except LostError as loss:
+            except HydrahiveError as loss:
                 self._fleet.forget_evaluator()
                 self._event("evaluation_lost", f"the evaluation of update {update.progress.updates} is lost: {loss}")
                 continue
             values = {f"evaluation_{name}": value for name, value in figures.items()}
             self._row(update.progress, seconds, {"gradient_steps": update.metrics["gradient_steps"], **values})
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
         seconds = self._seconds
-        self._write_evaluations(wait=True)
         assert self._newest is not None, "a run ends at a boundary"
-        self._save_newest()
-        self._save(self._newest)
+        with interrupts.held_back():
+            self._save_newest()
+            self._save(self._newest)
+        self._write_evaluations(wait=True)  # may take its time, so it can be interrupted
         summary = summary_of(self._newest, seconds, self._identity, self._config, self._folder.name)
         if self._config.schedule == "free-running":
             summary["lag"] = sum(self._lags) / len(self._lags)

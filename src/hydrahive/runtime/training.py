@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from hydrahive.core.errors import HydrahiveError, MachineClassError, UsageError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State, digest_of_state, under
+from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.checkpoints import Checkpoint, read_checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import first_difference
+from hydrahive.runtime.env_worker import build_policy
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.memory_plan import memory_plan
@@ -66,6 +70,7 @@ def train(request: Request) -> Outcome:
     """
     folder, config = request.folder, request.config
     identity, start, passed_over = _resolve(request)
+    existed = identity is not None
     initial = _initial_weights(request) if request.init_from else None
     _refuse_other_weights(identity, initial)
     finished = _if_finished(folder, config, identity)
@@ -75,7 +80,10 @@ def train(request: Request) -> Outcome:
     interrupts = Interrupts()
     with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
         identity = _settled_identity(identity, run_id, fleet, initial)
+        if fleet.worker_count:
+            memory_plan(config, weights_bytes(config)).refuse_versions_above(config.faults.kept_versions_mb)
         with readable_disk_errors(), folder.claimed():
+            _refuse_if_trained_meanwhile(folder, existed, start)
             folder.create(identity, config)
             with _sinks(folder, config, start) as sinks:
                 _announce(sinks, folder, config, fleet, start, passed_over)
@@ -92,8 +100,6 @@ def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | Non
         HydrahiveError: If the cluster cannot be reached.
     """
     if config.workers == 0:
-        import torch
-
         wanted = config.learner.device
         device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
         yield InlineFleet(config, run_id, device)
@@ -236,9 +242,7 @@ def _announce(
         for sink in sinks:
             sink.event("checkpoint_passed_over", f"{reason}; using the one before")
     workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
-    plan = memory_plan(config, fleet_weights_bytes(fleet))
-    if fleet.worker_count:
-        plan.refuse_versions_above(config.faults.kept_versions_mb)
+    plan = memory_plan(config, weights_bytes(config))
     begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
     if config.schedule == "free-running":
         workers += ", free-running: not reproducible"
@@ -251,9 +255,22 @@ def _announce(
         )
 
 
-def fleet_weights_bytes(fleet: Fleet) -> int:
+def _refuse_if_trained_meanwhile(folder: RunFolder, existed: bool, start: Checkpoint | None) -> None:
+    """Another process may have trained the run between our look at it and our claim.
+
+    Raises:
+        HydrahiveError: If so; what was found before the claim is stale.
+    """
+    newest, _ = folder.checkpoints().newest(resumable=True)
+    if folder.exists() != existed or (newest.path if newest else None) != (start.path if start else None):
+        raise HydrahiveError(
+            f"run {folder.name!r} was trained by another process meanwhile; the same command goes on from there"
+        )
+
+
+def weights_bytes(config: RunConfig) -> int:
     """Bytes of one weights version."""
-    return int(fleet.get(fleet.weights()).nbytes)
+    return FlatWeights(build_policy(config, torch.Generator())).vector.nbytes
 
 
 @contextmanager

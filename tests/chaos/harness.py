@@ -184,9 +184,9 @@ class Run:
         return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
 
-def run_seed(seed: int, experiment: str, runs: Path, faults: list[Fault] | None = None) -> Outcome:
-    """Train one run under this seed's faults, or those given; `trouble` says if it hung or failed."""
-    outcome = Outcome(seed, experiment, faults_of(seed) if faults is None else faults)
+def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
+    """Train one run under this seed's faults; `trouble` says if it hung or failed."""
+    outcome = Outcome(seed, experiment, faults_of(seed))
     began = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
     with cluster() as nodes:

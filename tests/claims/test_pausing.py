@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from conftest import TINY, digests_of, wait_for
 
 OPTIONS = [*TINY, "--boundary_every", 5, "--metrics_every", 1, "--stop.env_steps", 300_000]
@@ -15,9 +13,9 @@ def steps_of(hydrahive, name):
     return json.loads(lines[-1])["env_steps"] if lines else 0
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_pause_continue_and_stop(hydrahive, workers):
-    options = [*OPTIONS, "--workers", workers]
+def test_pause_continue_and_stop(hydrahive):
+    """Inline; `test_elastic.py` does the same to a run on a cluster."""
+    options = [*OPTIONS, "--workers", 0]
     undisturbed = hydrahive.train("snake/vtrace", "b", *OPTIONS)
     process = hydrahive.start_training("snake/vtrace", "a", *options)
     wait_for(lambda: steps_of(hydrahive, "a") > 50_000, "the run to come so far")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chaos.harness import EXPERIMENTS, Fault, run_seed, undisturbed
+from chaos.harness import EXPERIMENTS, run_seed, undisturbed
 
 SEEDS = {"snake/vtrace": 0, "cartpole/vtrace": 5}
 """Between them: a worker, a learner's node, and a worker while the learner is frozen."""
@@ -22,12 +22,3 @@ def test_the_digest_is_the_undisturbed_runs(tmp_path, experiment):
     assert summary["recoveries"] >= 1, "no fault struck"
     assert outcome.replayed_env_steps > 0
     assert 1 <= len(outcome.back_seconds) <= summary["recoveries"]
-
-
-def test_a_straggler_is_hedged_and_its_late_work_is_not_missed(tmp_path):
-    """A frozen worker shows no life, but nobody waits for its death: its shards are computed a second time."""
-    frozen = Fault(share=0.3, kind="freeze", victim="env worker", seconds=60)
-    outcome = run_seed(0, "snake/vtrace", tmp_path, [frozen])
-    assert not outcome.trouble, outcome.trouble
-    assert outcome.hedged == 1
-    assert (outcome.digest, outcome.state_digest) == undisturbed("snake/vtrace", tmp_path)

@@ -6,7 +6,7 @@ from hydrahive.core.errors import UsageError
 from hydrahive.runtime.coordinator import Coordinator, Member
 from hydrahive.runtime.heart import Heart, Sign, Work
 
-SIGN = Sign(shard=3, round=7, busy_s=0.1, done=20)
+SIGN = Sign(shard=3, round=7, busy_s=0.1)
 
 
 class Clock:

@@ -19,13 +19,11 @@ class Work:
         shard: The shard being simulated; -1 between two fragments.
         round: Its round.
         since: When that began, on this process's monotonic clock.
-        done: Fragments done.
     """
 
     shard: int = -1
     round: int = -1
     since: float = 0.0
-    done: int = 0
 
     def begin(self, shard: int, round_: int, now: float) -> None:
         """A fragment begins."""
@@ -34,7 +32,6 @@ class Work:
     def end(self) -> None:
         """It is over."""
         self.shard = -1
-        self.done += 1
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,11 @@ class Sign:
         shard: The shard being simulated; -1 for none.
         round: Its round.
         busy_s: How long that has taken so far.
-        done: Fragments done.
     """
 
     shard: int
     round: int
     busy_s: float
-    done: int
 
 
 class Heart(threading.Thread):
@@ -72,7 +67,7 @@ class Heart(threading.Thread):
             work = self._work
             busy_s = time.monotonic() - work.since if work.shard >= 0 else 0.0
             try:
-                self._send(Sign(work.shard, work.round, busy_s, work.done))
+                self._send(Sign(work.shard, work.round, busy_s))
             except Exception as error:  # the coordinator may be away; that must not end the process's pulse
                 del error
             self._stopped.wait(BEAT_SECONDS)

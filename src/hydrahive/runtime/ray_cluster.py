@@ -16,16 +16,12 @@ class Cluster:
     """What the cluster offers.
 
     Attributes:
-        cpus: CPUs in all.
         gpus: GPUs in all.
         object_store_bytes: Memory of the object stores in all.
-        embedded: Whether it lives and dies with this process.
     """
 
-    cpus: int
     gpus: int
     object_store_bytes: int
-    embedded: bool
 
 
 def connect(address: str | None, cpus_needed: int) -> Cluster:
@@ -56,10 +52,8 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
         raise HydrahiveError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from None
     offered = ray.cluster_resources()
     return Cluster(
-        cpus=int(offered.get("CPU", 0)),
         gpus=int(offered.get("GPU", 0)),
         object_store_bytes=int(offered.get("object_store_memory", 0)),
-        embedded=embedded,
     )
 
 

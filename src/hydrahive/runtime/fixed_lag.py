@@ -211,7 +211,8 @@ class FixedLag(Schedule):
         self._hedge = hedge = Hedge(straggler, {shard: elsewhere[i % len(elsewhere)] for i, shard in enumerate(shards)})
         wanted = range(self._progress.updates, self._next_round)
         for shard, worker in hedge.homes.items():
-            self._replay(shard, worker, set(wanted), set(self._snapshots), hedge.rounds, hedge.snapshots)
+            position = self._restored(shard, worker)
+            self._walk(shard, worker, position, set(wanted), set(self._snapshots), hedge.rounds, hedge.snapshots)
 
     def _judge_hedge(self, round_: int) -> None:
         """The straggler is ended once its shards have been computed elsewhere; should it be first, the copy goes."""
@@ -354,26 +355,16 @@ class FixedLag(Schedule):
         first = min(needed | snapshots, default=self._next_round)
         taken: dict[int, dict[int, Ref]] = {}
         if position is None or not self._base_round() <= position <= first:
-            self._replay(shard, worker, needed, snapshots, self._rounds, taken)
-        else:
-            self._walk(shard, worker, position, needed, snapshots, self._rounds, taken)
+            position = self._restored(shard, worker)
+        self._walk(shard, worker, position, needed, snapshots, self._rounds, taken)
         for at, refs in taken.items():
             self._snapshots[at][shard] = refs[shard]
 
-    def _replay(
-        self,
-        shard: int,
-        worker: int,
-        needed: set[int],
-        snapshots: set[int],
-        rounds: dict[int, list[Part]],
-        taken: dict[int, dict[int, Ref]],
-    ) -> None:
-        """Restore a shard from the last boundary on a worker, and walk it to the next round."""
-        state = self._boundary.shard(shard) if self._boundary else None
-        self._fleet.adopt(worker, shard, state)
+    def _restored(self, shard: int, worker: int) -> int:
+        """Restore a shard from the last boundary on a worker, to be walked from there; the round it stands at."""
+        self._fleet.adopt(worker, shard, self._boundary.shard(shard) if self._boundary else None)
         self._replayed_steps += (self._next_round - self._base_round()) * self._config.max_steps_per_fragment
-        self._walk(shard, worker, self._base_round(), needed, snapshots, rounds, taken)
+        return self._base_round()
 
     def _walk(
         self,

@@ -23,7 +23,7 @@ from hydrahive.runtime.config_file import first_difference
 from hydrahive.runtime.env_worker import build_policy
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.memory_plan import memory_plan
+from hydrahive.runtime.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.run_folder import Identity, RunFolder, find_run
 from hydrahive.runtime.trainer import Trainer, summary_of
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
@@ -80,13 +80,14 @@ def train(request: Request) -> Outcome:
     interrupts = Interrupts()
     with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
         identity = _settled_identity(identity, run_id, fleet, initial)
+        plan = memory_plan(config, weights_bytes(config))
         if fleet.worker_count:
-            memory_plan(config, weights_bytes(config)).refuse_versions_above(config.faults.kept_versions_mb)
+            plan.refuse_versions_above(config.faults.kept_versions_mb)
         with readable_disk_errors(), folder.claimed():
             _refuse_if_trained_meanwhile(folder, existed, start)
             folder.create(identity, config)
             with _sinks(folder, config, start) as sinks:
-                _announce(sinks, folder, config, fleet, start, passed_over)
+                _announce(sinks, folder, config, fleet, plan, start, passed_over)
                 summary = Trainer(config, folder, identity, fleet, sinks, start, initial).run(interrupts)
     return Outcome(summary, trained=True)
 
@@ -234,6 +235,7 @@ def _announce(
     folder: RunFolder,
     config: RunConfig,
     fleet: Fleet,
+    plan: MemoryPlan,
     start: Checkpoint | None,
     passed_over: list[str],
 ) -> None:
@@ -242,7 +244,6 @@ def _announce(
         for sink in sinks:
             sink.event("checkpoint_passed_over", f"{reason}; using the one before")
     workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
-    plan = memory_plan(config, weights_bytes(config))
     begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
     if config.schedule == "free-running":
         workers += ", free-running: not reproducible"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hydrahive.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """An environment: how to build it as a vector of environments and as a single one."""
+    """An environment: how to build it as a vector of environments and as a single one.
+
+    `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
+    """
+
+    step_weight: ClassVar[int] = 1
 
     def make_vector(self, num_envs: int) -> Any:
         """A `hydrahive.envs.vector.SnapshotVectorEnv` of `num_envs` environments."""

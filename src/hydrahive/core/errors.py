@@ -81,3 +81,24 @@ class FragmentError(HydrahiveError):
     def __reduce__(self) -> tuple[type[FragmentError], tuple[int, int, str]]:
         """Travel between processes whole."""
         return type(self), (self.shard, self.round, self.trace)
+
+
+class LedgerError(HydrahiveError):
+    """The ledger cannot be used: where it lies, what it holds, or who asks."""
+
+
+class RefusedError(LedgerError):
+    """The ledger was asked for something that it must not do; nothing has moved, and the refusal is recorded.
+
+    Attributes:
+        code: What is wrong, in one word, for example `overdraft` or `wrong-key`.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        """Name the reason for machines and say it for people."""
+        super().__init__(text)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[RefusedError], tuple[str, str]]:
+        """Travel between processes whole."""
+        return type(self), (self.code, str(self))

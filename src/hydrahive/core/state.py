@@ -47,7 +47,7 @@ def digest(named_arrays: Iterable[tuple[str, np.ndarray]]) -> str:
     for name, array in named_arrays:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         sha.update(f"{name}\0{little.dtype.str}\0{array.shape}\0".encode())
-        sha.update(little.tobytes())
+        sha.update(little.reshape(-1).view(np.uint8).data)  # the bytes themselves, not a copy of them
     return sha.hexdigest()
 
 

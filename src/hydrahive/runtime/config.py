@@ -11,6 +11,8 @@ from hydrahive.core.config import AlgorithmConfig, EnvConfig, require, require_i
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.snake.config import Snake
+from hydrahive.ledger.audit_rules import AuditConfig
+from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.policies.config import PolicyConfig
 
 BYTE_NEUTRAL = (
@@ -18,6 +20,8 @@ BYTE_NEUTRAL = (
     "stop",
     "checkpoint",
     "faults",
+    "ledger",
+    "audit",
     "metrics_every",
     "evaluate_every",
     "evaluate_episodes",
@@ -142,6 +146,8 @@ class RunConfig:
             `precision: highest`.
         checkpoint: Which boundaries are written to disk.
         faults: What is done when something fails.
+        ledger: Whether and at what price work is credited.
+        audit: Whose work is computed again, and how much of it.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
@@ -166,6 +172,8 @@ class RunConfig:
     portable: bool = False
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     metrics_every: int = 10
     evaluate_every: int = 0
@@ -188,6 +196,8 @@ class RunConfig:
             require_integer("workers", self.workers, 0, 10_000)
         portable = not self.portable or self.precision == "highest"
         require(portable, "precision", self.precision, "'highest', which portable: true needs")
+        audited = self.audit.workers == "all" and self.schedule == "free-running"
+        require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
         columns = self.shards * self.envs_per_shard
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"

@@ -57,14 +57,14 @@ class EnvWorker:
         """What this process's bytes are relative to."""
         return machine_class(self._config)
 
-    def adopt(self, shard: int, state: State | None) -> None:
+    def adopt(self, shard: int, state: State | None, segment: int = 0) -> None:
         """Take over a shard, from its first round or from a snapshot; its next fragment raises what fails here."""
         self._broken.pop(shard, None)
         self._shards.pop(shard, None)
         self.work.begin(shard, 0 if state is None else int(state["round"][0]), time.monotonic())
         try:
             env = self._config.env.make_vector(self._config.envs_per_shard)
-            adopted = Shard(self._config, self._run_id, shard, env)
+            adopted = Shard(self._config, self._run_id, shard, env, segment)
             if state is not None:
                 adopted.restore(state)
             self._shards[shard] = adopted

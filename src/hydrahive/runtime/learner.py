@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +12,20 @@ import torch
 from hydrahive.algorithms.batch import stack
 from hydrahive.core.errors import DivergedError, OutOfStepError
 from hydrahive.core.fragment import Fragment
+from hydrahive.core.receipt import Consumed, consumed
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_policy
 from hydrahive.runtime.machine_class import learner_device, machine_class
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the learner says of an update: its figures, and for each part of the round what was consumed of it."""
+
+    metrics: dict[str, float]
+    consumed: tuple[tuple[Consumed, ...], ...]
 
 
 class Learner:
@@ -39,11 +49,12 @@ class Learner:
         weights: np.ndarray = self._rule.weights.numpy()
         return weights
 
-    def update(self, version: int, *parts: Sequence[Fragment]) -> tuple[np.ndarray, dict[str, float]]:
-        """Learn from one round and give the next version's weights, and the update's figures.
+    def update(self, version: int, keep_actions: bool, *parts: Sequence[Fragment]) -> tuple[np.ndarray, Learned]:
+        """Learn from one round and give the next version's weights, and what is to be said of the update.
 
         Args:
             version: The version to update; must be the current one.
+            keep_actions: Whether somebody will audit the round.
             *parts: The round's fragments, however they are grouped; they are learned in shard order.
 
         Raises:
@@ -55,6 +66,7 @@ class Learner:
                 f"the learner is at version {self.version}; an update of version {version} was asked for"
             )
         started = time.perf_counter()
+        told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         total = sum(int(fragment.valid.sum()) for fragment in fragments)
         sums, norm = self._learn(fragments, max(total, 1))
@@ -70,7 +82,7 @@ class Learner:
             "gradient_steps": self._rule.gradient_steps,
             "learn_seconds": time.perf_counter() - started,
         }
-        return self.weights(), metrics
+        return self.weights(), Learned(metrics, told)
 
     def position(self) -> int:
         """The current version, after all calls made so far."""
@@ -89,6 +101,12 @@ class Learner:
     def load_weights(self, state: State) -> None:
         """Begin version 0 with the weights of another run's `state`."""
         self._rule.load_weights(state)
+
+    def _consumed(self, parts: Sequence[Sequence[Fragment]], keep_actions: bool) -> tuple[tuple[Consumed, ...], ...]:
+        """What is to be said of each part's fragments; nothing where nobody keeps accounts or audits."""
+        if not (self._config.ledger.enabled or keep_actions):
+            return tuple(() for _ in parts)
+        return tuple(tuple(consumed(fragment, keep_actions=keep_actions) for fragment in part) for part in parts)
 
     def _learn(self, fragments: Sequence[Fragment], total: int) -> tuple[torch.Tensor, float]:
         """One gradient step on the round: (the slices' summed figures, the gradient's norm)."""

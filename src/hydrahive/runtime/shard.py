@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,9 @@ class Shard:
     or lies in the state, inference runs in one fixed batch shape, and every array it computes on is torch's own.
     """
 
-    def __init__(self, config: RunConfig, run_id: str, index: int, env: SnapshotVectorEnv) -> None:
-        """Start shard `index` of the run at round 0."""
-        self.config, self.run_id, self.index = config, run_id, index
+    def __init__(self, config: RunConfig, run_id: str, index: int, env: SnapshotVectorEnv, segment: int = 0) -> None:
+        """Start shard `index` of the run at round 0; `segment` only names its fragments."""
+        self.config, self.run_id, self.index, self.segment = config, run_id, index, segment
         self.env = env
         self.round = 0
         n = env.num_envs
@@ -47,19 +48,41 @@ class Shard:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
             ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
+        noise = torch.from_numpy(self._noise(round_, policy.num_actions))
+
+        def act(t: int) -> tuple[np.ndarray, np.ndarray]:
+            np.copyto(self._input.numpy(), self._observations)
+            logits = policy.logits(self._input)
+            return torch.argmax(logits + noise[t], dim=-1).numpy(), logits.numpy()
+
+        return self._fragment(round_, version, policy.num_actions, act)
+
+    def replay(self, round_: int, version: int, actions: np.ndarray) -> Fragment:
+        """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
+
+        Raises:
+            OutOfStepError: As `simulate`.
+            ValueError: As `simulate`, or if the environment does not take the actions.
+        """
+        nothing = np.empty((len(self._observations), 0), np.float32)
+        fragment, _ = self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
+        return fragment
+
+    def _fragment(
+        self, round_: int, version: int, num_parameters: int, act: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[Fragment, FragmentSummary]:
+        """Step through one fragment; `act` gives a step's actions, and the parameters they were drawn from."""
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
-        record = _Recorder(self.config.fragment_length, self._observations, policy.num_actions)
-        noise = torch.from_numpy(self._noise(round_, policy.num_actions))
+        record = _Recorder(self.config.fragment_length, self._observations, num_parameters)
         with torch.inference_mode():
             for t in range(self.config.fragment_length):
-                np.copyto(self._input.numpy(), self._observations)
-                logits = policy.logits(self._input)
-                actions = torch.argmax(logits + noise[t], dim=-1).numpy()
-                record.act(t, self._observations, actions, logits.numpy())
+                actions, behaviour = act(t)
+                record.act(t, self._observations, actions, behaviour)
                 self._step(t, actions, record)
-        fragment = record.fragment(FragmentId(self.run_id, 0, round_, self.index), version, self._observations)
+        id_ = FragmentId(self.run_id, self.segment, round_, self.index)
+        fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
         self.round += 1
         return fragment, record.summary(self.index, time.perf_counter() - started)

@@ -1,0 +1,82 @@
+"""What is kept of a fragment once it is consumed: enough to pay for it, and to check it later by computing it again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydrahive.core.fragment import Fragment, FragmentId
+from hydrahive.core.state import digest
+
+SEEN = ("observations", "actions", "rewards", "terminated", "truncated", "valid", "cut_rows", "cut_observations")
+"""What the environments made of the actions, and the actions; known without the policy."""
+
+ACTED = ("behaviour",)
+"""What the policy said."""
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What the learner says of a fragment whose bytes it has consumed.
+
+    Attributes:
+        id: The fragment's.
+        env_steps: Valid rows in it.
+        seen: Digest of what the environments showed and of the actions.
+        acted: Digest of what the policy said, and of the version that it acted with.
+        actions: The actions, from which the environments' part can be computed again; None where nobody asks.
+    """
+
+    id: FragmentId
+    env_steps: int
+    seen: str
+    acted: str
+    actions: np.ndarray | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over both parts, in hex."""
+        return hashlib.sha256(f"{self.seen}/{self.acted}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The consumer's word that a worker's bytes were learned from.
+
+    Attributes:
+        segment: Which part of the run; a new one begins where the run was taken back.
+        round: The fragment's round.
+        shard: Its shard.
+        at_update: The version that it was learned in; under a fixed lag the round.
+        worker: Whose bytes they were.
+        env_steps: Valid rows.
+        digest: SHA-256 of the bytes that were consumed.
+    """
+
+    segment: int
+    round: int
+    shard: int
+    at_update: int
+    worker: str
+    env_steps: int
+    digest: str
+
+
+def seen_digest(fragment: Fragment) -> str:
+    """The digest of what the environments showed and of the actions."""
+    return digest((name, getattr(fragment, name)) for name in SEEN)
+
+
+def acted_digest(fragment: Fragment) -> str:
+    """The digest of what the policy said, and of its version."""
+    named = [(name, getattr(fragment, name)) for name in ACTED]
+    return digest([("version", np.array([fragment.version], np.int64)), *named])
+
+
+def consumed(fragment: Fragment, *, keep_actions: bool) -> Consumed:
+    """What is to be said of a fragment that is being consumed."""
+    steps = int(fragment.valid.sum())
+    actions = fragment.actions.copy() if keep_actions else None
+    return Consumed(fragment.id, steps, seen_digest(fragment), acted_digest(fragment), actions)

@@ -1,0 +1,159 @@
+"""What a run tells the ledger: who held which shard, what was consumed, and what audits found; sealed by the run."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from hydrahive.core.receipt import Receipt
+from hydrahive.ledger.entries import canonical
+from hydrahive.ledger.prices import Price
+
+SealKey = bytes
+"""A run's own secret; whoever does not have it cannot speak for the run."""
+
+Outcome = Literal["verified", "replayed", "invalid"]
+"""Of an audit: all was computed again and equal; the environments' steps were; something was not."""
+
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """A worker as its receipts name it.
+
+    Attributes:
+        name: Unique in the run.
+        owner: The account that it earns for.
+        node: The node that it runs on.
+    """
+
+    name: str
+    owner: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker was given a shard, from a round on until another (None: still is)."""
+
+    shard: int
+    worker: str
+    from_round: int
+    until_round: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the audit of a shard between two cuts of the run found.
+
+    Attributes:
+        shard: The shard.
+        from_round: First round of the interval.
+        until_round: The round behind its last.
+        outcome: What was found.
+        workers: Who computed it; of an invalid one, whose fault it is.
+        env_steps: Computed again.
+        text: What differed, in words; empty if nothing did.
+    """
+
+    shard: int
+    from_round: int
+    until_round: int
+    outcome: str
+    workers: tuple[str, ...]
+    env_steps: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Posting:
+    """All that a run has to say up to a checkpoint: posted when that is durable, and again until it is answered.
+
+    Attributes:
+        run_id: The run.
+        segment: Its segment.
+        from_update: First update whose receipts are here.
+        until_update: The update behind the last; the checkpoint's version.
+        env_steps: What the learner counted between the two; the receipts must add up to it.
+        price: Of an env step.
+        workers: Everyone who is named below.
+        leases: Who held which shard.
+        receipts: What was consumed.
+        verdicts: What audits found since the last posting.
+        voided: Receipts that an invalid verdict is about: claimed, not paid.
+    """
+
+    run_id: str
+    segment: int
+    from_update: int
+    until_update: int
+    env_steps: int
+    price: Price
+    workers: tuple[WorkerFacts, ...] = ()
+    leases: tuple[Lease, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    voided: tuple[Receipt, ...] = ()
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        plain = dict(vars(self))
+        plain["price"] = vars(self.price)
+        for name in ("workers", "leases", "receipts", "verdicts", "voided"):
+            plain[name] = [vars(part) for part in plain[name]]
+        assert self.from_update <= self.until_update, "time goes forward"
+        assert self.env_steps >= 0, "steps are counted"
+        return plain
+
+    @staticmethod
+    def from_plain(plain: dict[str, Any]) -> Posting:
+        """The inverse of `as_plain`."""
+        parts: dict[str, Any] = {"workers": WorkerFacts, "leases": Lease, "receipts": Receipt, "voided": Receipt}
+        read: dict[str, Any] = {name: tuple(part(**row) for row in plain[name]) for name, part in parts.items()}
+        verdicts = tuple(Verdict(**{**row, "workers": tuple(row["workers"])}) for row in plain["verdicts"])
+        posting = Posting(**{**plain, **read, "verdicts": verdicts, "price": Price(**plain["price"])})
+        assert isinstance(posting.run_id, str), "a UUID"
+        assert isinstance(posting.segment, int), "a number"
+        return posting
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A posting and the seal of its run."""
+
+    posting: Posting
+    seal: str
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        assert len(self.seal) == 64, "a SHA-256 in hex"
+        plain = {"posting": self.posting.as_plain(), "seal": self.seal}
+        assert len(plain) == 2, "nothing else"
+        return plain
+
+    @staticmethod
+    def from_plain(plain: dict[str, Any]) -> Sealed:
+        """The inverse of `as_plain`."""
+        assert set(plain) == {"posting", "seal"}, "nothing else"
+        sealed = Sealed(Posting.from_plain(plain["posting"]), plain["seal"])
+        assert len(sealed.seal) == 64, "a SHA-256 in hex"
+        return sealed
+
+
+def seal_of(posting: Posting, key: SealKey) -> str:
+    """HMAC-SHA256 (RFC 2104) of a posting under the run's key, in hex."""
+    assert len(key) >= 32, "too short a key could be guessed"
+    seal = hmac.new(key, canonical(posting.as_plain()).encode(), hashlib.sha256).hexdigest()
+    assert len(seal) == 64, "a SHA-256 in hex"
+    return seal
+
+
+def sealed(posting: Posting, key: SealKey) -> Sealed:
+    """The posting with its seal."""
+    assert posting.run_id, "a run seals for itself"
+    seal = Sealed(posting, seal_of(posting, key))
+    assert seal.posting is posting, "as it was given"
+    return seal

@@ -1,0 +1,158 @@
+"""Reading the ledger: what people and programs are shown of balances, entries and audits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydrahive.ledger.entries import TREASURY, share
+from hydrahive.ledger.journal import Journal
+
+Row = dict[str, Any]
+
+NO_WORK = {"workers": 0, "env_steps": 0, "verified": 0, "replayed": 0, "earned": 0, "clawed": 0}
+
+
+def balances(journal: Journal, name: str | None = None) -> list[Row]:
+    """What each owner did, earned, spent and has: one row an account but the treasury, most env steps first.
+
+    Env steps are those paid and not taken back; `share` is the owner's part of all of them, `audited_share` the part
+    of his own that an audit has computed again in full, `replayed_share` the part whose environments' steps it has.
+    """
+    assert name is None or name, "an account is named"
+    work = _work_by_owner(journal)
+    everything = sum(row["env_steps"] for row in work.values())
+    rows = []
+    for account in journal.accounts():
+        done = work.get(account.name, NO_WORK)
+        if account.name == TREASURY or name not in (None, account.name):
+            continue
+        steps = done["env_steps"]
+        rows.append(
+            {
+                "owner": account.name,
+                "workers": done["workers"],
+                "env_steps": steps,
+                "share": share(steps, everything),
+                "earned": done["earned"],
+                "received": account.credits - done["earned"] - done["clawed"],
+                "spent": account.debits - done["clawed"],
+                "pending": account.credits_pending - account.debits_pending,
+                "balance": account.balance,
+                "audited_share": share(done["verified"], steps),
+                "replayed_share": share(done["verified"] + done["replayed"], steps),
+            }
+        )
+    assert all(0 <= row["share"] <= 1 for row in rows), "parts of a whole"
+    return sorted(rows, key=lambda row: (-int(row["env_steps"]), str(row["owner"])))
+
+
+def accounts(journal: Journal) -> list[Row]:
+    """All accounts with the state of their keys."""
+    revoked = {
+        name for (name,) in journal.db.execute("SELECT DISTINCT credit FROM journal WHERE kind = 'revoked'").fetchall()
+    }
+    rows: list[Row] = []
+    for account in journal.accounts():
+        assert account.name, "an account is named"
+        key = "active" if account.key_hash else ("revoked" if account.name in revoked else "none")
+        rows.append({"account": account.name, "key": key, "balance": account.balance, "opened_us": account.opened_us})
+    assert len(rows) <= 1 or rows[0]["account"] < rows[-1]["account"], "by name"
+    return rows
+
+
+def entries(journal: Journal, account: str | None = None, run: str | None = None, last: int | None = None) -> list[Row]:
+    """The journal's entries, oldest first: all, or those of an account or a run, or only the last so many."""
+    assert last is None or last >= 1, "at least one"
+    wanted, values = [], []
+    if account is not None:
+        wanted.append("(debit = ? OR credit = ?)")
+        values += [account, account]
+    if run is not None:
+        wanted.append("json_extract(memo, '$.run') IN (SELECT run_id FROM runs WHERE run_id = ? OR name = ?)")
+        values += [run, run]
+    where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
+    limit = "" if last is None else f"LIMIT {last}"
+    with journal.readable_errors():
+        rows = _rows(journal, f"SELECT * FROM journal {where} ORDER BY seq DESC {limit}", *values)
+    assert all(row["amount"] >= 0 for row in rows), "nothing moves backwards"
+    return rows[::-1]
+
+
+def work_credits(journal: Journal) -> list[Row]:
+    """Every fragment that was paid for, or claimed and not paid, by run, segment, round and shard."""
+    with journal.readable_errors():
+        rows = _rows(
+            journal,
+            "SELECT r.run_id, r.name AS run, c.segment, c.round, c.shard, w.name AS worker, w.owner, c.env_steps, "
+            "c.amount, c.state, c.audit, c.digest, c.seq FROM credits c JOIN runs r ON r.id = c.run "
+            "JOIN workers w ON w.id = c.worker ORDER BY c.run, c.segment, c.round, c.shard",
+        )
+    assert all(row["state"] in ("paid", "voided", "clawed") for row in rows), "the states of a credit"
+    assert all(row["env_steps"] >= 0 for row in rows), "steps are counted"
+    return rows
+
+
+def audits(journal: Journal, run: str | None = None) -> list[Row]:
+    """Every audit of a run, or of all, oldest first."""
+    assert run is None or run, "a run is named"
+    where, values = ("", []) if run is None else ("WHERE r.run_id = ? OR r.name = ?", [run, run])
+    with journal.readable_errors():
+        rows = _rows(
+            journal,
+            "SELECT a.time_us, r.name AS run, a.segment, a.shard, a.from_round, a.until_round, a.outcome, a.workers, "
+            f"a.env_steps, a.text FROM audits a JOIN runs r ON r.id = a.run {where} ORDER BY a.id",
+            *values,
+        )
+    assert all(row["from_round"] <= row["until_round"] for row in rows), "time goes forward"
+    return rows
+
+
+def workers(journal: Journal) -> list[Row]:
+    """Every worker that ever was credited, with what it did and whether it is quarantined."""
+    with journal.readable_errors():
+        rows = _rows(
+            journal,
+            "SELECT r.name AS run, w.name AS worker, w.owner, w.node, w.state, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid'), 0) AS env_steps, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state != 'paid'), 0) AS not_paid "
+            "FROM workers w JOIN runs r ON r.id = w.run LEFT JOIN credits c ON c.worker = w.id "
+            "GROUP BY w.id ORDER BY w.id",
+        )
+    assert all(row["verified"] <= row["env_steps"] for row in rows), "a part of it"
+    assert all(row["not_paid"] >= 0 for row in rows), "steps are counted"
+    return rows
+
+
+def refusals(journal: Journal) -> list[Row]:
+    """Everything that was refused, oldest first."""
+    with journal.readable_errors():
+        rows = _rows(journal, "SELECT time_us, code, subject, text FROM refusals ORDER BY id")
+    assert all(row["code"] for row in rows), "a refusal has a reason"
+    assert all(row["subject"] for row in rows), "somebody or something was refused"
+    return rows
+
+
+def _work_by_owner(journal: Journal) -> dict[str, Row]:
+    with journal.readable_errors():
+        rows = _rows(
+            journal,
+            "SELECT w.owner, count(DISTINCT w.id) AS workers, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid'), 0) AS env_steps, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
+            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'replayed'), 0) AS replayed, "
+            "coalesce(sum(c.amount) FILTER (WHERE c.state = 'paid'), 0) AS earned, "
+            "coalesce(sum(c.amount) FILTER (WHERE c.state = 'clawed'), 0) AS clawed "
+            "FROM workers w LEFT JOIN credits c ON c.worker = w.id GROUP BY w.owner",
+        )
+    assert all(row["verified"] + row["replayed"] <= row["env_steps"] for row in rows), "parts of it"
+    assert len({row["owner"] for row in rows}) == len(rows), "one row an owner"
+    return {row["owner"]: row for row in rows}
+
+
+def _rows(journal: Journal, query: str, *values: object) -> list[Row]:
+    assert query.startswith("SELECT"), "statements only read"
+    cursor = journal.db.execute(query, values)
+    keys = [column[0] for column in cursor.description]
+    assert len(set(keys)) == len(keys), "each column has its own name"
+    return [dict(zip(keys, row, strict=True)) for row in cursor]

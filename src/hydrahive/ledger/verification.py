@@ -1,0 +1,265 @@
+"""Checking a ledger from its first entry: the chain, the rules, the balances, the credits, and conservation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydrahive.core.errors import LedgerError
+from hydrahive.ledger.entries import (
+    ACCOUNT_KINDS,
+    KINDS,
+    RESOLUTIONS,
+    TREASURY,
+    Account,
+    Entry,
+    account_after,
+    apply,
+    canonical,
+    chained,
+)
+from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.work import conservation
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of checking a ledger.
+
+    Attributes:
+        entries: How many were read.
+        head: Hash of the newest one.
+        env_steps: Paid in all, and not taken back.
+        problem: The first thing that is wrong, with the row that shows it; None if nothing is.
+    """
+
+    entries: int
+    head: str
+    env_steps: int
+    problem: str | None
+
+
+@dataclass
+class _Fold:
+    """What the journal's entries come to, read so far."""
+
+    seq: int
+    hash: str
+    accounts: dict[str, Account] = field(default_factory=dict)
+    pending: dict[int, Entry] = field(default_factory=dict)
+    moved: dict[int, Entry] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    work: dict[tuple[str, int, int, int], tuple[Any, ...]] = field(default_factory=dict)
+
+
+def verify(journal: Journal, head: tuple[int, str] | None = None) -> Verification:
+    """Read the whole journal and compare all that is kept beside it.
+
+    Args:
+        journal: The ledger's.
+        head: Number and hash of an entry that somebody noted earlier: it must still be in the chain.
+    """
+    assert head is None or head[0] >= 0, "entries are numbered from 1"
+    fold = _Fold(0, chained("0" * 64, journal.ledger_id, *[None] * 9))
+    with journal.readable_errors():
+        journal.db.execute("BEGIN")  # one view of the file, whoever writes meanwhile
+        try:
+            problem = next(_problems(journal, fold, head), None)
+            steps = journal.db.execute(
+                "SELECT coalesce(sum(env_steps), 0) FROM credits WHERE state = 'paid'"
+            ).fetchone()
+        finally:
+            journal.db.execute("ROLLBACK")
+    assert problem is None or problem, "a problem is said in words"
+    return Verification(fold.seq, fold.hash, steps[0], problem)
+
+
+def _problems(journal: Journal, fold: _Fold, head: tuple[int, str] | None) -> Iterator[str]:
+    """Everything that is wrong, in the order of reading."""
+    assert not fold.accounts, "from the beginning"
+    damage = journal.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage != "ok":
+        yield f"the file is damaged: {damage}"
+    for entry in journal.entries():
+        if head is not None and entry.seq == head[0] and entry.hash != head[1]:
+            yield f"journal row {entry.seq}: its hash is {entry.hash}, {head[1]} was noted: the chain was made anew"
+        wrong = _wrong_with(entry, fold)
+        if wrong:
+            yield f"journal row {entry.seq}: {wrong}"
+            return
+        try:
+            _take(entry, fold)
+        except AssertionError as breach:
+            yield f"journal row {entry.seq}: breaks a rule: {breach}"
+            return
+    if head is not None and fold.seq < head[0]:
+        yield f"journal row {fold.seq + 1}: is missing; the journal ends before row {head[0]}, whose hash was noted"
+    assert fold.seq >= 0, "entries are numbered from 1"
+    yield from _wrong_balances(journal, fold)
+    yield from _wrong_credits(journal, fold)
+    yield from _wrong_sums(journal)
+
+
+def _wrong_with(entry: Entry, fold: _Fold) -> str | None:
+    """What is wrong with an entry behind those read so far."""
+    assert len(fold.hash) == 64, "a SHA-256 in hex"
+    assert entry.seq > fold.seq, "read in order"
+    if entry.seq != fold.seq + 1:
+        return f"follows row {fold.seq}: rows are missing"
+    if entry.kind not in KINDS:
+        return f"is of no known kind ({entry.kind!r})"
+    try:
+        if entry.hash != entry.hash_after(fold.hash):
+            return "its hash does not fit what it holds and the row before: it was changed"
+        facts = json.loads(entry.memo)
+    except (TypeError, ValueError) as error:
+        return f"holds what no entry holds ({error})"
+    if not isinstance(facts, dict) or canonical(facts) != entry.memo:
+        return "its memo is not canonical"
+    if entry.key in fold.keys:
+        return f"its key {entry.key!r} was used before"
+    return _breach(entry, fold)
+
+
+def _breach(entry: Entry, fold: _Fold) -> str | None:
+    """The rule of double entry that an entry breaks."""
+    assert entry.key not in fold.keys, "looked at before"
+    assert entry.kind in KINDS, "looked at before"
+    if entry.kind in ACCOUNT_KINDS:
+        known = entry.credit in fold.accounts
+        if known == (entry.kind == "opened") or entry.debit != entry.credit or entry.amount:
+            return f"{entry.kind} makes no sense for account {entry.credit!r} here"
+        return None
+    if type(entry.amount) is not int or entry.amount <= 0:
+        return f"moves {entry.amount!r}"
+    for name in (entry.debit, entry.credit):
+        if name not in fold.accounts:
+            return f"account {name!r} was never opened"
+    if entry.kind in RESOLUTIONS:
+        held = fold.pending.get(entry.refers or 0)
+        if held is None or (held.debit, held.credit, held.amount) != (entry.debit, entry.credit, entry.amount):
+            return f"resolves row {entry.refers}, which is not pending, or holds something else"
+        return None
+    return _overdraft(entry, fold)
+
+
+def _overdraft(entry: Entry, fold: _Fold) -> str | None:
+    """What an entry takes that was not there; only a correction may, and only what it corrects."""
+    assert entry.kind in ("posted", "pending"), "these take"
+    assert entry.debit in fold.accounts, "looked at before"
+    if entry.code in ("clawback", "correction"):
+        wrong = fold.moved.get(entry.refers or 0)
+        if wrong is None or (wrong.credit, wrong.debit, wrong.amount) != (entry.debit, entry.credit, entry.amount):
+            return f"takes row {entry.refers} back, which moved something else"
+        return None
+    if entry.debit != TREASURY and fold.accounts[entry.debit].available < entry.amount:
+        return f"takes more from {entry.debit!r} than it had"
+    return None
+
+
+def _take(entry: Entry, fold: _Fold) -> None:
+    """Add an entry to the fold."""
+    assert entry.seq == fold.seq + 1, "in order"
+    fold.seq, fold.hash = entry.seq, entry.hash
+    fold.keys.add(entry.key)
+    if entry.kind in ACCOUNT_KINDS:
+        fold.accounts[entry.credit] = account_after(entry, fold.accounts.get(entry.credit))
+        return
+    apply(entry, fold.accounts[entry.debit], fold.accounts[entry.credit])
+    if entry.kind == "pending":
+        fold.pending[entry.seq] = entry
+    if entry.kind in RESOLUTIONS:
+        del fold.pending[entry.refers or 0]
+    if entry.kind in ("posted", "post"):
+        fold.moved[entry.seq] = entry
+    if entry.code == "work" and entry.kind in ("posted", "pending"):
+        facts = entry.facts()
+        place = (facts["run"], facts["segment"], facts["round"], facts["shard"])
+        fold.work[place] = (entry.seq, facts["env_steps"], entry.amount, facts["digest"], facts["worker"])
+        assert facts["env_steps"] * facts["rate"] * facts["weight"] == entry.amount, "the price is in the memo"
+
+
+def _wrong_balances(journal: Journal, fold: _Fold) -> Iterator[str]:
+    """Balances that are not the fold of the journal, or do not sum to zero."""
+    assert fold.seq >= 0, "all entries were read"
+    total = 0
+    kept = {row[0]: Account(*row) for row in journal.db.execute("SELECT * FROM accounts ORDER BY name")}
+    for name in sorted(set(kept) | set(fold.accounts)):
+        if kept.get(name) != fold.accounts.get(name):
+            yield f"account {name!r}: is {_sums(kept.get(name))}, the journal makes it {_sums(fold.accounts.get(name))}"
+        total += kept[name].credits - kept[name].debits if name in kept else 0
+    if total:
+        yield f"accounts: all balances sum to {total} micro-tokens instead of 0"
+    held = {seq for (seq,) in journal.db.execute("SELECT seq FROM holds")}
+    for seq in sorted(held ^ set(fold.pending)):
+        yield f"holds row {seq}: is {'not ' if seq in held else ''}pending by the journal"
+    assert len(fold.pending) <= fold.seq, "each is an entry"
+
+
+def _wrong_credits(journal: Journal, fold: _Fold) -> Iterator[str]:
+    """Credits that the journal does not show, or shows otherwise."""
+    assert fold.seq >= 0, "all entries were read"
+    rows = journal.db.execute(
+        "SELECT r.run_id, c.segment, c.round, c.shard, c.seq, c.env_steps, c.amount, c.digest, w.name, c.state "
+        "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
+        "ORDER BY c.seq, c.run, c.segment, c.round, c.shard"
+    )
+    shown = dict(fold.work)
+    for *place, seq, env_steps, amount, digest, worker, state in rows:
+        run, segment, round_, shard = place
+        where = f"credits row of run {run}, segment {segment}, round {round_}, shard {shard}"
+        entry = shown.pop((run, segment, round_, shard), None)
+        if amount and entry != (seq, env_steps, amount, digest, worker):
+            yield f"{where}: the journal shows {entry}, the row {(seq, env_steps, amount, digest, worker)}"
+        taken_back = f"clawback/{seq}" in fold.keys
+        if amount and (state == "clawed") != taken_back:
+            yield f"{where}: is {state}, the journal says {'' if taken_back else 'not '}clawed back"
+        if amount and (state == "voided") != (f"void/{seq}" in fold.keys):
+            yield f"{where}: is {state}, the journal says otherwise"
+    for place, entry in shown.items():
+        yield f"journal row {entry[0]}: its credit for {place} is missing"
+    assert len(shown) <= len(fold.work), "each is looked at once"
+
+
+def _wrong_sums(journal: Journal) -> Iterator[str]:
+    """Runs whose sums or spans do not add up."""
+    assert journal.db.in_transaction, "one view of the file"
+    rows = journal.db.execute(
+        "SELECT r.id, r.name, r.env_steps, r.amount, coalesce(sum(c.env_steps), 0), coalesce(sum(c.amount), 0) "
+        "FROM runs r LEFT JOIN credits c ON c.run = r.id AND c.state = 'paid' GROUP BY r.id ORDER BY r.id"
+    ).fetchall()
+    for run, name, env_steps, amount, paid_steps, paid_amount in rows:
+        if (env_steps, amount) != (paid_steps, paid_amount):
+            kept, fold = f"{env_steps} env steps, {amount} micro-tokens", f"{paid_steps} and {paid_amount}"
+            yield f"runs row {run} ({name}): is credited {kept}; its credits sum to {fold}"
+        for segment, first, until, missing in conservation(journal, run):
+            yield (
+                f"run {name}, segment {segment}, updates {first} to {until}: {missing} env steps that the learner "
+                "consumed are not accounted for"
+            )
+    assert len({row[0] for row in rows}) == len(rows), "each run once"
+
+
+def _sums(account: Account | None) -> str:
+    assert account is None or account.name, "an account has a name"
+    if account is None:
+        return "missing"
+    assert len(vars(account)) == 7, "all of it is shown but when it was opened"
+    pending = f"{account.debits_pending}/{account.credits_pending}"
+    return f"{account.debits} given, {account.credits} taken ({pending} pending), key {account.key_hash[:8] or 'none'}"
+
+
+def parse_head(text: str) -> tuple[int, str]:
+    """A noted head, as `verify` prints it: `NUMBER:HASH`.
+
+    Raises:
+        LedgerError: If it is not one.
+    """
+    assert isinstance(text, str), "text"
+    number, _, hash_ = text.partition(":")
+    if not number.isdigit() or len(hash_) != 64:
+        raise LedgerError(f"--head: {text!r} is not accepted; expected NUMBER:HASH, as verify prints it")
+    assert int(number) >= 0, "digits only"
+    return int(number), hash_

@@ -1,0 +1,399 @@
+"""From receipts to credits: every fragment that a learner consumed is paid once, to whom its bytes came from."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydrahive.core.errors import RefusedError, UsageError
+from hydrahive.core.receipt import Receipt
+from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.posting import OUTCOMES, Posting, Sealed, SealKey, Verdict, seal_of
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The ledger's answer to a posting; what it counts is durable.
+
+    Attributes:
+        ledger_id: Of the ledger.
+        head: Number and hash of the newest entry: who notes it can later prove that nothing before it was changed.
+        paid: Receipts that were paid now.
+        known: Receipts that had been paid before.
+        refused: What was refused, in words.
+        credited_env_steps: Of the run so far, paid and not taken back.
+        credited_microtokens: Likewise.
+        conservation_difference: Env steps that the run's learner consumed in the posting's span and the ledger does
+            not account for.
+    """
+
+    ledger_id: str
+    head: tuple[int, str]
+    paid: int
+    known: int
+    refused: tuple[str, ...]
+    credited_env_steps: int
+    credited_microtokens: int
+    conservation_difference: int
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A worker's row."""
+
+    number: int
+    owner: str
+
+
+class Work:
+    """Settles postings."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Credit work in this journal."""
+        self._journal = journal
+        assert journal.path.is_absolute(), "an open journal"
+        assert OUTCOMES, "audits have outcomes"
+
+    def open_run(self, run_id: str, name: str, owner: str, key: SealKey) -> None:
+        """Note a run and the key of its seals; asked again it changes nothing.
+
+        Args:
+            run_id: Its UUID.
+            name: For people.
+            owner: The account of the run's user.
+            key: The run's secret.
+
+        Raises:
+            RefusedError: If the run is known with another key or owner; recorded.
+        """
+        assert len(key) >= 32, "too short a key could be guessed"
+        assert run_id, "a run has an id"
+        with self._journal.transaction():
+            row = self._journal.db.execute("SELECT seal_key FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if row is None:
+                self._journal.opened(owner)
+                self._journal.db.execute(
+                    "INSERT INTO runs (run_id, name, owner, seal_key) VALUES (?, ?, ?, ?)", (run_id, name, owner, key)
+                )
+                return
+            same = hmac.compare_digest(row[0], key)
+        if not same:
+            raise self._journal.refuse("wrong-seal", run_id, f"run {run_id}: is known with another seal")
+
+    def settle(self, given: Sealed) -> Settled:
+        """Take over a posting: pay what is to be paid, in one transaction, and answer what there is now.
+
+        A receipt that was paid before is counted, not paid again. One that is not in order is refused by itself;
+        a posting whose seal does not fit, or whose receipts do not add up, is refused as a whole.
+
+        Raises:
+            RefusedError: If the posting is refused; nothing has moved, and the refusal is recorded.
+        """
+        posting = given.posting
+        assert posting.from_update <= posting.until_update, "time goes forward"
+        run = self._run_of(given)
+        refused: list[str] = []
+        paid = known = 0
+        with self._journal.transaction():
+            workers = self._enlist(run, posting)
+            self._note_leases(run, posting, workers)
+            for receipt in posting.receipts:
+                reason = self._reason_against(run, posting, receipt, workers)
+                if reason == "known":
+                    known += 1
+                elif reason:
+                    refused.append(self._refuse_receipt(posting, receipt, reason))
+                else:
+                    self._pay(run, posting, receipt, workers[receipt.worker])
+                    paid += 1
+            if known:
+                first = posting.receipts[0]
+                text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
+                self._journal.refuse("replayed", posting.run_id, text)
+            self._note_span(run, posting)
+            for verdict in posting.verdicts:
+                self._judge(run, posting, verdict, workers)
+            answer = self._answer(run, posting, paid, known, refused)
+        assert paid + known + len(refused) == len(posting.receipts), "every receipt was looked at"
+        return answer
+
+    def _run_of(self, given: Sealed) -> int:
+        """The run's number, if the posting is its own and adds up."""
+        posting = given.posting
+        row = self._journal.db.execute("SELECT id, seal_key FROM runs WHERE run_id = ?", (posting.run_id,)).fetchone()
+        if row is None:
+            raise self._journal.refuse("unknown-run", posting.run_id, f"run {posting.run_id}: is not known here")
+        if not hmac.compare_digest(seal_of(posting, row[1]), given.seal):
+            text = f"run {posting.run_id}: the posting was altered, or is not sealed by this run"
+            raise self._journal.refuse("wrong-seal", posting.run_id, text)
+        steps = sum(receipt.env_steps for receipt in posting.receipts)
+        inside = all(posting.from_update <= receipt.at_update < posting.until_update for receipt in posting.receipts)
+        if steps != posting.env_steps or not inside:
+            text = (
+                f"run {posting.run_id}: the receipts of updates {posting.from_update} to {posting.until_update} add up "
+                f"to {steps} env steps; the learner consumed {posting.env_steps}"
+            )
+            raise self._journal.refuse("not-conserved", posting.run_id, text)
+        assert isinstance(row[0], int), "a number"
+        assert row[0] >= 1, "counted from 1"
+        return row[0]
+
+    def _enlist(self, run: int, posting: Posting) -> dict[str, _Worker]:
+        """The workers that a posting names, noted if they are new; a worker's owner never changes."""
+        assert run >= 1, "a run's number"
+        db = self._journal.db
+        for worker in posting.workers:
+            db.execute(
+                "INSERT OR IGNORE INTO workers (run, name, owner, node, state) VALUES (?, ?, ?, ?, 'trusted')",
+                (run, worker.name, worker.owner, worker.node),
+            )
+        rows = db.execute("SELECT name, id, owner FROM workers WHERE run = ?", (run,))
+        workers = {name: _Worker(number, owner) for name, number, owner in rows}
+        assert {worker.name for worker in posting.workers} <= set(workers), "all are noted"
+        return workers
+
+    def _note_leases(self, run: int, posting: Posting, workers: dict[str, _Worker]) -> None:
+        assert run >= 1, "a run's number"
+        rows = [
+            (run, posting.segment, lease.shard, workers[lease.worker].number, lease.from_round, lease.until_round)
+            for lease in posting.leases
+            if lease.worker in workers
+        ]
+        self._journal.db.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", rows)
+        assert len(rows) <= len(posting.leases), "no more than were given"
+
+    def _reason_against(self, run: int, posting: Posting, receipt: Receipt, workers: dict[str, _Worker]) -> str:
+        """Why a receipt is not paid: `known`, or a reason to refuse it; empty if it is to be paid."""
+        assert run >= 1, "a run's number"
+        place = (run, receipt.segment, receipt.round, receipt.shard)
+        row = self._journal.db.execute(
+            "SELECT env_steps, digest FROM credits WHERE run = ? AND segment = ? AND round = ? AND shard = ?", place
+        ).fetchone()
+        if row is not None:
+            return "known" if row == (receipt.env_steps, receipt.digest) else "conflict"
+        if receipt.segment != posting.segment:
+            return "other-segment"
+        if receipt.env_steps < 0:
+            return "negative"
+        worker = workers.get(receipt.worker)
+        if worker is None:
+            return "unknown-worker"
+        lease = self._journal.db.execute(
+            "SELECT 1 FROM leases WHERE run = ? AND segment = ? AND shard = ? AND worker = ? AND from_round <= ? "
+            "AND (until_round IS NULL OR until_round > ?) LIMIT 1",
+            (run, receipt.segment, receipt.shard, worker.number, receipt.round, receipt.round),
+        ).fetchone()
+        assert lease in (None, (1,)), "there is one or none"
+        return "" if lease else "not-leased"
+
+    def _refuse_receipt(self, posting: Posting, receipt: Receipt, reason: str) -> str:
+        assert reason, "a refusal has a reason"
+        words = {
+            "conflict": "was consumed before with other bytes or steps",
+            "other-segment": f"is of segment {receipt.segment}, the posting of {posting.segment}",
+            "negative": f"claims {receipt.env_steps} env steps",
+            "unknown-worker": f"names the worker {receipt.worker!r}, whom nobody knows",
+            "not-leased": f"was never leased to {receipt.worker!r}",
+        }
+        refusal = self._journal.refuse(reason, posting.run_id, f"{_name(posting, receipt)}: {words[reason]}")
+        assert isinstance(refusal, RefusedError), "recorded"
+        return str(refusal)
+
+    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: _Worker) -> None:
+        """Credit a worker's owner for a fragment; what is worth nothing is noted without an entry that moves."""
+        amount = posting.price.amount(receipt.env_steps)
+        assert amount >= 0, "work costs the worker nothing"
+        seq = self._enter("posted", posting, receipt, worker, amount) if amount else 0
+        assert seq >= 0, "entries are numbered from 1"
+        self._note_credit(run, receipt, worker, amount, seq, "paid")
+        self._add_to_run(run, receipt.env_steps, amount)
+
+    def _enter(self, kind: str, posting: Posting, receipt: Receipt, worker: _Worker, amount: int) -> int:
+        assert amount > 0, "an entry moves something"
+        memo = {
+            "run": posting.run_id,
+            "segment": receipt.segment,
+            "round": receipt.round,
+            "shard": receipt.shard,
+            "worker": receipt.worker,
+            "env_steps": receipt.env_steps,
+            "digest": receipt.digest,
+            "rate": posting.price.rate,
+            "weight": posting.price.weight,
+        }
+        entry = self._journal.append(
+            kind, "work", TREASURY, worker.owner, amount, work_key(posting.run_id, receipt), memo
+        )
+        assert entry.seq >= 1, "entries are numbered from 1"
+        return entry.seq
+
+    def _note_credit(self, run: int, receipt: Receipt, worker: _Worker, amount: int, seq: int, state: str) -> None:
+        assert state in ("paid", "voided"), "as it is noted first"
+        assert receipt.env_steps >= 0, "refused before"
+        self._journal.db.execute(
+            "INSERT INTO credits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'none')",
+            (
+                run,
+                receipt.segment,
+                receipt.round,
+                receipt.shard,
+                receipt.at_update,
+                worker.number,
+                receipt.env_steps,
+                amount,
+                receipt.digest,
+                seq,
+                state,
+            ),
+        )
+
+    def _add_to_run(self, run: int, env_steps: int, amount: int) -> None:
+        """Keep the run's sums beside its credits."""
+        assert (env_steps >= 0) == (amount >= 0) or 0 in (env_steps, amount), "both grow or both shrink"
+        sums = "UPDATE runs SET env_steps = env_steps + ?, amount = amount + ? WHERE id = ?"
+        changed = self._journal.db.execute(sums, (env_steps, amount, run)).rowcount
+        assert changed == 1, "the run is there"
+
+    def _note_span(self, run: int, posting: Posting) -> None:
+        """Note what the learner counted between two checkpoints, for conservation."""
+        assert run >= 1, "a run's number"
+        if posting.from_update == posting.until_update:
+            return
+        self._journal.db.execute(
+            "INSERT OR IGNORE INTO spans VALUES (?, ?, ?, ?, ?)",
+            (run, posting.segment, posting.from_update, posting.until_update, posting.env_steps),
+        )
+        assert posting.env_steps >= 0, "steps are counted"
+
+    # Verdicts.
+
+    def _judge(self, run: int, posting: Posting, verdict: Verdict, workers: dict[str, _Worker]) -> None:
+        """Note a verdict once, and undo what a worker earned that computed something else."""
+        assert verdict.outcome in OUTCOMES, verdict.outcome
+        assert verdict.from_round <= verdict.until_round, "time goes forward"
+        interval = (run, posting.segment, verdict.shard, verdict.from_round, verdict.until_round)
+        new = self._journal.db.execute(
+            "INSERT OR IGNORE INTO audits (time_us, run, segment, shard, from_round, until_round, outcome, workers, "
+            "env_steps, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._journal.now_us(),
+                *interval,
+                verdict.outcome,
+                ",".join(verdict.workers),
+                verdict.env_steps,
+                verdict.text,
+            ),
+        ).rowcount
+        if not new:
+            return
+        if verdict.outcome == "invalid":
+            self._void(run, posting, workers)
+            for name in verdict.workers:
+                self._claw_back(run, posting, verdict, workers[name])
+            return
+        self._journal.db.execute(
+            "UPDATE credits SET audit = ? WHERE run = ? AND segment = ? AND shard = ? AND round >= ? AND round < ? "
+            "AND state = 'paid'",
+            (verdict.outcome, *interval),
+        )
+
+    def _void(self, run: int, posting: Posting, workers: dict[str, _Worker]) -> None:
+        """Note work that was claimed and is not paid: entered as pending, and voided in the same breath."""
+        assert run >= 1, "a run's number"
+        for receipt in posting.voided:
+            if self._reason_against(run, posting, receipt, workers):
+                continue
+            worker, amount = workers[receipt.worker], posting.price.amount(receipt.env_steps)
+            seq = 0
+            if amount:
+                seq = self._enter("pending", posting, receipt, worker, amount)
+                key = f"void/{seq}"
+                self._journal.append("void", "audit", TREASURY, worker.owner, amount, key, refers=seq)
+            assert seq >= 0, "entries are numbered from 1"
+            self._note_credit(run, receipt, worker, amount, seq, "voided")
+
+    def _claw_back(self, run: int, posting: Posting, verdict: Verdict, worker: _Worker) -> None:
+        """Take back what a worker earned in this run without its having been verified; he may owe it afterwards."""
+        assert verdict.outcome == "invalid", "only then"
+        db = self._journal.db
+        db.execute("UPDATE workers SET state = 'quarantined' WHERE id = ?", (worker.number,))
+        rows = db.execute(
+            "SELECT segment, round, shard, amount, seq, env_steps FROM credits "
+            "WHERE run = ? AND worker = ? AND state = 'paid' AND audit != 'verified' ORDER BY segment, round, shard",
+            (run, worker.number),
+        ).fetchall()
+        for segment, round_, shard, amount, seq, env_steps in rows:
+            self._add_to_run(run, -env_steps, -amount)
+            if amount:
+                memo = {"run": posting.run_id, "segment": segment, "round": round_, "shard": shard, "why": verdict.text}
+                self._journal.append(
+                    "posted", "clawback", worker.owner, TREASURY, amount, f"clawback/{seq}", memo, refers=seq
+                )
+            changed = db.execute(
+                "UPDATE credits SET state = 'clawed' WHERE run = ? AND segment = ? AND round = ? AND shard = ?",
+                (run, segment, round_, shard),
+            ).rowcount
+            assert changed == 1, "the row was just read"
+
+    def _answer(self, run: int, posting: Posting, paid: int, known: int, refused: Sequence[str]) -> Settled:
+        assert paid >= 0, "counted"
+        steps, amount = self._journal.db.execute("SELECT env_steps, amount FROM runs WHERE id = ?", (run,)).fetchone()
+        span = (posting.segment, posting.from_update, posting.until_update)
+        difference = sum(row[3] for row in conservation(self._journal, run, span))
+        head = self._journal.head()
+        assert head[0] >= 0, "entries are numbered from 1"
+        return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)
+
+
+def conservation(
+    journal: Journal, run: int, only: tuple[int, int, int] | None = None
+) -> list[tuple[int, int, int, int]]:
+    """The spans of a run that do not add up: (segment, from update, until update, consumed minus accounted for).
+
+    What was paid, or clawed back again, between two checkpoints must be what the learner consumed there.
+    """
+    assert run >= 1, "a run's number"
+    one = "" if only is None else " AND segment = ? AND from_update = ? AND until_update = ?"
+    rows = journal.db.execute(
+        "SELECT segment, from_update, until_update, env_steps - (SELECT coalesce(sum(c.env_steps), 0) FROM credits c "
+        "WHERE c.run = s.run AND c.segment = s.segment AND c.at_update >= s.from_update "
+        "AND c.at_update < s.until_update AND c.state != 'voided') AS missing "
+        f"FROM spans s WHERE run = ?{one} ORDER BY segment, from_update",
+        (run, *(only or ())),
+    ).fetchall()
+    assert all(len(row) == 4 for row in rows), "as described"
+    return [row for row in rows if row[3]]
+
+
+def work_key(run_id: str, receipt: Receipt) -> str:
+    """The idempotency key of a fragment's credit."""
+    assert run_id, "a run has an id"
+    assert "/" not in run_id, "else two runs might share a key"
+    return f"work/{run_id}/{receipt.segment}/{receipt.round}/{receipt.shard}"
+
+
+def run_number(journal: Journal, given: str) -> int:
+    """The number of the run with this id or, if it is the only one, this name.
+
+    Raises:
+        UsageError: If there is none, or more than one.
+    """
+    assert given, "a run is named"
+    rows = journal.db.execute("SELECT id, run_id FROM runs WHERE run_id = ? OR name = ?", (given, given)).fetchall()
+    if not rows:
+        raise UsageError(f"RUN: no run {given!r} has an account in {journal.path}")
+    if len(rows) > 1:
+        raise UsageError(
+            f"RUN: {len(rows)} runs are named {given!r}; give one's id: {', '.join(id_ for _, id_ in rows)}"
+        )
+    assert rows[0][0] >= 1, "counted from 1"
+    return int(rows[0][0])
+
+
+def _name(posting: Posting, receipt: Receipt) -> str:
+    """A fragment's name for people."""
+    assert posting.run_id, "a run has an id"
+    assert receipt.round >= 0, "counted from 0"
+    return f"run {posting.run_id}, segment {receipt.segment}, round {receipt.round}, shard {receipt.shard}"

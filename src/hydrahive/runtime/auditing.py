@@ -1,0 +1,106 @@
+"""What the auditor does: computes a shard's rounds again, and compares them with what the learner consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydrahive.core.receipt import Consumed, acted_digest, seen_digest
+from hydrahive.core.state import State, digest_of_state
+from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_policy
+from hydrahive.runtime.machine_class import machine_class
+from hydrahive.runtime.shard import Shard
+
+
+@dataclass(frozen=True)
+class AuditJob:
+    """A shard between two cuts of the run, as the Trainer knows it.
+
+    Attributes:
+        shard: The shard.
+        start: Its state at the first cut, which is believed: verified, or given by somebody who is trusted; None for
+            a fresh one.
+        first_round: The round it stands at there.
+        consumed: What the learner said of its fragments, in the order of the rounds.
+        acting: The weights version of each round.
+        in_full: Act again as well; else only step the environments, with the actions that were consumed.
+        end_digest: Digest of the shard's state that was given at the second cut.
+    """
+
+    shard: int
+    start: State | None
+    first_round: int
+    consumed: tuple[Consumed, ...]
+    acting: tuple[int, ...]
+    in_full: bool
+    end_digest: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of an audit.
+
+    Attributes:
+        env_steps: Computed again.
+        wrong: What differed, in words; None if nothing did.
+        round: Where; None if it is the state at the end that differs.
+    """
+
+    env_steps: int
+    wrong: str | None = None
+    round: int | None = None
+
+
+class Auditor:
+    """Computes what workers have computed, from a state that is believed on."""
+
+    def __init__(self, config: RunConfig, run_id: str) -> None:
+        """Make an auditor of this run."""
+        self._config, self._run_id = config, run_id
+        self._policy = build_policy(config, torch.Generator())
+        self._weights = FlatWeights(self._policy)
+        self._env = config.env.make_vector(config.envs_per_shard)
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._config)
+
+    def audit(self, job: AuditJob, *weights: np.ndarray) -> Finding:
+        """Compute a shard's rounds again and say what differs first.
+
+        Args:
+            job: What to compute.
+            *weights: Those that acted in each round, for an audit in full.
+        """
+        shard = Shard(self._config, self._run_id, job.shard, self._env)
+        if job.start is not None:
+            shard.restore(job.start)
+        assert shard.round == job.first_round, "the state that is believed stands where the interval begins"
+        env_steps = 0
+        for consumed, wrong in self._rounds(shard, job, weights):
+            env_steps += consumed.env_steps
+            if wrong:
+                return Finding(env_steps, wrong, consumed.id.round)
+        if digest_of_state(shard.snapshot()) != job.end_digest:
+            return Finding(env_steps, "the state that was given at the end is not the one that follows")
+        return Finding(env_steps)
+
+    def _rounds(self, shard: Shard, job: AuditJob, weights: Sequence[np.ndarray]) -> Iterator[tuple[Consumed, str]]:
+        """Each round's consumed fragment, and what is wrong with it."""
+        for i, consumed in enumerate(job.consumed):
+            if job.in_full:
+                self._weights.load(weights[i])
+                fragment, _ = shard.simulate(consumed.id.round, job.acting[i], self._policy)
+                if acted_digest(fragment) != consumed.acted:
+                    yield consumed, f"the policy of version {job.acting[i]} says something else"
+                    return
+            else:
+                assert consumed.actions is not None, "the learner kept the actions of workers that are audited"
+                fragment = shard.replay(consumed.id.round, job.acting[i], consumed.actions)
+            wrong = "the environments show something else" if seen_digest(fragment) != consumed.seen else ""
+            yield consumed, wrong

@@ -53,10 +53,9 @@ def _through_cluster(command: Any, given: argparse.Namespace) -> dict[str, Any]:
     import ray
 
     from hydrahive.runtime.coordinator_actor import existing_coordinator
-    from hydrahive.runtime.ray_cluster import connect
+    from hydrahive.runtime.ray_cluster import connected
 
-    connect(given.address, 0)
-    try:
+    with connected(given.address):
         coordinator = existing_coordinator()
         try:
             run_id = ray.get(coordinator.ask.remote(given.run, command))
@@ -74,8 +73,6 @@ def _through_cluster(command: Any, given: argparse.Namespace) -> dict[str, Any]:
             return facts if facts["live"] else {**facts, "state": "ended"}
 
         return _wait(command, given, state)
-    finally:
-        ray.shutdown()
 
 
 def _wait(command: str, given: argparse.Namespace, state: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -21,19 +21,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
-    with path.open("wb") as file:
+def write_synced(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file, made with this mode less the process's mask, and wait until it is on the disk."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` such that a reader sees the old file or the new one, never a part."""
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Put `data` at `path` such that a reader sees the old file or the new one, never a part; `mode`: as above."""
     partial = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
-        write_synced(partial, data)
+        write_synced(partial, data, mode)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -60,6 +60,10 @@ class LearnerLostError(LostError):
     """The learner is gone; the run continues from its newest boundary."""
 
 
+class TakenBackError(HydrahiveError):
+    """Work that was learned from was dishonest; the run goes on from before it, as a new segment."""
+
+
 class OutOfStepError(LostError):
     """A shard or the learner was asked for another round than its next; a call before this one was lost."""
 

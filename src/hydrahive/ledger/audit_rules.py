@@ -102,12 +102,12 @@ class Standings:
         self.unverified = {node: first for node, first in self.unverified.items() if first < to_round}
         assert all(first < to_round for first in self.unverified.values()), "earlier"
 
-    def oldest_unverified(self) -> int | None:
-        """The first round that any node has not been verified from; None if all is verified."""
-        oldest = min(self.unverified.values(), default=None)
-        assert oldest is None or oldest >= 0, "rounds are counted from 0"
-        assert oldest is not None or not self.unverified, "none is none"
-        return oldest
+    def way_back(self, update: int, reach_updates: int) -> int | None:
+        """The update that a run at `update` may have to return to, if it reaches so far; None if all is verified."""
+        assert reach_updates >= 0, "a distance"
+        back = min((first for first in self.unverified.values() if first >= update - reach_updates), default=None)
+        assert back is None or back <= update, "behind"
+        return back
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON holds it."""

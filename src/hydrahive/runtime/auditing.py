@@ -64,7 +64,6 @@ class Auditor:
         self._config, self._run_id = config, run_id
         self._policy = build_policy(config, torch.Generator())
         self._weights = FlatWeights(self._policy)
-        self._env = config.env.make_vector(config.envs_per_shard)
 
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
@@ -77,7 +76,13 @@ class Auditor:
             job: What to compute.
             *weights: Those that acted in each round, for an audit in full.
         """
-        shard = Shard(self._config, self._run_id, job.shard, self._env)
+        env = self._config.env.make_vector(self._config.envs_per_shard)
+        try:
+            return self._audit(Shard(self._config, self._run_id, job.shard, env), job, weights)
+        finally:
+            env.close()
+
+    def _audit(self, shard: Shard, job: AuditJob, weights: Sequence[np.ndarray]) -> Finding:
         if job.start is not None:
             shard.restore(job.start)
         assert shard.round == job.first_round, "the state that is believed stands where the interval begins"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Checkpoint:
         machine_class: Where its bytes were made.
         digest: The boundary's digest.
         state_digest: The boundary's state digest.
+        outbox: What the ledger had not answered yet; None if no accounts were kept.
+        standings: What was known of the nodes that work for the run.
     """
 
     path: Path
@@ -41,17 +43,53 @@ class Checkpoint:
     machine_class: str
     digest: str
     state_digest: str
+    outbox: bytes | None
+    standings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a run's line: from an update on, behind which nothing of the parts before is the run's any more.
+
+    Attributes:
+        from_update: Where it begins.
+        why: In words.
+        tainted: Whether dishonest work may be in what it begins with.
+        condemned: The posting that says whose fault it was, which the ledger must have; None if nobody's.
+    """
+
+    from_update: int
+    why: str
+    tainted: bool = False
+    condemned: dict[str, Any] | None = None
 
 
 class CheckpointStore:
     """The checkpoints of one run, in a folder of its own."""
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
-        """Look after `folder`, which need not exist yet."""
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int = 3, segments: Sequence[Segment] = ()) -> None:
+        """Look after `folder`, which need not exist yet; `segments` are those behind the run's first one."""
+        self._folder, self._keep, self._segments = folder, keep, segments
 
-    def write(self, boundary: Boundary, seconds: float, machine_class: str) -> Path:
+    def write(
+        self,
+        boundary: Boundary,
+        seconds: float,
+        machine_class: str,
+        *,
+        outbox: bytes | None = None,
+        standings: dict[str, Any] | None = None,
+        way_back: int | None = None,
+    ) -> Path:
         """Write a boundary, whole or not at all, then remove what need not be kept.
+
+        Args:
+            boundary: The cut.
+            seconds: Training time up to it.
+            machine_class: Where its bytes were made.
+            outbox: What the ledger has not answered yet.
+            standings: What is known of the nodes that work for the run.
+            way_back: An update that the run may have to return to; the newest checkpoint up to it is kept.
 
         Raises:
             OSError: If the disk does not take it; nothing half-written is left.
@@ -59,6 +97,7 @@ class CheckpointStore:
         tensors = save_tensors(boundary.state)
         manifest = {
             "format": FORMAT,
+            "segment": len(self._segments),
             "updates": boundary.updates,
             "resumable": boundary.resumable,
             "seconds": seconds,
@@ -68,23 +107,32 @@ class CheckpointStore:
             "state_sha256": hashlib.sha256(tensors).hexdigest(),
             "score_mean": boundary.progress.score_mean,
             "progress": boundary.progress.as_plain(),
+            "standings": standings or {},
+            "outbox_sha256": None if outbox is None else hashlib.sha256(outbox).hexdigest(),
         }
         path = self._folder / f"{boundary.updates:09d}"
         with whole_folder(path) as partial:
             write_synced(partial / "state.safetensors", tensors)
+            if outbox is not None:
+                write_synced(partial / "outbox.json", outbox)
             write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
-        self._prune()
+        self._prune(way_back)
         return path
 
-    def newest(self, *, resumable: bool = False) -> tuple[Checkpoint | None, list[str]]:
+    def newest(self, *, resumable: bool = False, up_to: int | None = None) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is whole, and why newer ones were passed over.
 
         Args:
             resumable: Only consider those that the run can be continued from.
+            up_to: Only consider those up to this update.
         """
         passed_over = []
         for path in sorted(self._paths(), reverse=True):
+            if up_to is not None and int(path.name) > up_to:
+                continue
             try:
+                if not self._is_on_the_line(_manifest(path)):
+                    continue
                 checkpoint = read_checkpoint(path)
             except CheckpointError as error:
                 passed_over.append(str(error))
@@ -97,19 +145,30 @@ class CheckpointStore:
         if self._folder.is_dir():
             yield from (path for path in self._folder.iterdir() if path.name.isdigit())
 
-    def _prune(self) -> None:
-        """Keep the newest ones, the best by score_mean, and the newest that the run can be continued from."""
+    def _is_on_the_line(self, manifest: dict[str, Any]) -> bool:
+        """Whether a checkpoint belongs to the run as it is now: no later segment begins before it."""
+        later = self._segments[manifest.get("segment", 0) :]
+        return all(manifest["updates"] <= segment.from_update for segment in later)
+
+    def _prune(self, way_back: int | None) -> None:
+        """Keep the newest ones, the best by score_mean, the newest to continue from, and the way back."""
         manifests = {}
         for path in sorted(self._paths(), reverse=True):
             try:
                 manifests[path] = _manifest(path)
             except CheckpointError:
                 continue
+        beside = {path for path, manifest in manifests.items() if not self._is_on_the_line(manifest)}
+        for path in beside:
+            del manifests[path]
         scored = [path for path, manifest in manifests.items() if manifest["score_mean"] is not None]
         kept = set(list(manifests)[: self._keep])
         kept |= {max(scored, key=lambda path: manifests[path]["score_mean"])} if scored else set()
-        kept |= set([path for path, manifest in manifests.items() if manifest["resumable"]][:1])
-        for path in set(manifests) - kept:
+        resumable = [path for path, manifest in manifests.items() if manifest["resumable"]]
+        kept |= set(resumable[:1])
+        if way_back is not None:
+            kept |= set([path for path in resumable if manifests[path]["updates"] <= way_back][:1])
+        for path in (set(manifests) - kept) | beside:
             path.rename(path.with_name(path.name + TEMPORARY_SUFFIX))  # gone at once, not file by file
         for path in self._folder.iterdir():
             if path.name.endswith(TEMPORARY_SUFFIX):
@@ -127,11 +186,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors = (path / "state.safetensors").read_bytes()
         if hashlib.sha256(tensors).hexdigest() != manifest["state_sha256"]:
             raise CheckpointError(f"checkpoint {path}: its arrays are truncated or altered")
+        outbox = (path / "outbox.json").read_bytes() if manifest.get("outbox_sha256") else None
+        if outbox is not None and hashlib.sha256(outbox).hexdigest() != manifest["outbox_sha256"]:
+            raise CheckpointError(f"checkpoint {path}: its outbox is truncated or altered")
         boundary = Boundary(load_tensors(tensors), Progress.from_plain(manifest["progress"]), manifest["resumable"])
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
-    facts = (manifest[key] for key in ("seconds", "machine_class", "digest", "state_digest"))
-    return Checkpoint(path, boundary, *facts)
+    seconds, machine_class, digest, state_digest = (
+        manifest[key] for key in ("seconds", "machine_class", "digest", "state_digest")
+    )
+    standings = manifest.get("standings", {})
+    return Checkpoint(path, boundary, seconds, machine_class, digest, state_digest, outbox, standings)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hydrahive.core.errors import UsageError
+from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.posting import Sealed
+from hydrahive.ledger.statements import balances
 from hydrahive.runtime.heart import BEAT_SECONDS, Sign
+from hydrahive.runtime.ledger_line import Answer, RunAccount, settle
 
 LATE_SECONDS, DEAD_SECONDS = 10.0, 15.0
 """Silence after which a member is shown as late, and after which it counts as dead."""
@@ -36,6 +40,9 @@ CREATE TABLE IF NOT EXISTS leases (
     run_id TEXT NOT NULL, shard INTEGER NOT NULL, member TEXT NOT NULL, from_round INTEGER NOT NULL,
     until_round INTEGER);
 CREATE INDEX IF NOT EXISTS open_leases ON leases (run_id, shard) WHERE until_round IS NULL;
+CREATE TABLE IF NOT EXISTS nodes (
+    node_id TEXT PRIMARY KEY, owner TEXT NOT NULL DEFAULT '', quarantined TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, request TEXT NOT NULL, asked_at REAL NOT NULL, taken_at REAL);
 """
@@ -81,15 +88,33 @@ class Health:
     sign: Sign | None
 
 
-class Coordinator:
-    """Registry of members, leases and requests over one SQLite file."""
+@dataclass(frozen=True)
+class Heard:
+    """What a Trainer hears when it calls.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    Attributes:
+        health: The life of each of its members that has not left.
+        request: What people asked of the run.
+        owners: The accounts that nodes have proven to work for, by node.
+        quarantined: Nodes whose work is not wanted any more.
+    """
+
+    health: Mapping[str, Health]
+    request: Request | None
+    owners: Mapping[str, str]
+    quarantined: frozenset[str]
+
+
+class Coordinator:
+    """Registry of members, leases and requests over one SQLite file, and the cluster's line to its ledger."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, ledger: Path | None = None) -> None:
         """Open or create the file; whoever was alive before is given the full time to show it again.
 
         Args:
             path: On a local disk.
             clock: Monotonic seconds, for signs of life.
+            ledger: Where the cluster's ledger lies; None lets the first run say it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -100,6 +125,87 @@ class Coordinator:
         self._heard: dict[str, float] = {}
         self._signs: dict[str, Sign] = {}
         self._awake_at = clock()
+        self._ledger: Ledger | None = None
+        self._ledger_path = self._noted_ledger() or ledger
+
+    def use_ledger(self, path: Path | None, *, insist: bool = False) -> str:
+        """Open the cluster's ledger, at `path` where nothing else is settled yet, or it is insisted on; where it lies.
+
+        Raises:
+            LedgerError: If it cannot be used.
+            UsageError: If nobody has said where it lies.
+        """
+        self._awake()
+        if path is not None and (self._ledger_path is None or insist):
+            Ledger(path).close()
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO facts VALUES ('ledger', ?)", (str(path),))
+            self._ledger_path, self._ledger = path, None
+        return str(self._opened_ledger().journal.path)
+
+    def settle(self, run: RunAccount, postings: Sequence[Sealed]) -> Answer:
+        """Settle a run's postings.
+
+        Raises:
+            LedgerError: If the ledger cannot be written, or refuses the run.
+        """
+        self._awake()
+        return settle(self._opened_ledger(), run, postings)
+
+    def enroll(self, node_id: str, owner: str, key: str) -> None:
+        """Let a node work for an account, whose key proves that it may.
+
+        Raises:
+            RefusedError: If the key is not the account's; recorded in the ledger.
+            UsageError: If the cluster has no ledger yet.
+        """
+        self._awake()
+        self._opened_ledger().accounts.prove(owner, key)
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO nodes (node_id, owner) VALUES (?, ?) ON CONFLICT DO UPDATE SET owner = excluded.owner",
+                (node_id, owner),
+            )
+
+    def refuse_owner(self, node_id: str, owner: str) -> None:
+        """Record in the ledger that a node says it works for an account, and has not shown its key."""
+        self._awake()
+        text = f"node {node_id} is labelled as {owner}'s, and has not shown the account's key"
+        self._opened_ledger().journal.refuse("no-key", owner, text)
+
+    def quarantine(self, node_id: str, why: str) -> None:
+        """Want no work from a node any more, in any run of this cluster."""
+        self._awake()
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO nodes (node_id, quarantined) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET quarantined = excluded.quarantined",
+                (node_id, why),
+            )
+
+    def nodes(self) -> list[dict[str, str]]:
+        """The nodes that have proven whom they work for, or are quarantined."""
+        rows = self._db.execute("SELECT node_id, owner, quarantined FROM nodes ORDER BY node_id")
+        return [dict(zip(("node_id", "owner", "quarantined"), row, strict=True)) for row in rows]
+
+    def earnings(self, owner: str) -> dict[str, Any] | None:
+        """What the ledger shows of an account; None if it is not there."""
+        self._awake()
+        return next(iter(balances(self._opened_ledger().journal, owner)), None)
+
+    def _opened_ledger(self) -> Ledger:
+        if self._ledger_path is None:
+            raise UsageError(
+                "this cluster has no ledger yet: HYDRAHIVE_LEDGER names one where its head is started, or "
+                "the first training says where it is"
+            )
+        if self._ledger is None:
+            self._ledger = Ledger(self._ledger_path)
+        return self._ledger
+
+    def _noted_ledger(self) -> Path | None:
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'ledger'").fetchone()
+        return Path(row[0]) if row else None
 
     def register(self, member: Member) -> None:
         """A process begins to work for a run."""
@@ -146,7 +252,7 @@ class Coordinator:
                 )
                 db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, NULL)", (run_id, shard, member, round_))
 
-    def call(self, run_id: str, name: str, state: str, env_steps: int) -> tuple[dict[str, Health], Request | None]:
+    def call(self, run_id: str, name: str, state: str, env_steps: int) -> Heard:
         """A Trainer's regular call: it says how its run is and hears how its members are and what was asked of it.
 
         A state other than `running` or `paused` says that the run is no longer trained.
@@ -159,7 +265,13 @@ class Coordinator:
                 "SELECT request FROM requests WHERE run_id = ? AND taken_at IS NULL ORDER BY id DESC LIMIT 1", (run_id,)
             ).fetchone()
             db.execute("UPDATE requests SET taken_at = ? WHERE run_id = ? AND taken_at IS NULL", (now, run_id))
-        return self.health(run_id), (row[0] if row else None)
+        nodes = self.nodes()
+        return Heard(
+            self.health(run_id),
+            row[0] if row else None,
+            {node["node_id"]: node["owner"] for node in nodes if node["owner"]},
+            frozenset(node["node_id"] for node in nodes if node["quarantined"]),
+        )
 
     def ask(self, name: str, request: Request) -> str:
         """Ask something of the live run of that name; its run id.

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hydrahive.core.errors import LostError
+from hydrahive.core.receipt import Consumed
 from hydrahive.core.state import State, nested
+from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.boundary import Boundary, Progress
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.fleet import Fleet, Ref
+from hydrahive.runtime.learner import Learned
 from hydrahive.runtime.placement import Homes, balanced
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who computed what an update learned from.
+
+    Attributes:
+        consumed: What the learner said of the fragments, by part.
+        workers: Each part's worker.
+        leased_since: For each part the rounds from which on its worker had its shards, by shard.
+        acting: The version that acted, under a fixed lag.
+        weights: That version.
+    """
+
+    consumed: tuple[tuple[Consumed, ...], ...]
+    workers: tuple[WorkerFacts, ...]
+    leased_since: tuple[dict[int, int], ...]
+    acting: int
+    weights: Ref
+
+    def by_fragment(self) -> Iterator[tuple[Consumed, WorkerFacts, int]]:
+        """Each consumed fragment, its worker, and the round from which on that had the shard."""
+        for part, worker, since in zip(self.consumed, self.workers, self.leased_since, strict=True):
+            for fragment in part:
+                yield fragment, worker, since[fragment.id.shard]
 
 
 @dataclass(frozen=True)
@@ -22,23 +52,38 @@ class Update:
         metrics: The learner's figures.
         progress: The run's, after it.
         weights: The version it made.
+        work: Who computed what it learned from.
         boundary: The cut behind it, where one is due.
+        givers: At a cut, who gave each shard's state.
     """
 
     metrics: dict[str, float]
     progress: Progress
     weights: Ref
-    boundary: Boundary | None
+    work: Work
+    boundary: Boundary | None = None
+    givers: tuple[WorkerFacts, ...] = ()
 
 
 @dataclass(frozen=True)
 class Part:
-    """A worker's share of a round: references to its fragments and to their summaries."""
+    """A worker's share of a round: references to its fragments and to their summaries.
+
+    `leased_since` holds for each shard the round from which on the worker has had it.
+    """
 
     worker: int
     shards: tuple[int, ...]
     fragments: Ref
     summaries: Ref
+    leased_since: dict[int, int]
+
+
+class Taken(NamedTuple):
+    """A shard's state, and the worker that gives it."""
+
+    worker: int
+    state: Ref
 
 
 @dataclass(frozen=True)
@@ -46,18 +91,21 @@ class Cut:
     """A boundary in the making; what it refers to may still be replaced by the same bytes from elsewhere."""
 
     learner: Ref
-    shards: list[Ref]
+    shards: list[Taken]
     versions: dict[int, Ref]
     resumable: bool
 
 
 @dataclass(frozen=True)
 class Pending:
-    """An update that was handed to the learner."""
+    """An update that was handed to the learner; `parts` are those that it learns from."""
 
-    metrics: Ref
+    learned: Ref
     weights: Ref
     progress: Progress
+    parts: tuple[Part, ...]
+    acting: int
+    acting_weights: Ref
     cut: Cut | None
 
 
@@ -108,9 +156,27 @@ class Schedule:
         self._weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
         self._pending: deque[Pending] = deque()
         self._homes: Homes = balanced({}, config.shards, self._workers())
+        self._leased_since: dict[tuple[int, int], int] = {}
         for shard, worker in self._homes.items():
-            fleet.adopt(worker, shard, start.shard(shard) if start else None)
+            self._lease(worker, shard, start.shard(shard) if start else None, self._progress.updates)
         fleet.note_homes(self._homes, self._progress.updates)
+
+    def _lease(self, worker: int, shard: int, state: State | Ref | None, round_: int) -> None:
+        """Give a worker a shard that stands, or will stand, at this round."""
+        self._fleet.adopt(worker, shard, state)
+        self._leased_since[worker, shard] = round_
+
+    def _part(self, worker: int, shards: tuple[int, ...], round_: int, version: int, weights: Ref) -> Part:
+        """Have a worker compute its shards' fragments of a round."""
+        fragments, summaries = self._fleet.simulate(worker, shards, round_, version, weights)
+        since = {shard: self._leased_since[worker, shard] for shard in shards}
+        return Part(worker, shards, fragments, summaries, since)
+
+    def _submitted_update(self, version: int, parts: Sequence[Part], acting: int, acting_weights: Ref) -> Pending:
+        """Have parts learned; `cut` is still to be filled in."""
+        fragments = [part.fragments for part in parts]
+        weights, learned = self._fleet.update(version, fragments, keep_actions=self._fleet.may_audit)
+        return Pending(learned, weights, self._progress, tuple(parts), acting, acting_weights, None)
 
     def _workers(self) -> list[int]:
         workers = self._fleet.workers()
@@ -124,19 +190,24 @@ class Schedule:
         Raises:
             HydrahiveError: What stopped the learner.
         """
-        metrics: dict[str, float] = self._fleet.get(pending.metrics)
+        learned: Learned = self._fleet.get(pending.learned)
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
-        return Update(metrics, pending.progress, pending.weights, boundary)
+        givers = tuple(self._fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
+        workers = tuple(self._fleet.facts(part.worker) for part in pending.parts)
+        since = tuple(part.leased_since for part in pending.parts)
+        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights)
+        return Update(learned.metrics, pending.progress, pending.weights, work, boundary, givers)
 
     def _closed(self, cut: Cut, progress: Progress) -> Boundary:
         state: State = nested("learner", self._fleet.get(cut.learner))
-        for shard, ref in enumerate(cut.shards):
-            state |= nested(f"shards/{shard}", self._fleet.get(ref))
+        for shard, taken in enumerate(cut.shards):
+            state |= nested(f"shards/{shard}", self._fleet.get(taken.state))
         state |= nested("versions", {str(version): self._fleet.get(ref) for version, ref in cut.versions.items()})
         return Boundary({name: array.copy() for name, array in state.items()}, progress, cut.resumable)
 
-    def _snapshot_shards(self) -> list[Ref]:
-        return [self._fleet.snapshot(self._homes[shard], shard) for shard in range(self._config.shards)]
+    def _snapshot_shards(self) -> list[Taken]:
+        homes = [self._homes[shard] for shard in range(self._config.shards)]
+        return [Taken(worker, self._fleet.snapshot(worker, shard)) for shard, worker in enumerate(homes)]
 
     def _is_boundary(self, version: int) -> bool:
         return version % self._config.boundary_every == 0

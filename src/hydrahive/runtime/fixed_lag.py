@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.dataflow import Cut, Part, Pending, Replayed, Schedule, Update
+from hydrahive.runtime.dataflow import Cut, Part, Replayed, Schedule, Taken, Update
 from hydrahive.runtime.fleet import Fleet, Ref, Stock
 from hydrahive.runtime.placement import Homes, balanced, groups
 
@@ -32,7 +32,7 @@ class Hedge:
     straggler: int
     homes: Homes
     rounds: dict[int, list[Part]] = field(default_factory=dict)
-    snapshots: dict[int, dict[int, Ref]] = field(default_factory=dict)
+    snapshots: dict[int, dict[int, Taken]] = field(default_factory=dict)
 
 
 class FixedLag(Schedule):
@@ -53,7 +53,7 @@ class FixedLag(Schedule):
         self._settled_progress = self._progress
         self._next_round = self._progress.updates
         self._rounds: dict[int, list[Part]] = {}
-        self._snapshots: dict[int, list[Ref]] = {}
+        self._snapshots: dict[int, list[Taken]] = {}
         self._hedge: Hedge | None = None
         self._seconds_per_fragment = 0.0
         self._failures: Counter[tuple[int, int]] = Counter()
@@ -95,7 +95,7 @@ class FixedLag(Schedule):
 
     def _simulated(self, worker: int, shards: tuple[int, ...], round_: int) -> Part:
         acting = max(0, round_ - self._config.lag)
-        return Part(worker, shards, *self._fleet.simulate(worker, shards, round_, acting, self._weights[acting]))
+        return self._part(worker, shards, round_, acting, self._weights[acting])
 
     def _snapshot_if_due(self) -> None:
         """Take the shards between the last round submitted and the next, if the run is cut or may end there."""
@@ -108,15 +108,15 @@ class FixedLag(Schedule):
     def _submit_update(self) -> None:
         version = self._progress.updates
         summaries = self._whole_round(version)
-        parts = [part.fragments for part in self._rounds[version]]
         progress = self._progress.after(summaries)
         is_due = self._is_over(progress) or self._is_boundary(version + 1)
         if is_due and version + 1 not in self._snapshots:
             assert self._next_round == version + 1, "a later round has begun and nobody took the shards before it"
             self._snapshots[version + 1] = self._snapshot_shards()
-        weights, metrics = self._fleet.update(version, parts)
-        self._progress, self._weights[version + 1] = progress, weights
-        self._pending.append(Pending(metrics, weights, progress, self._cut() if is_due else None))
+        acting = max(0, version - self._config.lag)
+        pending = self._submitted_update(version, self._rounds[version], acting, self._weights[acting])
+        self._progress, self._weights[version + 1] = progress, pending.weights
+        self._pending.append(replace(pending, progress=progress, cut=self._cut() if is_due else None))
 
     def _whole_round(self, round_: int) -> list[FragmentSummary]:
         """Wait until every fragment of a round is ready, wherever it lies; their summaries in shard order."""
@@ -168,7 +168,11 @@ class FixedLag(Schedule):
         for shard, worker in homes.items():
             before = self._homes[shard]
             if worker != before:
-                self._fleet.adopt(worker, shard, self._fleet.snapshot(before, shard))
+                if self._fleet.audits(self._fleet.facts(before)):
+                    # What it would hand over between two boundaries nobody could check: it is computed again.
+                    self._walk(shard, worker, self._restored(shard, worker), set(), set(), {}, {})
+                else:
+                    self._lease(worker, shard, self._fleet.snapshot(before, shard), self._next_round)
                 self._fleet.release(before, shard)
         self._homes = homes
         self._fleet.note_homes(homes, self._next_round)
@@ -223,8 +227,8 @@ class FixedLag(Schedule):
         for at, parts in hedge.rounds.items():
             self._rounds[at] = [part for part in self._rounds[at] if part.worker != hedge.straggler] + parts
         for at, taken in hedge.snapshots.items():
-            for shard, ref in taken.items():
-                self._snapshots[at][shard] = ref
+            for shard, given in taken.items():
+                self._snapshots[at][shard] = given
         self._homes |= hedge.homes
         self._hedge = None
         self._fleet.dismiss(hedge.straggler, "it was too late, its work is already done elsewhere")
@@ -331,9 +335,9 @@ class FixedLag(Schedule):
     def _missing_shards(self, round_: int) -> set[int]:
         """The shards whose snapshot before a round was not taken, or was taken at another."""
         missing = set()
-        for shard, ref in enumerate(self._snapshots[round_]):
+        for shard, taken in enumerate(self._snapshots[round_]):
             try:
-                taken_at = int(self._fleet.get(ref)["round"][0])
+                taken_at = int(self._fleet.get(taken.state)["round"][0])
             except LostError:
                 taken_at = -1
             if taken_at != round_:
@@ -353,16 +357,16 @@ class FixedLag(Schedule):
     def _mend(self, shard: int, worker: int, position: int | None, needed: set[int], snapshots: set[int]) -> None:
         """Bring a shard to the next round on its worker, and make what is missing of it on the way."""
         first = min(needed | snapshots, default=self._next_round)
-        taken: dict[int, dict[int, Ref]] = {}
+        taken: dict[int, dict[int, Taken]] = {}
         if position is None or not self._base_round() <= position <= first:
             position = self._restored(shard, worker)
         self._walk(shard, worker, position, needed, snapshots, self._rounds, taken)
-        for at, refs in taken.items():
-            self._snapshots[at][shard] = refs[shard]
+        for at, given in taken.items():
+            self._snapshots[at][shard] = given[shard]
 
     def _restored(self, shard: int, worker: int) -> int:
         """Restore a shard from the last boundary on a worker, to be walked from there; the round it stands at."""
-        self._fleet.adopt(worker, shard, self._boundary.shard(shard) if self._boundary else None)
+        self._lease(worker, shard, self._boundary.shard(shard) if self._boundary else None, self._base_round())
         self._replayed_steps += (self._next_round - self._base_round()) * self._config.max_steps_per_fragment
         return self._base_round()
 
@@ -374,12 +378,12 @@ class FixedLag(Schedule):
         needed: set[int],
         snapshots: set[int],
         rounds: dict[int, list[Part]],
-        taken: dict[int, dict[int, Ref]],
+        taken: dict[int, dict[int, Taken]],
     ) -> None:
         """Simulate a shard from `position` to the next round; keep the rounds and snapshots that are needed."""
         for round_ in range(position, self._next_round + 1):
             if round_ in snapshots:
-                taken.setdefault(round_, {})[shard] = self._fleet.snapshot(worker, shard)
+                taken.setdefault(round_, {})[shard] = Taken(worker, self._fleet.snapshot(worker, shard))
             if round_ < self._next_round:
                 part = self._simulated(worker, (shard,), round_)
                 if round_ in needed:

@@ -6,15 +6,24 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 
 from __future__ import annotations
 
+import getpass
+import platform
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NewType, Protocol
 
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.state import State
+from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.auditing import AuditJob, Auditor
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
+from hydrahive.runtime.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.machine_class import prepare_torch
 
 Ref = NewType("Ref", object)
@@ -54,6 +63,8 @@ class Fleet(Protocol):
     """
 
     listener: Listener
+    segment: int
+    """The run's segment, which the fragments are named by."""
 
     @property
     def worker_count(self) -> int:
@@ -89,8 +100,38 @@ class Fleet(Protocol):
     def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
         """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
 
-    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
-        """Have a round learned: references to the next version's weights and to the update's figures."""
+    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
+        """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
+
+        `keep_actions`: somebody will audit the round.
+        """
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """A worker as its receipts name it, also once it is gone."""
+
+    @property
+    def may_audit(self) -> bool:
+        """Whether there may be workers, now or later, whose work is computed again by the auditor."""
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """Whether a worker's work is computed again by the auditor."""
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Have a shard's rounds computed again by a process that is trusted: `Ref` of a `Finding`."""
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """Do without a worker, and without the node that it runs on, from now on.
+
+        Raises:
+            HydrahiveError: If it is this process itself.
+        """
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """A line to the ledger: the one at `path`, or that of the cluster.
+
+        Raises:
+            LedgerError: If the ledger cannot be used.
+        """
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
@@ -140,10 +181,13 @@ class InlineFleet:
     """The same objects in this process, each call carried out at once; no Ray."""
 
     worker_count = 0
+    segment = 0
 
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
-        self._config, self._device = config, device
+        self._config, self._run_id, self._device = config, run_id, device
+        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", getpass.getuser(), platform.node() or "here")
+        self._auditor: Auditor | None = None
         self.listener: Listener = nobody
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
         self._learner = Learner(config, device)
@@ -160,7 +204,7 @@ class InlineFleet:
     def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
         """Hand a shard to the one worker."""
         taken: Any = state
-        self._worker.adopt(shard, taken)
+        self._worker.adopt(shard, taken, self.segment)
 
     def release(self, worker: int, shard: int) -> None:
         """Forget a shard."""
@@ -193,11 +237,43 @@ class InlineFleet:
         fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights))
         return Ref(fragments), Ref(summaries)
 
-    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Learn a round."""
         prepare_torch(self._config, self._config.learner.threads)
-        weights, metrics = self._learner.update(version, *(self.get(part) for part in parts))
-        return Ref(weights), Ref(metrics)
+        weights, learned = self._learner.update(version, keep_actions, *(self.get(part) for part in parts))
+        return Ref(weights), Ref(learned)
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """This process, which works for its user."""
+        return self._facts
+
+    @property
+    def may_audit(self) -> bool:
+        """Only where everyone is audited: this process works for the run's own user."""
+        return self._config.audit.workers == "all"
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """Only where everyone is."""
+        return self.may_audit
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Compute a shard's rounds again."""
+        prepare_torch(self._config, WORKER_THREADS)
+        self._auditor = self._auditor or Auditor(self._config, self._run_id)
+        return Ref(self._auditor.audit(job, *(self.get(ref) for ref in weights)))
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """There is nobody else.
+
+        Raises:
+            HydrahiveError: Always.
+        """
+        raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """The ledger itself, opened here."""
+        assert path is not None, "an inline run has a folder of runs"
+        return DirectLine(Ledger(path))
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.dataflow import Cut, Part, Pending, Replayed, Schedule, Update
-from hydrahive.runtime.fleet import Fleet, Ref
+from hydrahive.runtime.dataflow import Cut, Part, Replayed, Schedule, Update
+from hydrahive.runtime.fleet import Fleet
 from hydrahive.runtime.placement import groups
 
 
@@ -45,34 +46,33 @@ class FreeRunning(Schedule):
             version = self._progress.updates
             self._progress = self._progress.after(summaries)
             last = self._is_over()
-            weights, metrics = self._fleet.update(version, parts)
-            self._weights[version + 1] = weights
+            pending = self._submitted_update(version, parts, self._acting, self._weights[self._acting])
+            self._weights[version + 1] = pending.weights
             cut = self._cut() if last or self._is_boundary(version + 1) else None
-            self._pending.append(Pending(metrics, weights, self._progress, cut))
+            self._pending.append(replace(pending, cut=cut))
             while self._pending and (last or len(self._pending) > self.AHEAD):
                 yield self._settled(self._pending.popleft())
 
-    def _about_a_round(self) -> tuple[list[Ref], list[FragmentSummary]]:
+    def _about_a_round(self) -> tuple[list[Part], list[FragmentSummary]]:
         """At least as many fragments as a round has, whichever come first."""
-        parts: list[Ref] = []
+        parts: list[Part] = []
         summaries: list[FragmentSummary] = []
         while len(summaries) < self._config.shards:
             for pending in self._pending:
-                if self._fleet.ready([pending.metrics], 0):
+                if self._fleet.ready([pending.learned], 0):
                     self._acting = pending.progress.updates
             self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
             ref = self._fleet.any_ready([part.summaries for part in self._under_way])[0]
             place = next(i for i, part in enumerate(self._under_way) if part.summaries is ref)
             part = self._under_way.pop(place)
-            parts.append(part.fragments)
+            parts.append(part)
             summaries += self._fleet.get(part.summaries)
             self._submit(part.worker, part.shards)
         return parts, summaries
 
     def _submit(self, worker: int, group: tuple[int, ...]) -> None:
         weights = self._weights[self._acting]
-        refs = self._fleet.simulate(worker, group, self._next_round[group[0]], self._acting, weights)
-        self._under_way.append(Part(worker, group, *refs))
+        self._under_way.append(self._part(worker, group, self._next_round[group[0]], self._acting, weights))
         for shard in group:
             self._next_round[shard] += 1
 

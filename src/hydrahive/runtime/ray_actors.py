@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from hydrahive.runtime.auditing import Auditor
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
@@ -75,6 +76,15 @@ class LearnerActor(_Process, Learner):
     def update(self, *arguments: Any) -> Any:
         """As `Learner.update`, its two results as two objects."""
         return super().update(*arguments)
+
+
+class AuditorActor(Auditor):
+    """`Auditor` in a process of its own."""
+
+    def __init__(self, config: RunConfig, run_id: str) -> None:
+        """Fix the threads before anything is computed: as a worker does, whose bytes it must get."""
+        prepare_torch(config, WORKER_THREADS)
+        super().__init__(config, run_id)
 
 
 class EvaluatorActor:

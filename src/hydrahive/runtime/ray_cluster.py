@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.ray_address import cluster_address, is_embedded
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
     Raises:
         HydrahiveError: If the cluster cannot be reached.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
-    embedded = address in (None, "local")
+    embedded = is_embedded(address)
+    address = cluster_address(address)
     # A call on an actor that has died fails; whoever opens its result deals with it and tells it in one line.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -55,6 +58,16 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
         gpus=int(offered.get("GPU", 0)),
         object_store_bytes=int(offered.get("object_store_memory", 0)),
     )
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a running cluster during the block; errors as `connect`."""
+    connect(address, 0)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _yield_politely() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.state import State
+from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.auditing import AuditJob
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.coordinator_actor import CoordinatorLine
 from hydrahive.runtime.fleet import Listener, Ref, Stock
-from hydrahive.runtime.ray_actors import NEVER_AGAIN, EvaluatorActor
+from hydrahive.runtime.ledger_line import LedgerLine
+from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
 from hydrahive.runtime.ray_members import Members, RunOnCluster
 
 LOOK_SECONDS = 1.0
@@ -28,9 +35,11 @@ class RayFleet:
         Raises:
             HydrahiveError: If an actor cannot be built.
         """
-        self._config = config
+        self._config, self._run = config, run
+        self.segment = 0
         self._members = Members(config, run)
         self._evaluator: Any = None
+        self._auditor: Any = None
         self._members.assemble()
 
     @property
@@ -57,7 +66,7 @@ class RayFleet:
 
     def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
         """Have a worker take over a shard."""
-        self._members.actor(worker).adopt.remote(shard, state)
+        self._members.actor(worker).adopt.remote(shard, state, self.segment)
 
     def release(self, worker: int, shard: int) -> None:
         """Have a worker forget a shard."""
@@ -94,10 +103,42 @@ class RayFleet:
         fragments, summaries = self._members.actor(worker).simulate.remote(shards, round_, version, weights)
         return fragments, summaries
 
-    def update(self, version: int, parts: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Have a round learned."""
-        weights, metrics = self._members.learner.actor.update.remote(version, *parts)
-        return weights, metrics
+        weights, learned = self._members.learner.actor.update.remote(version, keep_actions, *parts)
+        return weights, learned
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """A worker as its receipts name it."""
+        return self._members.facts[worker]
+
+    @property
+    def may_audit(self) -> bool:
+        """Where everyone is audited, or others than the run's user may join."""
+        wanted = self._config.audit.workers
+        on_cluster = self._config.schedule == "fixed-lag" and not self._run.embedded
+        return wanted == "all" or (wanted == "others" and on_cluster)
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """By the config: everyone, or who works for another account."""
+        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != getpass.getuser())
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
+        if self._auditor is None or self._auditor[0] != self._members.learner.about.node_id:
+            node = self._members.learner.about.node_id
+            where = NodeAffinitySchedulingStrategy(node, soft=False)
+            auditor: Any = ray.remote(num_cpus=0, scheduling_strategy=where, **NEVER_AGAIN)(AuditorActor)
+            self._auditor = node, auditor.remote(self._config, self._run.run_id)
+        return Ref(self._auditor[1].audit.remote(job, *weights))
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """Do without the worker's node."""
+        self._members.quarantine(worker.node, why)
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """The coordinator's."""
+        return CoordinatorLine(path, embedded=self._run.embedded)
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
@@ -196,8 +237,9 @@ class RayFleet:
 
     def close(self) -> None:
         """End all actors."""
-        if self._evaluator is not None:
-            ray.kill(self._evaluator)
+        for helper in (self._evaluator, self._auditor and self._auditor[1]):
+            if helper is not None:
+                ray.kill(helper)
         self._members.end()
 
 

@@ -14,8 +14,9 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LostError
+from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.coordinator import Health, Member
+from hydrahive.runtime.coordinator import Health, Heard, Member
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.fleet import Listener, nobody
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
@@ -36,6 +37,15 @@ MAKE_ROOM_SECONDS = 3.0
 ROOM_LOOK_SECONDS = 0.1
 """Time between two looks for a node with room."""
 
+PROOF_SECONDS = 30.0
+"""Longest wait for a node to show the key of the account that it is labelled with."""
+
+OWNER_LABEL = "hydrahive.owner"
+"""The Ray node label that says which account a node works for."""
+
+UNPROVEN = ""
+"""In place of an owner: the node has not shown the key of the one that it names."""
+
 HIRE_ATTEMPTS = 5
 """Actors in a row that may die before they have joined."""
 
@@ -49,6 +59,7 @@ class RunOnCluster:
         name: Its name.
         device: The learner's, `cpu` or `cuda`.
         workers: How many env workers are wanted; None for as many as the cluster has room for.
+        embedded: Whether the cluster is this process's own, which nobody else can join.
         listener: Is told what happens before the Trainer listens.
     """
 
@@ -56,6 +67,7 @@ class RunOnCluster:
     name: str
     device: str
     workers: int | None
+    embedded: bool = True
     listener: Listener = nobody
 
 
@@ -131,7 +143,11 @@ class Members:
         self._machine_class: str | None = None
         self._learner_given_up = False
         self._departing: dict[int, Any] = {}
+        self.facts: dict[int, WorkerFacts] = {}
+        self._owners: Mapping[str, str] = {}
+        self._unproven_since: dict[int, float] = {}
         self._coordinator.forget.remote(self.run.run_id)
+        self._refused_nodes |= self._quarantined()
 
     def actor(self, worker: int) -> Any:
         """A worker's handle, whether or not it still lives.
@@ -181,7 +197,9 @@ class Members:
             if not self._newcomers:
                 self._hire(self._node_with_room(1, "an env worker"))
             self._await(list(self._newcomers.values()), enough=1)
-            self._welcome()
+            if not self._welcome():
+                self._hear_coordinator()
+                time.sleep(ROOM_LOOK_SECONDS)  # who is there has still to prove whom it works for
 
     def new_learner(self) -> None:
         """Hire a learner in place of the one there was, and wait for it; a worker makes room where there is none.
@@ -266,20 +284,26 @@ class Members:
             return self.run.workers
         return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
 
-    def _free_node(self, cpus: int) -> str | None:
-        """A node with so many free CPUs that is neither being drained nor of another machine class."""
+    def _free_node(self, cpus: int, *, trusted: bool = False) -> str | None:
+        """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's."""
         state = ray._private.state
         unfit = self._refused_nodes | set(state.state.get_draining_nodes())
         for node, resources in sorted(state.available_resources_per_node().items()):
-            if node not in unfit and resources.get("CPU", 0) >= cpus:
+            if node in unfit or resources.get("CPU", 0) < cpus:
+                continue
+            if not trusted or owner_label(str(node)) in (None, getpass.getuser()):
                 return str(node)
         return None
 
     def _node_with_room(self, cpus: int, who: str, *, make_room: bool = False) -> str:
-        """Wait for a node with so many free CPUs; `make_room` ends newcomers, then workers, to get there."""
+        """Wait for a node with so many free CPUs.
+
+        `make_room` is for the learner: newcomers, then workers are ended to get there, and the node is the run
+        user's own, for the learner is believed.
+        """
         began, said = time.monotonic(), SAY_WAITING_SECONDS
         made_room_at = began
-        while (node := self._free_node(cpus)) is None:
+        while (node := self._free_node(cpus, trusted=make_room)) is None:
             now = time.monotonic()
             if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
                 made_room_at = now
@@ -328,7 +352,8 @@ class Members:
         options = self._options(f"learner-{self._learners}:{self._generation}", cpus, 1 if on_gpu else 0)
         if not on_gpu:  # else Ray finds the GPU
             node = self._node_with_room(cpus, "the learner", make_room=True)
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=True)
+            others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
         actor: Any = ray.remote(LearnerActor)
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
@@ -372,26 +397,74 @@ class Members:
         self._register(self.learner)
         return True
 
-    def _welcome(self) -> None:
-        """Let newcomers that are ready join; one of another machine class is refused."""
+    def _welcome(self) -> int:
+        """Let newcomers that are ready join; how many left the waiting room, in or out.
+
+        One of another machine class is refused, and one whose node is labelled as somebody's without proving it.
+        """
+        waiting = len(self._newcomers)
         for worker, newcomer in list(self._newcomers.items()):
             if not _is_ready(newcomer.asked):
                 continue
-            del self._newcomers[worker]
             try:
                 newcomer.hear()
             except RayActorError as error:
+                del self._newcomers[worker]
                 self._not_built(newcomer, error)
+                continue
+            owner = self._owner_of(worker, newcomer.about.node_id)
+            if owner is None:
+                continue
+            del self._newcomers[worker]
+            if newcomer.about.node_id in self._refused_nodes:
+                ray.kill(newcomer.actor)
                 continue
             assert self._machine_class is not None, "the learner joins first"
             if newcomer.about.machine_class.split("/")[:2] != self._machine_class.split("/")[:2]:
                 self._refuse(newcomer)
                 continue
+            if owner is UNPROVEN:
+                self._refuse_owner(newcomer)
+                continue
             self._failed_hires = 0
             self.workers[worker] = newcomer
-            self._register(newcomer)
+            name = f"{newcomer.name.replace(' ', '-')}-{self._generation}"
+            self.facts[worker] = WorkerFacts(name, owner, newcomer.about.node_id)
+            self._register(newcomer, owner)
             if self._homes:
-                self.listener("worker_joined", f"{newcomer} has joined", worker=newcomer.name)
+                self.listener("worker_joined", f"{newcomer} has joined", worker=newcomer.name, owner=owner)
+        return waiting - len(self._newcomers)
+
+    def _owner_of(self, worker: int, node: str) -> str | None:
+        """Whom a node works for: its label's account once that is proven, by default the run's user.
+
+        None while the proof may still come, `UNPROVEN` when it has taken too long.
+        """
+        label = owner_label(node)
+        if label is None or label == getpass.getuser() or not self.config.ledger.enabled:
+            return label or getpass.getuser()
+        if self._owners.get(node) == label:
+            return label
+        since = self._unproven_since.setdefault(worker, time.monotonic())
+        return UNPROVEN if time.monotonic() - since > PROOF_SECONDS else None
+
+    def _refuse_owner(self, member: Actor) -> None:
+        """Its node says that it works for an account whose key it has not shown."""
+        ray.kill(member.actor)
+        self._refused_nodes.add(member.about.node_id)
+        owner = owner_label(member.about.node_id) or ""
+        self._coordinator.refuse_owner.remote(member.about.node_id, owner)
+        text = f"refused {member}: its node is labelled as {owner}'s, and has not shown the account's key"
+        self.listener("owner_refused", text, worker=member.name, owner=owner)
+
+    def quarantine(self, node: str, why: str) -> None:
+        """Want no work from a node any more."""
+        self._refused_nodes.add(node)
+        self._coordinator.quarantine.remote(node, why)
+        for worker, member in list(self.workers.items()):
+            if member.about.node_id == node:
+                self.bury(worker, why)
+        self.listener("quarantined", f"node {node} is quarantined: {why}", node=node)
 
     def _not_built(self, newcomer: Actor, error: RayActorError) -> None:
         """A newcomer died: that ends the run only if there is no other worker.
@@ -417,13 +490,13 @@ class Members:
         )
         self.listener("worker_refused", text, worker=member.name)
 
-    def _register(self, member: Actor) -> None:
+    def _register(self, member: Actor, owner: str | None = None) -> None:
         about, key = member.about, self._key(member)
         facts = Member(
             key,
             self.run.run_id,
             member.role,
-            getpass.getuser(),
+            owner or getpass.getuser(),
             about.node_id,
             about.node_ip,
             about.pid,
@@ -443,15 +516,29 @@ class Members:
             return
         if self._call is not None:
             try:
-                health, request = ray.get(self._call)
+                heard: Heard = ray.get(self._call)
             except RayError:
-                health, request = {}, None  # it is being restarted; its silence is held against nobody
+                pass  # it is being restarted; its silence is held against nobody
             else:
-                self._register_again(health)
-            self._request = request or self._request
-            self._act_on(health)
+                self._register_again(heard.health)
+                self._request = heard.request or self._request
+                self._owners = heard.owners
+                self._shun(heard.quarantined)
+                self._act_on(heard.health)
         state = "paused" if self.paused else "running"
         self._call = self._coordinator.call.remote(self.run.run_id, self.run.name, state, self.env_steps)
+
+    def _quarantined(self) -> set[str]:
+        """Nodes that were caught before this run began; none while the coordinator is being restarted."""
+        try:
+            return {node["node_id"] for node in ray.get(self._coordinator.nodes.remote()) if node["quarantined"]}
+        except RayError:
+            return set()
+
+    def _shun(self, quarantined: frozenset[str]) -> None:
+        """Do without nodes that were caught in another run."""
+        for node in quarantined - self._refused_nodes:
+            self.quarantine(node, "it was caught in another run")
 
     def _present(self) -> dict[str, tuple[int, Actor]]:
         """Who has joined, by the coordinator's name; the learner counts as worker -1."""
@@ -462,9 +549,9 @@ class Members:
 
     def _register_again(self, health: Mapping[str, Health]) -> None:
         """A coordinator that was restarted may have missed who joined meanwhile."""
-        for key, (_, member) in self._present().items():
+        for key, (worker, member) in self._present().items():
             if key not in health:
-                self._register(member)
+                self._register(member, self.facts[worker].owner if worker >= 0 else None)
 
     def _act_on(self, health: Mapping[str, Health]) -> None:
         present = self._present()
@@ -543,6 +630,12 @@ class Members:
         self.listener(
             "short_of_cpus", f"the cluster has {resources.get('CPU', 0):.0f} CPUs, {free:.0f} of them free: {what}"
         )
+
+
+def owner_label(node_id: str) -> str | None:
+    """The account that a node is labelled with."""
+    found = (node["Labels"].get(OWNER_LABEL) for node in ray.nodes() if node["NodeID"] == node_id)
+    return next(found, None)
 
 
 def _is_ready(ref: Any) -> bool:

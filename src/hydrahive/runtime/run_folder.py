@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.checkpoints import CheckpointStore
+from hydrahive.runtime.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import dump, load_run_config
 
@@ -52,7 +53,40 @@ class RunFolder:
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""
-        return CheckpointStore(self.path / "checkpoints", keep)
+        return CheckpointStore(self.path / "checkpoints", keep, self.segments())
+
+    def segments(self) -> list[Segment]:
+        """The run's segments behind its first one.
+
+        Raises:
+            HydrahiveError: If the file cannot be read.
+        """
+        path = self.path / "segments.json"
+        if not path.is_file():
+            return []
+        try:
+            return [Segment(**plain) for plain in json.loads(path.read_text())]
+        except (OSError, ValueError, TypeError) as error:
+            raise HydrahiveError(f"{path} cannot be read: {error}") from None
+
+    def begin_segment(self, segment: Segment) -> None:
+        """Begin a new segment; from then on no checkpoint behind its beginning counts."""
+        plain = [asdict(known) for known in (*self.segments(), segment)]
+        write_whole(self.path / "segments.json", json.dumps(plain, indent=1).encode())
+
+    def secret(self) -> bytes:
+        """The run's own secret, 32 bytes, made when it is first asked for: its word to the ledger is sealed with it.
+
+        Whoever can read the folder as its owner can speak for the run; nobody else shall.
+        """
+        path = self.path / "secret"
+        if not path.is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(path, secrets.token_hex(32).encode(), mode=0o600)
+        try:
+            return bytes.fromhex(path.read_text())
+        except (OSError, ValueError) as error:
+            raise HydrahiveError(f"{path} cannot be read: {error}") from None
 
     def exists(self) -> bool:
         """Whether a run was created here."""

@@ -5,19 +5,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, FragmentError, HydrahiveError, LearnerLostError, LostError
+from hydrahive.core.errors import (
+    DivergedError,
+    FragmentError,
+    HydrahiveError,
+    LearnerLostError,
+    LostError,
+    TakenBackError,
+)
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
+from hydrahive.runtime.audits import Audits, Caught
 from hydrahive.runtime.boundary import Boundary, Progress
-from hydrahive.runtime.checkpoints import Checkpoint
+from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.controls import FolderControls
 from hydrahive.runtime.dataflow import Replayed, Update
 from hydrahive.runtime.fleet import Fleet, Ref
 from hydrahive.runtime.interrupts import Interrupted, Interrupts
+from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.run_folder import Identity, RunFolder
 from hydrahive.runtime.schedules import schedule_of
 
@@ -26,6 +36,14 @@ BEGIN_ATTEMPTS = 5
 
 PAUSE_LOOK_SECONDS = 0.1
 """Time between two looks for an end of the pause."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a run keeps besides its bytes: who is owed what, and whose work was computed again."""
+
+    accounts: RunAccounts
+    audits: Audits
 
 
 class Trainer:
@@ -38,8 +56,11 @@ class Trainer:
         identity: Identity,
         fleet: Fleet,
         sinks: Sequence[Sink],
+        books: Books,
         start: Checkpoint | None,
         initial: State | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         """Take over the run.
 
@@ -49,9 +70,12 @@ class Trainer:
             identity: What the run is.
             fleet: Learner and workers, fresh.
             sinks: Where its story goes.
+            books: Its accounts and audits, from the same start.
             start: The checkpoint to begin at.
             initial: The learner's state whose weights a new run begins with, instead of drawing its own.
+            again: The fleet has worked before; the run was taken back.
         """
+        self._accounts, self._audits, self._again = books.accounts, books.audits, again
         self._config, self._folder, self._identity, self._fleet, self._sinks = config, folder, identity, fleet, sinks
         self._start, self._initial = start, initial
         self._store = folder.checkpoints(config.checkpoint.keep)
@@ -90,6 +114,8 @@ class Trainer:
             self._save_newest()
             self._event("interrupted", self._how_to_resume(f"stopped by {interrupted}"), signal=str(interrupted))
             raise
+        except TakenBackError:
+            raise
         except HydrahiveError as error:
             self._save_newest()
             kind = "diverged" if isinstance(error, DivergedError) else "failed"
@@ -100,13 +126,13 @@ class Trainer:
 
     def _train(self, interrupts: Interrupts) -> bool:
         """Train to the run's stop; False if it was asked to stop before."""
-        again, in_a_row = False, 0
+        again, in_a_row = self._again, 0
         while True:
             before = self._taken
             try:
                 for update in self._begin(again=again):
                     self._take(update)
-                    if update.boundary and self._at_boundary(update.boundary, interrupts):
+                    if self._let_boundaries_pass(update, interrupts):
                         return True
                     if not self._obey():
                         return False
@@ -124,6 +150,8 @@ class Trainer:
         boundary = self._newest_resumable
         if again:
             self._gather_again(boundary)
+            self._accounts.drop_from(boundary.updates if boundary else 0)
+            self._audits.restart(boundary)
         if boundary:
             self._fleet.restore_learner(boundary.learner())
         elif self._initial:
@@ -145,7 +173,8 @@ class Trainer:
         self._event("recovering", f"going on from {at}: {steps:,} env steps are done again", env_steps=steps)
 
     def _obey(self) -> bool:
-        """Look after the fleet, and do what people ask; False if the run shall stop."""
+        """Look after the fleet, hear the ledger, and do what people ask; False if the run shall stop."""
+        self._accounts.tend(self._event)
         asked = self._fleet.tend(self._taken.env_steps) or self._controls.take()
         if asked == "pause":
             asked = self._pause()
@@ -175,6 +204,8 @@ class Trainer:
 
     def _take(self, update: Update) -> None:
         """Write what is due after an update; one that is done again after a loss was written before."""
+        self._accounts.take(update)
+        self._audits.take(update)
         updates = update.progress.updates
         if updates <= self._taken.updates:
             return
@@ -219,6 +250,7 @@ class Trainer:
             "score_max": progress.score_max,
             "recoveries": self._replayed.recoveries,
             "replayed_env_steps": self._replayed.env_steps,
+            **self._accounts.figures(),
             **values,
         }
         for sink in self._sinks:
@@ -228,8 +260,23 @@ class Trainer:
         for sink in self._sinks:
             sink.event(kind, text, **fields)
 
-    def _at_boundary(self, boundary: Boundary, interrupts: Interrupts) -> bool:
-        """Keep a boundary, write it if its turn has come, and say whether the run ends here."""
+    def _let_boundaries_pass(self, update: Update, interrupts: Interrupts) -> bool:
+        """Keep the boundaries whose audits are in; say whether the run ends at this update's.
+
+        Raises:
+            TakenBackError: If an audit caught a worker.
+        """
+        boundary = update.boundary
+        ends = boundary is not None and boundary.progress.reached(self._config.stop, self._seconds)
+        for passed in self._audits.passed(wait=ends):
+            if isinstance(passed, Caught):
+                self._take_back(passed)
+            else:
+                self._keep(passed, interrupts)
+        return ends
+
+    def _keep(self, boundary: Boundary, interrupts: Interrupts) -> None:
+        """Keep a boundary, and write it if its turn has come."""
         self._newest = boundary
         if boundary.resumable:
             self._newest_resumable = boundary
@@ -237,12 +284,58 @@ class Trainer:
             if number % self._config.checkpoint.every_boundaries == 0:
                 with interrupts.held_back():
                     self._save(boundary)
-        return boundary.progress.reached(self._config.stop, self._seconds)
 
     def _save(self, boundary: Boundary) -> None:
-        if boundary.updates not in self._on_disk:
-            self._store.write(boundary, self._seconds, self._identity.machine_class)
-            self._on_disk.add(boundary.updates)
+        """Write a boundary with all that is owed for what led to it; once that is durable, post it."""
+        if boundary.updates in self._on_disk:
+            return
+        self._accounts.judge(self._audits.take_verdicts())
+        self._accounts.seal(boundary.progress)
+        standings = self._audits.standings
+        self._store.write(
+            boundary,
+            self._seconds,
+            self._identity.machine_class,
+            outbox=self._accounts.outbox(),
+            standings=standings.as_plain(),
+            way_back=standings.way_back(boundary.updates, self._reach),
+        )
+        self._on_disk.add(boundary.updates)
+        self._accounts.post(self._event)
+
+    @property
+    def _reach(self) -> int:
+        """Updates that the run may be taken back."""
+        return self._config.audit.window * self._config.boundary_every
+
+    def _take_back(self, caught: Caught) -> None:
+        """Have the run go on from before what cannot be believed, without the worker.
+
+        Raises:
+            TakenBackError: Always; what must outlive this process is on the disk.
+        """
+        tainted = caught.boundary.updates - caught.believed_until > self._reach
+        up_to = caught.verdict.from_round if tainted else caught.believed_until
+        target, _ = self._store.newest(resumable=True, up_to=up_to)
+        at = target.boundary.updates if target else 0
+        verdict, worker = caught.verdict, caught.worker
+        why = (
+            f"audit: worker {worker.name} of {worker.owner} (node {worker.node}) computed something else for shard "
+            f"{verdict.shard}, {verdict.text}"
+        )
+        facts = {"worker": worker.name, "owner": worker.owner, "node": worker.node, "shard": verdict.shard}
+        self._event("audit_failed", why, from_round=verdict.from_round, until_round=verdict.until_round, **facts)
+        self._accounts.judge(self._audits.take_verdicts())
+        condemned = self._accounts.condemn(verdict, range(verdict.from_round, verdict.until_round))
+        self._folder.begin_segment(Segment(at, why, tainted, condemned.as_plain()))
+        self._accounts.add(condemned)
+        self._accounts.finish(self._event)
+        self._fleet.quarantine(worker, "an audit caught it")
+        if tainted:
+            text = f"what it did since update {caught.believed_until} was never verified: the run is marked tainted"
+            self._event("tainted", text)
+        self._event("taken_back", f"the run is taken back to update {at}", updates=at)
+        raise TakenBackError(why)
 
     def _save_newest(self) -> None:
         if self._newest_resumable:
@@ -274,12 +367,16 @@ class Trainer:
             self._save_newest()
             self._save(self._newest)
         self._write_evaluations(wait=True)  # may take its time, so it can be interrupted
+        self._accounts.finish(self._event)
         summary = summary_of(self._newest, seconds, self._identity, self._config, self._folder.name)
         if self._config.schedule == "free-running":
             summary["lag"] = sum(self._lags) / len(self._lags)
         summary |= {"workers": self._fleet.worker_count, "resumed": self._start is not None}
         summary |= {"recoveries": self._replayed.recoveries, "replayed_env_steps": self._replayed.env_steps}
         summary |= {"hedged": self._replayed.hedged}
+        segments = self._folder.segments()
+        summary |= {"segments": 1 + len(segments), "tainted": any(segment.tainted for segment in segments)}
+        summary |= {"audited_env_steps": self._audits.audited_env_steps, "ledger": self._accounts.figures() or None}
         write_whole(self._folder.summary, json.dumps(summary, indent=1).encode())
         self._event("finished", f"finished after {summary['env_steps']:,} env steps", digest=summary["digest"])
         return summary

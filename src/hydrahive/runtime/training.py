@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
+import json
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from hydrahive.core.errors import HydrahiveError, MachineClassError, UsageError
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import HydrahiveError, MachineClassError, TakenBackError, UsageError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State, digest_of_state, under
+from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.ledger import Ledger, ledger_path
+from hydrahive.ledger.posting import Sealed
+from hydrahive.ledger.prices import price_of
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.runtime.checkpoints import Checkpoint, read_checkpoint
+from hydrahive.runtime.audits import Audits
+from hydrahive.runtime.boundary import Progress
+from hydrahive.runtime.checkpoints import Checkpoint, Segment, read_checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import first_difference
 from hydrahive.runtime.env_worker import build_policy
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.memory_plan import MemoryPlan, memory_plan
+from hydrahive.runtime.ray_address import is_embedded
+from hydrahive.runtime.run_accounts import RunAccounts, read_outbox
 from hydrahive.runtime.run_folder import Identity, RunFolder, find_run
-from hydrahive.runtime.trainer import Trainer, summary_of
+from hydrahive.runtime.trainer import Books, Trainer, summary_of
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
 from hydrahive.telemetry.progress import ProgressSink
 from hydrahive.telemetry.tensorboard import TensorBoardSink
@@ -73,7 +85,7 @@ def train(request: Request) -> Outcome:
     existed = identity is not None
     initial = _initial_weights(request) if request.init_from else None
     _refuse_other_weights(identity, initial)
-    finished = _if_finished(folder, config, identity)
+    finished = _if_finished(request, identity)
     if finished:
         return Outcome(finished, trained=False)
     run_id = identity.run_id if identity else str(uuid.uuid4())
@@ -83,13 +95,70 @@ def train(request: Request) -> Outcome:
         plan = memory_plan(config, weights_bytes(config))
         if fleet.worker_count:
             plan.refuse_versions_above(config.faults.kept_versions_mb)
-        with readable_disk_errors(), folder.claimed():
+        with readable_disk_errors(), _ledger_line(request, fleet) as line, folder.claimed():
             _refuse_if_trained_meanwhile(folder, existed, start)
             folder.create(identity, config)
-            with _sinks(folder, config, start) as sinks:
-                _announce(sinks, folder, config, fleet, plan, start, passed_over)
-                summary = Trainer(config, folder, identity, fleet, sinks, start, initial).run(interrupts)
-    return Outcome(summary, trained=True)
+            if start and config.schedule == "free-running":
+                folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
+            books = _books(request, identity, fleet, line, start)
+            again = False
+            while True:
+                with _sinks(folder, config, start) as sinks:
+                    _announce(sinks, request, fleet, plan, line, start, passed_over)
+                    trainer = Trainer(config, folder, identity, fleet, sinks, books, start, initial, again=again)
+                    try:
+                        return Outcome(trainer.run(interrupts), trained=True)
+                    except TakenBackError:
+                        start, passed_over = folder.checkpoints().newest(resumable=True)
+                        again = True
+                books = _books(request, identity, fleet, line, start, books)
+
+
+@contextmanager
+def _ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
+    """A line to the ledger for as long as the run is trained; None where no accounts are kept.
+
+    Raises:
+        LedgerError: If the ledger cannot be used.
+    """
+    if not request.config.ledger.enabled:
+        yield None
+        return
+    line = fleet.ledger_line(ledger_path(request.config.ledger.path, request.runs))
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+def _account(request: Request, run_id: str) -> RunAccount:
+    return RunAccount(run_id, request.folder.name, getpass.getuser(), request.folder.secret())
+
+
+def _books(
+    request: Request,
+    identity: Identity,
+    fleet: Fleet,
+    line: LedgerLine | None,
+    start: Checkpoint | None,
+    before: Books | None = None,
+) -> Books:
+    """The run's accounts and audits from `start` on; `before` are those until it was taken back."""
+    config, folder = request.config, request.folder
+    segments = folder.segments()
+    fleet.segment = len(segments)
+    outbox = [*read_outbox(start.outbox)] if start else []
+    outbox += [Sealed.from_plain(segment.condemned) for segment in segments if segment.condemned]
+    progress = start.boundary.progress if start else Progress()
+    price = price_of(config.ledger, config.env.step_weight)
+    accounts = RunAccounts(_account(request, identity.run_id), price, len(segments), progress, line, outbox)
+    if before:
+        standings = before.audits.standings
+        standings.go_back(progress.updates)
+    else:
+        standings = Standings.from_plain(config.audit, start.standings if start else {})
+    audits = Audits(fleet, standings, folder.secret(), len(segments), start.boundary if start else None)
+    return Books(accounts, audits)
 
 
 @contextmanager
@@ -119,7 +188,8 @@ def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | Non
         device = ("cuda" if cluster.gpus else "cpu") if wanted == "auto" else wanted
         memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
-        fleet = RayFleet(config, RunOnCluster(run_id, name, device, workers, _say))
+        run = RunOnCluster(run_id, name, device, workers, is_embedded(address), _say)
+        fleet = RayFleet(config, run)
         try:
             yield fleet
         finally:
@@ -159,14 +229,47 @@ def _resolve(request: Request) -> tuple[Identity | None, Checkpoint | None, list
     return folder.identity(), start, passed_over
 
 
-def _if_finished(folder: RunFolder, config: RunConfig, identity: Identity | None) -> dict[str, Any] | None:
-    """The summary of a run that has already reached its stop."""
+def _if_finished(request: Request, identity: Identity | None) -> dict[str, Any] | None:
+    """The summary of a run that has already reached its stop; what it still owes is posted."""
     if identity is None:
         return None
+    folder, config = request.folder, request.config
     last, _ = folder.checkpoints().newest()
     if last is None or not last.boundary.progress.reached(config.stop, last.seconds):
         return None
-    return folder.read_summary() or summary_of(last.boundary, last.seconds, identity, config, folder.name)
+    written = folder.read_summary()
+    summary = written or summary_of(last.boundary, last.seconds, identity, config, folder.name)
+    owes = written is None or (written.get("ledger") or {}).get("outstanding_receipts", 0)
+    if config.ledger.enabled and owes:
+        summary["ledger"] = _settle_outbox(request, identity, last)
+        write_whole(folder.summary, json.dumps(summary, indent=1).encode())
+    return summary
+
+
+def _settle_outbox(request: Request, identity: Identity, last: Checkpoint) -> dict[str, Any]:
+    """Post what a finished run has not been answered for; what the ledger says of it then.
+
+    Raises:
+        LedgerError: If the ledger cannot be used.
+    """
+    config = request.config
+    with ExitStack() as stack:
+        path = ledger_path(config.ledger.path, request.runs)
+        if config.workers == 0 or is_embedded(request.address):
+            assert path is not None, "runs are in a folder"
+            line: LedgerLine = DirectLine(Ledger(path))
+        else:
+            from hydrahive.runtime.coordinator_actor import CoordinatorLine
+            from hydrahive.runtime.ray_cluster import connected
+
+            stack.enter_context(connected(request.address))
+            line = CoordinatorLine(path, embedded=False)
+        stack.callback(line.close)
+        price = price_of(config.ledger, config.env.step_weight)
+        account, progress = _account(request, identity.run_id), last.boundary.progress
+        accounts = RunAccounts(account, price, 0, progress, line, read_outbox(last.outbox))
+        accounts.finish(_say)
+        return accounts.figures()
 
 
 def _initial_weights(request: Request) -> State:
@@ -232,14 +335,15 @@ def _sinks(folder: RunFolder, config: RunConfig, start: Checkpoint | None) -> It
 
 def _announce(
     sinks: list[Sink],
-    folder: RunFolder,
-    config: RunConfig,
+    request: Request,
     fleet: Fleet,
     plan: MemoryPlan,
+    line: LedgerLine | None,
     start: Checkpoint | None,
     passed_over: list[str],
 ) -> None:
     """Say what begins."""
+    folder, config = request.folder, request.config
     for reason in passed_over:
         for sink in sinks:
             sink.event("checkpoint_passed_over", f"{reason}; using the one before")
@@ -253,6 +357,7 @@ def _announce(
             f"{folder.name}: {begin}, {workers}, {plan}",
             workers=fleet.worker_count,
             updates=start.boundary.updates if start else 0,
+            ledger=line.place if line else None,
         )
 
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "pause": "have a live run wait",
     "continue": "have a paused run go on",
     "stop": "end a live run; the same train command resumes it",
+    "ledger": "show and check who computed what, and what it earned",
+    "worker": "have this machine join a cluster and earn for an account",
     "bench": "measure speed: bench sim, bench train",
 }
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 import time
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.envs.snake.config import Snake
+from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.prices import price_of
 from hydrahive.policies.config import Mlp
+from hydrahive.runtime.audits import Audits, Caught
+from hydrahive.runtime.boundary import Progress
 from hydrahive.runtime.config import RunConfig, StopConfig
 from hydrahive.runtime.config_file import as_plain
 from hydrahive.runtime.fleet import Fleet, InlineFleet
+from hydrahive.runtime.ledger_line import RunAccount
 from hydrahive.runtime.ray_fleet import RayFleet
 from hydrahive.runtime.ray_members import RunOnCluster
+from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.schedules import schedule_of
 
 NEVER = StopConfig(env_steps=10**15)
@@ -37,13 +45,19 @@ class Contender(Protocol):
 
 
 class Hydrahive:
-    """Our own trainer: its schedule over a fleet, without sinks or checkpoints."""
+    """Our own trainer: its schedule over a fleet, with its books, without sinks or checkpoints."""
 
     def __init__(self, name: str, config: RunConfig, fleet: Fleet) -> None:
-        """Begin a run that never stops by itself."""
+        """Begin a run that never stops by itself; its ledger is a file of its own that goes with it."""
         self.name = name
         self._fleet = fleet
-        config = dataclasses.replace(config, stop=NEVER)
+        self._config = config = dataclasses.replace(config, stop=NEVER)
+        self._folder = tempfile.TemporaryDirectory(prefix="hydrahive-bench-")
+        path = Path(self._folder.name) / "ledger.sqlite"
+        self._line = fleet.ledger_line(path) if config.ledger.enabled else None
+        account, price = RunAccount(name, name, "bench", bytes(32)), price_of(config.ledger, config.env.step_weight)
+        self._accounts = RunAccounts(account, price, 0, Progress(), self._line)
+        self._audits = Audits(fleet, Standings(config.audit), bytes(32), 0, None)
         self._updates = schedule_of(config, fleet, None).updates()
 
     def window(self, seconds: float) -> float:
@@ -52,17 +66,43 @@ class Hydrahive:
         return self._train(seconds)
 
     def _train(self, seconds: float) -> float:
-        first = next(self._updates).progress.env_steps
+        first = self._update()
         started = time.perf_counter()
         steps = first
         while time.perf_counter() - started < seconds:
-            steps = next(self._updates).progress.env_steps
+            steps = self._update()
         return (steps - first) / (time.perf_counter() - started)
+
+    def _update(self) -> int:
+        """One update, and what the books want of it; the env steps after it."""
+        update = next(self._updates)
+        self._accounts.take(update)
+        self._audits.take(update)
+        for passed in self._audits.passed(wait=False):
+            assert not isinstance(passed, Caught), passed.verdict.text
+            if passed.updates // self._config.boundary_every % self._config.checkpoint.every_boundaries == 0:
+                self._accounts.judge(self._audits.take_verdicts())
+                self._accounts.seal(passed.progress)
+                self._accounts.post(_complain)
+        self._accounts.tend(_complain)
+        return update.progress.env_steps
 
     def close(self) -> None:
         """End the fleet."""
         self._updates.close()
         self._fleet.close()
+        if self._line:
+            self._line.close()
+        self._folder.cleanup()
+
+
+def _complain(kind: str, text: str, **fields: object) -> None:
+    """Nothing may go wrong with the books in a race: it would be measured as speed.
+
+    Raises:
+        HydrahiveError: Always.
+    """
+    raise HydrahiveError(f"bench: {text}")
 
 
 def ours(name: str, config: RunConfig, workers: int, device: str = "cpu") -> Hydrahive:

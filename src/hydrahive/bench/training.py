@@ -12,11 +12,11 @@ import ray
 
 from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
 from hydrahive.bench.statistics import ratio_interval
+from hydrahive.ledger.audit_rules import AuditConfig
+from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.machine_class import machine_class, prepare_torch
 from hydrahive.runtime.ray_cluster import connect
-
-OPPONENTS = ("rllib", "free-running", "inline")
 
 
 def bench_training(
@@ -33,7 +33,7 @@ def bench_training(
 
     Args:
         config: Ours.
-        against: Any of `OPPONENTS`.
+        against: Any of `rllib`, `free-running`, `inline`, `unpaid` and `audited-N`, as `hydrahive bench` explains.
         seconds: Counted length of a window.
         windows: Windows of each contender, after one that warms up.
         address: Of a Ray cluster, or None.
@@ -71,6 +71,12 @@ def _opponent(name: str, config: RunConfig, workers: int) -> Contender:
         return RllibImpala(config, max(workers, 1))
     if name == "inline":
         return ours("inline", config, 0)
+    if name == "unpaid":
+        return ours(name, dataclasses.replace(config, ledger=LedgerConfig(enabled=False)), workers)
+    if name.startswith("audited-"):
+        share = int(name.removeprefix("audited-")) / 100
+        audit = AuditConfig(workers="all", trust_after=1, at_least=share)
+        return ours(name, dataclasses.replace(config, audit=audit), workers)
     return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers)
 
 

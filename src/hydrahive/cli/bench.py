@@ -11,6 +11,10 @@ from typing import Any
 from hydrahive.cli.arguments import command_parser, positive
 from hydrahive.core.errors import HydrahiveError
 
+OPPONENTS = ("rllib", "free-running", "inline", "unpaid", "audited-0", "audited-25", "audited-50", "audited-100")
+"""`unpaid` keeps no accounts; `audited-N` has N percent of all intervals computed again in full, and the environments'
+steps of the others."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Measure the environments alone (`sim`) or training (`train`)."""
@@ -20,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--against",
         action="append",
-        choices=["rllib", "free-running", "inline"],
+        choices=OPPONENTS,
         default=[],
         help="race training against this in alternated windows; may be given several times",
     )

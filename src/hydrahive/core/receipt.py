@@ -1,14 +1,19 @@
-"""What is kept of a fragment once it is consumed: enough to pay for it, and to check it later by computing it again."""
+"""What is kept of a fragment once it is consumed: enough to pay for it, and to check it later by computing it again.
+
+Digests of fragments are BLAKE3: every byte that is learned from goes through them, and SHA-256, at a third of the
+speed, cost the learner 3% of its time.
+"""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from blake3 import blake3
 
 from hydrahive.core.fragment import Fragment, FragmentId
-from hydrahive.core.state import digest
+from hydrahive.core.state import hashed_bytes
 
 SEEN = ("observations", "actions", "rewards", "terminated", "truncated", "valid", "cut_rows", "cut_observations")
 """What the environments made of the actions, and the actions; known without the policy."""
@@ -37,8 +42,8 @@ class Consumed:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over both parts, in hex."""
-        return hashlib.sha256(f"{self.seen}/{self.acted}".encode()).hexdigest()
+        """BLAKE3 over both parts, in hex."""
+        return blake3(f"{self.seen}/{self.acted}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Receipt:
         at_update: The version that it was learned in; under a fixed lag the round.
         worker: Whose bytes they were.
         env_steps: Valid rows.
-        digest: SHA-256 of the bytes that were consumed.
+        digest: BLAKE3 of the bytes that were consumed, in hex.
     """
 
     segment: int
@@ -66,13 +71,13 @@ class Receipt:
 
 def seen_digest(fragment: Fragment) -> str:
     """The digest of what the environments showed and of the actions."""
-    return digest((name, getattr(fragment, name)) for name in SEEN)
+    return _digest((name, getattr(fragment, name)) for name in SEEN)
 
 
 def acted_digest(fragment: Fragment) -> str:
     """The digest of what the policy said, and of its version."""
     named = [(name, getattr(fragment, name)) for name in ACTED]
-    return digest([("version", np.array([fragment.version], np.int64)), *named])
+    return _digest([("version", np.array([fragment.version], np.int64)), *named])
 
 
 def consumed(fragment: Fragment, *, keep_actions: bool) -> Consumed:
@@ -80,3 +85,10 @@ def consumed(fragment: Fragment, *, keep_actions: bool) -> Consumed:
     steps = int(fragment.valid.sum())
     actions = fragment.actions.copy() if keep_actions else None
     return Consumed(fragment.id, steps, seen_digest(fragment), acted_digest(fragment), actions)
+
+
+def _digest(named_arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    hasher = blake3()
+    for piece in hashed_bytes(named_arrays):
+        hasher.update(piece)
+    return hasher.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -44,11 +44,17 @@ def from_json_array(array: np.ndarray) -> object:
 def digest(named_arrays: Iterable[tuple[str, np.ndarray]]) -> str:
     """SHA-256, in hex, over arrays in the order given: name, dtype, shape, little-endian C-order bytes."""
     sha = hashlib.sha256()
+    for piece in hashed_bytes(named_arrays):
+        sha.update(piece)
+    return sha.hexdigest()
+
+
+def hashed_bytes(named_arrays: Iterable[tuple[str, np.ndarray]]) -> Iterator[bytes | memoryview]:
+    """What a digest of arrays is taken over, piece by piece: name, dtype, shape, little-endian C-order bytes."""
     for name, array in named_arrays:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        sha.update(f"{name}\0{little.dtype.str}\0{array.shape}\0".encode())
-        sha.update(little.reshape(-1).view(np.uint8).data)  # the bytes themselves, not a copy of them
-    return sha.hexdigest()
+        yield f"{name}\0{little.dtype.str}\0{array.shape}\0".encode()
+        yield little.reshape(-1).view(np.uint8).data  # the bytes themselves, not a copy of them
 
 
 def digest_of_state(state: Mapping[str, np.ndarray]) -> str:

@@ -272,7 +272,10 @@ class Members:
             self._departing[worker] = self.workers[worker].actor.positions.remote()  # ready after all its other calls
 
     def end(self) -> None:
-        """End all actors."""
+        """End all actors; who has waited in vain to prove whom it works for is noted."""
+        for worker, newcomer in self._newcomers.items():
+            if worker in self._unproven_since and newcomer.has_joined:
+                self._refuse_owner(newcomer)
         self._coordinator.call.remote(self.run.run_id, self.run.name, "ended", self.env_steps)
         for member in (self.learner, *self.workers.values(), *self._newcomers.values()):
             if member.has_joined:

@@ -158,6 +158,7 @@ def _books(
     else:
         standings = Standings.from_plain(config.audit, start.standings if start else {})
     audits = Audits(fleet, standings, folder.secret(), len(segments), start.boundary if start else None)
+    audits.audited_env_steps = before.audits.audited_env_steps if before else 0
     return Books(accounts, audits)
 
 

@@ -68,6 +68,7 @@ class Outcome:
     struck: list[Fault] = field(default_factory=list)
     digest: str = ""
     state_digest: str = ""
+    journal: frozenset[tuple[Any, ...]] = frozenset()
     seconds: float = 0.0
     back_seconds: list[float] = field(default_factory=list)
     worker_back_seconds: list[float] = field(default_factory=list)
@@ -206,6 +207,7 @@ def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
     if not outcome.trouble:
         summary = json.loads((run.folder / "summary.json").read_text())
         outcome.digest, outcome.state_digest = summary["digest"], summary["state_digest"]
+        outcome.journal, outcome.trouble = journal_of(runs, run.folder.name)
         _read_events(outcome, run.events())
     return outcome
 
@@ -234,14 +236,51 @@ def faults_killed_it(run: Run) -> bool:
     return run.process.returncode == -signal.SIGKILL
 
 
-def undisturbed(experiment: str, runs: Path) -> tuple[str, str]:
-    """The digests of the same run, inline."""
+def difference(outcome: Outcome, expected: Undisturbed) -> str:
+    """What of a seed's run is not as the undisturbed one's; empty if nothing."""
+    if outcome.trouble:
+        return outcome.trouble
+    if (outcome.digest, outcome.state_digest) != (expected.digest, expected.state_digest):
+        return f"digest {outcome.digest[:12]} instead of {expected.digest[:12]}"
+    if outcome.journal != expected.journal:
+        return f"journal: {len(outcome.journal ^ expected.journal)} credits differ from the undisturbed run's"
+    return ""
+
+
+def journal_of(runs: Path, name: str) -> tuple[frozenset[tuple[Any, ...]], str]:
+    """A run's set of (fragment, steps, amount, digest), and what is wrong with the ledger (empty if nothing)."""
+    from hydrahive.ledger.ledger import Ledger
+    from hydrahive.ledger.statements import work_credits
+    from hydrahive.ledger.verification import verify
+
+    ledger = Ledger(runs / "ledger.sqlite")
+    problem = verify(ledger.journal).problem
+    mine = [row for row in work_credits(ledger.journal) if row["run"] == name]
+    ledger.close()
+    keys = ("segment", "round", "shard", "env_steps", "amount", "state", "digest")
+    return frozenset(tuple(row[key] for key in keys) for row in mine), problem or ""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run comes to when nothing happens to it."""
+
+    digest: str
+    state_digest: str
+    journal: frozenset[tuple[Any, ...]]
+
+
+def undisturbed(experiment: str, runs: Path) -> Undisturbed:
+    """The same run, inline."""
     name = experiment.replace("/", "-")
     options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
     command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     summary = json.loads((runs / name / "summary.json").read_text())
-    return summary["digest"], summary["state_digest"]
+    journal, problem = journal_of(runs, name)
+    assert not problem, problem
+    assert sum(steps for _, _, _, steps, *_ in journal) == summary["env_steps"]
+    return Undisturbed(summary["digest"], summary["state_digest"], journal)
 
 
 def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.harness import EXPERIMENTS, Outcome, run_seed, undisturbed
+from chaos.harness import EXPERIMENTS, Outcome, Undisturbed, difference, run_seed, undisturbed
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="write the figures there")
     given = parser.parse_args()
     outcomes: list[Outcome] = []
-    expected: dict[str, tuple[str, str]] = {}
+    expected: dict[str, Undisturbed] = {}
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         for experiment in EXPERIMENTS:
@@ -31,8 +31,7 @@ def main() -> int:
         for seed in range(given.first, given.first + given.seeds):
             experiment = list(EXPERIMENTS)[seed % len(EXPERIMENTS)]
             outcome = run_seed(seed, experiment, runs)
-            if not outcome.trouble and (outcome.digest, outcome.state_digest) != expected[experiment]:
-                outcome.trouble = f"digest {outcome.digest[:12]} instead of {expected[experiment][0][:12]}"
+            outcome.trouble = difference(outcome, expected[experiment])
             outcomes.append(outcome)
             print(line_of(outcome), flush=True)
             if outcome.trouble:
@@ -69,15 +68,16 @@ def report_of(outcomes: list[Outcome]) -> str:
         "",
         f"Written by `make chaos SEEDS={len(outcomes)}` on {os.cpu_count()} cores of {cpu.split(':')[1].strip()}, "
         f"{time.strftime('%Y-%m-%d')}: each seed draws who is killed (SIGKILL) or frozen (SIGSTOP) and when, on a real "
-        "Ray of five raylets on one machine, and the final digests are compared with an undisturbed inline run's.",
+        "Ray of five raylets on one machine, and the final digests and the ledger's credits are compared with an "
+        "undisturbed inline run's.",
         "",
-        f"- equal digests: {equal} of {len(outcomes)}",
+        f"- equal digests, equal sets of (fragment, steps, amount), and a ledger that verifies: {equal} of {len(outcomes)}",
         f"- from noticing a loss to the learner's next update, all losses: {_spread(every)}",
         f"- the same for `snake/vtrace` when only env workers were lost: {_spread(worker)}",
         f"- env steps simulated again in a run: {_spread([o.replayed_env_steps for o in outcomes], '')}",
         f"- stragglers hedged: {sum(outcome.hedged for outcome in outcomes)}",
         "",
-        "| seed | experiment | faults (at share of the run) | digest | back after | steps again | wall time |",
+        "| seed | experiment | faults (at share of the run) | digest and credits | back after | steps again | wall time |",
         "|---|---|---|---|---|---|---|",
         *map(line_of, outcomes),
     ]

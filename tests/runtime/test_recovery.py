@@ -84,12 +84,12 @@ class FragileFleet(InlineFleet):
             return failed, failed
         return result
 
-    def update(self, version, parts):
+    def update(self, version, parts, *, keep_actions):
         self._calls += 1
         if self._plan.get(self._calls) == "lose update":
             return Failed(LostError("an argument is gone")), Failed(LostError("an argument is gone"))
         try:
-            return super().update(version, parts)
+            return super().update(version, parts, keep_actions=keep_actions)
         except LostError as error:
             return Failed(error), Failed(error)
 

@@ -35,7 +35,10 @@ class Accounts:
             account = self._journal.account(name)
             if account is not None and self._had_key(name):
                 raise UsageError(f"account {name!r} is open already; `accounts renew {name}` gives it a new key")
-            return self._give_key("opened" if account is None else "renewed", name)
+            key = self._give_key("opened" if account is None else "renewed", name)
+        assert key.startswith(KEY_PREFIX), "as all keys"
+        assert self._journal.account(name) is not None, "it is open"
+        return key
 
     def renew(self, name: str) -> str:
         """Give an account a new key; the one before is worth nothing any more.

@@ -103,12 +103,14 @@ class Journal:
                 or damaged; or if there is none and none shall be made.
         """
         assert path.is_absolute(), "a ledger is known by its whole path"
-        assert __debug__, "a ledger is never run without its assertions"
+        if not __debug__:
+            raise LedgerError("a ledger is not opened without its assertions: run Python without -O")
         self.path, self._clock = path, clock_us
         require_local(path)
         if not create and not path.is_file():
             raise LedgerError(f"there is no ledger at {path} yet; training makes it, --ledger names another")
         self._depth = 0
+        assert callable(clock_us), "a clock"
         self._touched: dict[str, Account] = {}
         self._seq, self._hash = 0, ""
         try:

@@ -37,7 +37,10 @@ class Transfers:
             UsageError: If the accounts or the amount make no sense, or the key was used for something else.
             RefusedError: If `debit` does not have so much; recorded.
         """
-        return self._moved("posted", debit, credit, amount, key, code, memo or {})
+        entry = self._moved("posted", debit, credit, amount, key, code, memo or {})
+        assert entry.kind == "posted", "at once"
+        assert entry.key == key, "once"
+        return entry
 
     def hold(
         self,

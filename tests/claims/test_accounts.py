@@ -71,9 +71,9 @@ def paid(runs):
     ledger = Ledger(runs / "ledger.sqlite")
     found = verify(ledger.journal)
     assert found.problem is None, found.problem
-    credits = work_credits(ledger.journal)
-    assert all(row["state"] == "paid" for row in credits)
-    return {(r["segment"], r["round"], r["shard"], r["env_steps"], r["amount"], r["digest"]) for r in credits}
+    rows = work_credits(ledger.journal)
+    assert all(row["state"] == "paid" for row in rows)
+    return {(r["segment"], r["round"], r["shard"], r["env_steps"], r["amount"], r["digest"]) for r in rows}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,7 @@ def test_the_ledger_on_or_off_gives_the_same_bytes(hydrahive):
     rows = [json.loads(line) for line in hydrahive("ledger", "balance", "--json").stdout.splitlines()]
     assert [row["env_steps"] for row in rows] == [on["env_steps"] + audited["env_steps"]]
     assert rows[0]["workers"] == 3
+    assert rows[0]["replayed_share"] == audited["env_steps"] / (on["env_steps"] + audited["env_steps"])
     assert hydrahive("ledger", "verify").stdout.count("\n") == 2
 
 

@@ -47,6 +47,10 @@ def test_a_ledger_on_a_network_filesystem_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
+def open_account(path):
+    Ledger(path).accounts.open("bob")
+
+
 def damaged(path, how):
     if how == "newer":
         Ledger(path).close()
@@ -80,8 +84,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, how, says):
     damaged(path, how)
     before = path.read_bytes()
     with pytest.raises(LedgerError, match=says) as refused:
-        ledger = Ledger(path)
-        ledger.accounts.open("bob")
+        open_account(path)
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)
     assert path.read_bytes() == before
@@ -177,8 +180,8 @@ def spend(path, start, results):
         try:
             ledger.transfers.transfer("alice", "bob", 7, f"{os.getpid()}/{i}")
             spent += 7
-        except RefusedError as refused:
-            assert refused.code == "overdraft"
+        except RefusedError:
+            continue
     results.put(spent)
 
 
@@ -202,7 +205,8 @@ def test_eight_processes_cannot_overdraw_an_account(tmp_path):
     assert spent == 142 * 7
     assert ledger.journal.account("alice").available == 1000 - spent
     assert ledger.journal.account("bob").balance == spent
-    assert ledger.journal.db.execute("SELECT count(*) FROM refusals").fetchone()[0] == 320 - 142
+    refused = ledger.journal.db.execute("SELECT code, count(*) FROM refusals GROUP BY code").fetchall()
+    assert refused == [("overdraft", 320 - 142)]
     assert verify(ledger.journal).problem is None
 
 

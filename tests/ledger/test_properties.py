@@ -4,11 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from books import opened, posting, settle
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from books import opened, posting, settle
 from hydrahive.core.errors import RefusedError, UsageError
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.posting import Verdict

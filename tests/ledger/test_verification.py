@@ -1,8 +1,8 @@
 """Whatever is edited by hand is found, with the first row that shows it."""
 
 import pytest
-
 from books import opened, posting, settle, tampered
+
 from hydrahive.ledger.verification import verify
 
 EDITS = {

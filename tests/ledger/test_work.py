@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-
 from books import KEY, STEPS, WORKERS, opened, posting, receipt, settle
+
 from hydrahive.core.errors import RefusedError
 from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
 from hydrahive.ledger.prices import LedgerConfig, Price, price_of

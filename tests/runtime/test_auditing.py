@@ -185,7 +185,7 @@ def test_dishonesty_from_the_start_is_caught_in_the_first_interval(trained, spoi
 
 def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a_trusted_worker(trained):
     honest, *_ = trained("honest", None)
-    summary, fleet, ledger, events = trained("caught", MadeUpRewards(from_round=73))
+    summary, _, ledger, events = trained("caught", MadeUpRewards(from_round=73))
     assert digests_of(summary) == digests_of(honest)
     caught = next(event for event in events if event["kind"] == "audit_failed")
     assert (caught["from_round"], caught["until_round"]) == (70, 75)
@@ -230,7 +230,7 @@ def test_what_reaches_back_further_than_the_window_taints_the_run(trained):
 
 def test_two_dishonest_workers_are_both_caught(trained):
     honest, *_ = trained("honest", None)
-    summary, fleet, ledger, events = trained("caught", MadeUpRewards(from_round=23), dishonest=(1, 2))
+    summary, fleet, ledger, _ = trained("caught", MadeUpRewards(from_round=23), dishonest=(1, 2))
     assert digests_of(summary) == digests_of(honest)
     assert sorted(fleet.quarantined) == ["w1", "w2"]
     assert summary["segments"] == 3
@@ -248,7 +248,7 @@ def test_the_run_goes_on_honestly_when_the_driver_dies_right_after_it_was_taken_
     with pytest.raises(KeyboardInterrupt):
         trained("a", MadeUpRewards(from_round=33))
     monkeypatch.setattr(VolunteerFleet, "quarantine", taken_back)
-    summary, _, ledger, events = trained("a", None)
+    summary, _, ledger, _ = trained("a", None)
     assert digests_of(summary) == digests_of(honest)
     assert (summary["segments"], summary["resumed"]) == (2, True)
     assert verify(ledger.journal).problem is None

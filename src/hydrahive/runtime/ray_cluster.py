@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray.exceptions import RayError
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.ray_address import cluster_address, is_embedded
@@ -50,7 +51,7 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, namespace="hydrahive", **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
         raise HydrahiveError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from None
     offered = ray.cluster_resources()

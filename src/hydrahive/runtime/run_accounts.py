@@ -91,6 +91,9 @@ class RunAccounts:
             return
         mine = [taken for taken in self._taken if taken.update < at.updates]
         self._taken = deque(taken for taken in self._taken if taken.update >= at.updates)
+        # A verdict goes with the receipts that it is about, or after them.
+        verdicts = tuple(verdict for verdict in self._verdicts if verdict.until_round <= at.updates)
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round > at.updates]
         from_update, from_steps = self._sealed_up_to
         posting = Posting(
             self._account.run_id,
@@ -102,9 +105,8 @@ class RunAccounts:
             _workers(mine),
             _leases(mine),
             tuple(receipt for taken in mine for receipt in taken.receipts),
-            tuple(self._verdicts),
+            verdicts,
         )
-        self._verdicts.clear()
         self._unposted.append(sealed(posting, self._account.key))
         self._sealed_up_to = (at.updates, at.env_steps)
 

@@ -88,10 +88,7 @@ class Volunteer:
         deadline = time.monotonic() + JOIN_SECONDS
         while "--block" not in _read(log):
             if node.poll() is not None or time.monotonic() > deadline:
-                lines = [line.strip() for line in _read(log).splitlines() if line.strip()]
-                raise HydrahiveError(
-                    f"cannot join the cluster at {self._address}: {lines[-1] if lines else 'no answer'}"
-                )
+                raise HydrahiveError(f"cannot join the cluster at {self._address}: {_reason(_read(log))}")
             time.sleep(LOOK_SECONDS)
 
     def _await_node(self, node: subprocess.Popen[bytes]) -> str:
@@ -154,6 +151,14 @@ class Volunteer:
         deadline = time.monotonic() + LEAVE_SECONDS
         while _is_busy(node_id) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
+
+
+def _reason(log: str) -> str:
+    """Why `ray start` failed, from what it printed."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    if not lines or "Failed to connect" in log or "Unable to connect" in log:
+        return "no Ray cluster answers there"
+    return lines[-1]
 
 
 def _is_busy(node_id: str) -> bool:

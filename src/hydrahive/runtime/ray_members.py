@@ -275,7 +275,7 @@ class Members:
         """End all actors; who has waited in vain to prove whom it works for is noted."""
         for worker, newcomer in self._newcomers.items():
             if worker in self._unproven_since and newcomer.has_joined:
-                self._refuse_owner(newcomer)
+                self._note_unproven(newcomer)
         self._coordinator.call.remote(self.run.run_id, self.run.name, "ended", self.env_steps)
         for member in (self.learner, *self.workers.values(), *self._newcomers.values()):
             if member.has_joined:
@@ -455,10 +455,15 @@ class Members:
         """Its node says that it works for an account whose key it has not shown."""
         ray.kill(member.actor)
         self._refused_nodes.add(member.about.node_id)
-        owner = owner_label(member.about.node_id) or ""
-        self._coordinator.refuse_owner.remote(member.about.node_id, owner)
+        owner = self._note_unproven(member)
         text = f"refused {member}: its node is labelled as {owner}'s, and has not shown the account's key"
         self.listener("owner_refused", text, worker=member.name, owner=owner)
+
+    def _note_unproven(self, member: Actor) -> str:
+        """Have the ledger record whose key was not shown; the account's name."""
+        owner = owner_label(member.about.node_id) or ""
+        self._coordinator.refuse_owner.remote(member.about.node_id, owner)
+        return owner
 
     def quarantine(self, node: str, why: str) -> None:
         """Want no work from a node any more."""

@@ -1,0 +1,83 @@
+"""Whoever computes something else than was asked is caught, and the run ends as if he had never been there.
+
+On a real Ray cluster: volunteers join with `hydrahive worker`; the dishonest ones run edited code (`tests/dishonest`).
+"""
+
+import json
+import os
+import signal
+from contextlib import contextmanager
+
+import pytest
+
+from chaos.harness import cluster
+from conftest import FULL, ROOT, TINY, Hydrahive, digests_of
+
+OPTIONS = [*TINY[2:], "--shards", 4, "--boundary_every", 5, "--stop.env_steps", 60_000]
+OPTIONS += ["--checkpoint.every_boundaries", 2]
+
+WAYS = {"rewards": 12, "steps": 0, "weights": 0, "snapshot": 0} if FULL else {"rewards": 12}
+"""How a worker is dishonest, and from which round on."""
+
+
+@contextmanager
+def volunteer(hydrahive, address, key, **environment):
+    """A machine that has joined and works for mallory."""
+    command = Hydrahive(hydrahive.runs, {**hydrahive.environment, "HYDRAHIVE_KEY": key, **environment})
+    process = command.start("worker", "--owner", "mallory", "--address", address, "--cpus", 1)
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("joined "), line + process.stderr.read()
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+
+
+@pytest.fixture
+def on_cluster(hydrahive, monkeypatch):
+    """A cluster with a node for the learner and one for an honest worker; its head knows the ledger."""
+    hydrahive.environment["HYDRAHIVE_LEDGER"] = str(hydrahive.runs / "ledger.sqlite")
+    monkeypatch.setenv("HYDRAHIVE_LEDGER", hydrahive.environment["HYDRAHIVE_LEDGER"])
+    with cluster(nodes=2) as nodes:
+        yield nodes
+
+
+def rows_of(hydrahive, *command):
+    return [json.loads(line) for line in hydrahive("ledger", *command, "--json").stdout.splitlines()]
+
+
+def test_dishonest_workers_are_caught_and_the_run_has_the_honest_digest(hydrahive, on_cluster, report):
+    honest = hydrahive.train("snake/vtrace", "honest", *OPTIONS, "--workers", 0)
+    key = hydrahive("ledger", "accounts", "open", "mallory").stdout.strip()
+    for way, from_round in WAYS.items():
+        edited = {"PYTHONPATH": str(ROOT / "tests" / "dishonest"), "DISHONEST": way}
+        with volunteer(hydrahive, on_cluster.address, key, **edited, DISHONEST_FROM_ROUND=str(from_round)):
+            options = [*OPTIONS, "--workers", 2, "--address", on_cluster.address]
+            summary = hydrahive.train("snake/vtrace", way, *options)
+        assert digests_of(summary) == digests_of(honest)
+        assert (summary["segments"], summary["tainted"]) == (2, False)
+        invalid = [row for row in rows_of(hydrahive, "audit", "--run", way) if row["outcome"] == "invalid"]
+        assert len(invalid) == 1
+        assert invalid[0]["from_round"] == from_round // 5 * 5
+        report.add("Accounts", f"- dishonest worker ({way} from round {from_round}): {invalid[0]['text']}, shard "
+                   f"{invalid[0]['shard']}, rounds {invalid[0]['from_round']} to {invalid[0]['until_round']}; digest as honest")  # fmt: skip
+    standing = {(row["run"], row["owner"]): row["state"] for row in rows_of(hydrahive, "audit", "--workers")}
+    for way in WAYS:
+        assert standing[way, "mallory"] == "quarantined"
+    assert "conserved" in hydrahive("ledger", "verify").stdout
+
+
+def test_a_label_without_its_key_earns_nothing(hydrahive, on_cluster, monkeypatch):
+    monkeypatch.setenv("HYDRAHIVE_KEY", "hh_guessed")
+    hydrahive("ledger", "accounts", "open", "alice")
+    refused = hydrahive("worker", "--owner", "alice", "--address", on_cluster.address, "--cpus", 1, code=1)
+    assert refused.stderr.splitlines() == ["hydrahive: error: account 'alice': this is not its key"]
+    on_cluster.add(labels={"hydrahive.owner": "alice"})
+    options = [*OPTIONS, "--workers", 2, "--address", on_cluster.address]
+    hydrahive.train("snake/vtrace", "a", *options)
+    owners = {row["owner"]: row["env_steps"] for row in rows_of(hydrahive, "balance")}
+    assert owners["alice"] == 0
+    codes = [row["code"] for row in rows_of(hydrahive, "audit", "--refusals")]
+    assert codes == ["wrong-key", "no-key"]
+    assert os.environ["HYDRAHIVE_KEY"] not in (hydrahive.runs / "ledger.sqlite").read_bytes().decode("latin-1")

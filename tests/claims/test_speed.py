@@ -9,7 +9,7 @@ from conftest import FULL
 
 def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
     windows, seconds = (9, 6) if FULL else (1, 1)
-    against = ["--against", "inline", "--against", "free-running", "--against", "rllib"]
+    against = [w for name in (["inline", "free-running"] if FULL else []) + ["rllib"] for w in ("--against", name)]
     out = tmp_path / "bench.json"
     hydrahive(
         "bench",
@@ -36,6 +36,35 @@ def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
     if FULL:
         assert figures["ratios"]["free-running"]["ratio"] > 0.95
         assert figures["ratios"]["inline"]["ratio"] > 1.4
+
+
+@pytest.mark.skipif(not FULL, reason="a race of a quarter of an hour; run by make claims")
+def test_what_accounts_and_audits_cost(hydrahive, tmp_path, report):
+    """Accounts: against training without them, 25 alternated pairs. Audits: by the share computed again in full."""
+    unpaid = race(hydrahive, tmp_path, ["unpaid"], 25, 6)["unpaid"]
+    report.add(
+        "Accounts",
+        f"- training with accounts is {unpaid['ratio']:.3f}x training without (95% interval {unpaid['ratio_low']:.3f} "
+        f"to {unpaid['ratio_high']:.3f}, 25 pairs)",
+    )
+    assert unpaid["ratio_low"] > 0.95
+    shares = ["audited-0", "audited-25", "audited-50", "audited-100"]
+    for name, ratio in race(hydrahive, tmp_path, shares, 9, 5).items():
+        percent = name.removeprefix("audited-")
+        report.add(
+            "Accounts",
+            f"- with {percent}% of the intervals computed again in full (of the others the environments' steps) training "
+            f"is {1 / ratio['ratio']:.2f}x unaudited training (95% interval {1 / ratio['ratio_high']:.2f} to "
+            f"{1 / ratio['ratio_low']:.2f}), on the same two cores",
+        )
+
+
+def race(hydrahive, tmp_path, against, windows, seconds):
+    out = tmp_path / "race.json"
+    options = [word for name in against for word in ("--against", name)]
+    options += ["--windows", windows, "--seconds", seconds, "--json", out]
+    hydrahive("bench", "train", "snake/vtrace", *options, timeout_s=2400)
+    return json.loads(out.read_text())["ratios"]
 
 
 @pytest.mark.skipif(not FULL, reason="a wall-clock figure; run by make claims")

@@ -6,7 +6,7 @@ from conftest import DIGEST_RUN, DIGEST_STEPS, FULL, digests_of
 
 
 def test_workers_do_not_change_the_digest(hydrahive, report):
-    workers = [0, 1, 2, 3] if FULL else [0, 1, 3]
+    workers = [0, 1, 2, 3] if FULL else [0, 3]
     digests = {n: digests_of(hydrahive.train("snake/vtrace", f"w{n}", *DIGEST_RUN, "--workers", n)) for n in workers}
     for n, (digest, _) in digests.items():
         report.add("One digest", f"- `snake/vtrace`, 4 shards, {DIGEST_STEPS:,} env steps, workers {n}: `{digest}`")
@@ -27,7 +27,10 @@ def test_lag_is_decided_not_observed(hydrahive):
     digests = set()
     for lag in (0, 2):
         options = ["--lag", lag, "--envs_per_shard", 8, "--stop.env_steps", 8_000, "--boundary_every", 4]
-        mine = {digests_of(hydrahive.train("snake/vtrace", f"{lag}-{n}", *options, "--workers", n)) for n in (0, 2)}
+        mine = {
+            digests_of(hydrahive.train("snake/vtrace", f"{lag}-{n}", *options, "--workers", n))
+            for n in ((0, 2) if FULL or lag else (0,))
+        }
         assert len(mine) == 1
         digests |= mine
     assert len(digests) == 2

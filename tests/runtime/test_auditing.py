@@ -158,6 +158,16 @@ def test_honest_work_is_paid_and_found_valid_and_nothing_changes(trained):
     assert verify(ledger.journal).problem is None
 
 
+HONEST = {}
+"""The digests of the same run without a dishonest worker, once it was trained."""
+
+
+def honest_digests(trained):
+    if not HONEST:
+        HONEST["digests"] = digests_of(trained("honest", None)[0])
+    return HONEST["digests"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
@@ -168,9 +178,9 @@ def test_honest_work_is_paid_and_found_valid_and_nothing_changes(trained):
     ],
 )
 def test_dishonesty_from_the_start_is_caught_in_the_first_interval(trained, spoil, what):
-    honest, *_ = trained("honest", None)
+    honest = honest_digests(trained)
     summary, fleet, ledger, events = trained("caught", spoil)
-    assert digests_of(summary) == digests_of(honest)
+    assert digests_of(summary) == honest
     assert fleet.quarantined == ["w1"]
     assert (summary["segments"], summary["tainted"]) == (2, False)
     caught = next(event for event in events if event["kind"] == "audit_failed")
@@ -184,9 +194,9 @@ def test_dishonesty_from_the_start_is_caught_in_the_first_interval(trained, spoi
 
 
 def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a_trusted_worker(trained):
-    honest, *_ = trained("honest", None)
+    honest = honest_digests(trained)
     summary, _, ledger, events = trained("caught", MadeUpRewards(from_round=73))
-    assert digests_of(summary) == digests_of(honest)
+    assert digests_of(summary) == honest
     caught = next(event for event in events if event["kind"] == "audit_failed")
     assert (caught["from_round"], caught["until_round"]) == (70, 75)
     # Intervals since it was trusted were never computed again in full: what they earned is taken back.
@@ -210,10 +220,10 @@ def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a
 
 
 def test_a_lazy_worker_is_caught_by_a_draw(trained):
-    honest, *_ = trained("honest", None)
+    honest = honest_digests(trained)
     summary, fleet, ledger, events = trained("caught", StaleWeights(from_round=52), at_least=0.5, trust_after=2)
     assert fleet.quarantined == ["w1"]
-    assert digests_of(summary) == digests_of(honest)
+    assert digests_of(summary) == honest
     caught = next(event for event in events if event["kind"] == "audit_failed")
     assert 50 <= caught["from_round"] <= 85
     assert verify(ledger.journal).problem is None
@@ -229,16 +239,16 @@ def test_what_reaches_back_further_than_the_window_taints_the_run(trained):
 
 
 def test_two_dishonest_workers_are_both_caught(trained):
-    honest, *_ = trained("honest", None)
+    honest = honest_digests(trained)
     summary, fleet, ledger, _ = trained("caught", MadeUpRewards(from_round=23), dishonest=(1, 2))
-    assert digests_of(summary) == digests_of(honest)
+    assert digests_of(summary) == honest
     assert sorted(fleet.quarantined) == ["w1", "w2"]
     assert summary["segments"] == 3
     assert verify(ledger.journal).problem is None
 
 
 def test_the_run_goes_on_honestly_when_the_driver_dies_right_after_it_was_taken_back(trained, tmp_path, monkeypatch):
-    honest, *_ = trained("honest", None)
+    honest = honest_digests(trained)
     taken_back = VolunteerFleet.quarantine
 
     def die(self, worker, why):
@@ -249,7 +259,7 @@ def test_the_run_goes_on_honestly_when_the_driver_dies_right_after_it_was_taken_
         trained("a", MadeUpRewards(from_round=33))
     monkeypatch.setattr(VolunteerFleet, "quarantine", taken_back)
     summary, _, ledger, _ = trained("a", None)
-    assert digests_of(summary) == digests_of(honest)
+    assert digests_of(summary) == honest
     assert (summary["segments"], summary["resumed"]) == (2, True)
     assert verify(ledger.journal).problem is None
     invalid = [row for row in audits(ledger.journal, "a") if row["outcome"] == "invalid"]

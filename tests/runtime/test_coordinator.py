@@ -60,7 +60,7 @@ def test_its_own_sleep_is_held_against_nobody(path, clock):
     coordinator = Coordinator(path, clock)
     coordinator.register(member("a"))
     clock.now += 60  # nobody was heard: this process stood still
-    assert coordinator.call("run", "name", "running", 0)[0]["a"].state == "alive"
+    assert coordinator.call("run", "name", "running", 0).health["a"].state == "alive"
 
 
 def test_a_restart_keeps_the_rows_and_gives_everyone_time(path, clock):
@@ -74,9 +74,8 @@ def test_a_restart_keeps_the_rows_and_gives_everyone_time(path, clock):
     second = Coordinator(path, clock)
     assert second.health("run")["a"].state == "alive"
     assert second.members("run")[0]["shards"] == [0]
-    _, request = second.call("run", "name", "running", 6)
-    assert request == "pause"
-    assert second.call("run", "name", "paused", 6)[1] is None
+    assert second.call("run", "name", "running", 6).request == "pause"
+    assert second.call("run", "name", "paused", 6).request is None
     assert second.runs()[0] | {"called_at": 0} == {
         "run_id": "run",
         "name": "name",

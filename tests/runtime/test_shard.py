@@ -63,12 +63,18 @@ def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_par
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())
     with pytest.raises(OutOfStepError, match="update of version 1"):
-        learner.update(1, fragments)
-    first, metrics = learner.update(0, fragments)
-    second, _ = other.update(0, [fragments[2]], [fragments[0], fragments[1]])
+        learner.update(1, False, fragments)
+    first, learned = learner.update(0, False, fragments)
+    second, grouped = other.update(0, True, [fragments[2]], [fragments[0], fragments[1]])
     np.testing.assert_array_equal(first, second)
     assert learner.env_steps == sum(summary.env_steps for summary in summaries)
-    assert np.isfinite(list(metrics.values())).all()
+    assert np.isfinite(list(learned.metrics.values())).all()
+    assert [[one.id.shard for one in part] for part in grouped.consumed] == [[2], [0, 1]]
+    told, again = learned.consumed[0], [grouped.consumed[1][0], grouped.consumed[1][1], grouped.consumed[0][0]]
+    assert [one.digest for one in told] == [one.digest for one in again]
+    assert [one.env_steps for one in told] == [summary.env_steps for summary in summaries]
+    assert all(one.actions is None for one in told)
+    np.testing.assert_array_equal(again[0].actions, fragments[0].actions)
 
 
 def test_reset_rows_are_neither_counted_nor_learned_from(config):
@@ -87,17 +93,19 @@ def test_reset_rows_are_neither_counted_nor_learned_from(config):
         spoiled.append(dataclasses.replace(fragment, rewards=rewards))
     other = Learner(config, "cpu")
     for version, (clean, dirty) in enumerate(zip(fragments, spoiled, strict=True)):
-        np.testing.assert_array_equal(learner.update(version, [clean])[0], other.update(version, [dirty])[0])
+        np.testing.assert_array_equal(
+            learner.update(version, False, [clean])[0], other.update(version, False, [dirty])[0]
+        )
 
 
 def test_a_restored_learner_continues_identically(config):
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     worker = worker_with(config, [0])
     for version in range(3):
-        learner.update(version, worker.simulate([0], version, version, learner.weights())[0])
+        learner.update(version, False, worker.simulate([0], version, version, learner.weights())[0])
     other.restore(learner.state())
     fragments, _ = worker.simulate([0], 3, 3, learner.weights())
-    np.testing.assert_array_equal(learner.update(3, fragments)[0], other.update(3, fragments)[0])
+    np.testing.assert_array_equal(learner.update(3, False, fragments)[0], other.update(3, False, fragments)[0])
     for name, array in learner.state().items():
         np.testing.assert_array_equal(array, other.state()[name])
 

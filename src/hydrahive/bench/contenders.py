@@ -22,6 +22,7 @@ from hydrahive.runtime.config import RunConfig, StopConfig
 from hydrahive.runtime.config_file import as_plain
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import RunAccount
+from hydrahive.runtime.memory_plan import MOST_WAITING
 from hydrahive.runtime.ray_fleet import RayFleet
 from hydrahive.runtime.ray_members import RunOnCluster
 from hydrahive.runtime.run_accounts import RunAccounts
@@ -57,7 +58,7 @@ class Hydrahive:
         self._line = fleet.ledger_line(path) if config.ledger.enabled else None
         account, price = RunAccount(name, name, "bench", bytes(32)), price_of(config.ledger, config.env.step_weight)
         self._accounts = RunAccounts(account, price, 0, Progress(), self._line)
-        self._audits = Audits(fleet, Standings(config.audit), bytes(32), 0, None)
+        self._audits = Audits(fleet, Standings(config.audit), bytes(32), 0, None, MOST_WAITING)
         self._updates = schedule_of(config, fleet, None).updates()
 
     def window(self, seconds: float) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from hydrahive.core.errors import LedgerError
 from hydrahive.ledger.entries import (
@@ -49,9 +48,6 @@ class _Fold:
     hash: str
     accounts: dict[str, Account] = field(default_factory=dict)
     pending: dict[int, Entry] = field(default_factory=dict)
-    moved: dict[int, Entry] = field(default_factory=dict)
-    keys: set[str] = field(default_factory=set)
-    work: dict[tuple[str, int, int, int], tuple[Any, ...]] = field(default_factory=dict)
 
 
 def verify(journal: Journal, head: tuple[int, str] | None = None) -> Verification:
@@ -85,7 +81,7 @@ def _problems(journal: Journal, fold: _Fold, head: tuple[int, str] | None) -> It
     for entry in journal.entries():
         if head is not None and entry.seq == head[0] and entry.hash != head[1]:
             yield f"journal row {entry.seq}: its hash is {entry.hash}, {head[1]} was noted: the chain was made anew"
-        wrong = _wrong_with(entry, fold)
+        wrong = _wrong_with(journal, entry, fold)
         if wrong:
             yield f"journal row {entry.seq}: {wrong}"
             return
@@ -97,12 +93,13 @@ def _problems(journal: Journal, fold: _Fold, head: tuple[int, str] | None) -> It
     if head is not None and fold.seq < head[0]:
         yield f"journal row {fold.seq + 1}: is missing; the journal ends before row {head[0]}, whose hash was noted"
     assert fold.seq >= 0, "entries are numbered from 1"
+    yield from _wrong_keys(journal)
     yield from _wrong_balances(journal, fold)
-    yield from _wrong_credits(journal, fold)
+    yield from _wrong_credits(journal)
     yield from _wrong_sums(journal)
 
 
-def _wrong_with(entry: Entry, fold: _Fold) -> str | None:
+def _wrong_with(journal: Journal, entry: Entry, fold: _Fold) -> str | None:
     """What is wrong with an entry behind those read so far."""
     assert len(fold.hash) == 64, "a SHA-256 in hex"
     assert entry.seq > fold.seq, "read in order"
@@ -118,14 +115,12 @@ def _wrong_with(entry: Entry, fold: _Fold) -> str | None:
         return f"holds what no entry holds ({error})"
     if not isinstance(facts, dict) or canonical(facts) != entry.memo:
         return "its memo is not canonical"
-    if entry.key in fold.keys:
-        return f"its key {entry.key!r} was used before"
-    return _breach(entry, fold)
+    return _breach(journal, entry, fold)
 
 
-def _breach(entry: Entry, fold: _Fold) -> str | None:
+def _breach(journal: Journal, entry: Entry, fold: _Fold) -> str | None:
     """The rule of double entry that an entry breaks."""
-    assert entry.key not in fold.keys, "looked at before"
+    assert entry.seq == fold.seq + 1, "looked at before"
     assert entry.kind in KINDS, "looked at before"
     if entry.kind in ACCOUNT_KINDS:
         known = entry.credit in fold.accounts
@@ -142,16 +137,21 @@ def _breach(entry: Entry, fold: _Fold) -> str | None:
         if held is None or (held.debit, held.credit, held.amount) != (entry.debit, entry.credit, entry.amount):
             return f"resolves row {entry.refers}, which is not pending, or holds something else"
         return None
-    return _overdraft(entry, fold)
+    return _overdraft(journal, entry, fold)
 
 
-def _overdraft(entry: Entry, fold: _Fold) -> str | None:
+def _overdraft(journal: Journal, entry: Entry, fold: _Fold) -> str | None:
     """What an entry takes that was not there; only a correction may, and only what it corrects."""
     assert entry.kind in ("posted", "pending"), "these take"
     assert entry.debit in fold.accounts, "looked at before"
     if entry.code in ("clawback", "correction"):
-        wrong = fold.moved.get(entry.refers or 0)
-        if wrong is None or (wrong.credit, wrong.debit, wrong.amount) != (entry.debit, entry.credit, entry.amount):
+        wrong = journal.entry(seq=entry.refers or 0)
+        later = wrong is None or wrong.seq >= entry.seq or wrong.kind not in ("posted", "post")
+        if (
+            later
+            or wrong is None
+            or (wrong.credit, wrong.debit, wrong.amount) != (entry.debit, entry.credit, entry.amount)
+        ):
             return f"takes row {entry.refers} back, which moved something else"
         return None
     if entry.debit != TREASURY and fold.accounts[entry.debit].available < entry.amount:
@@ -163,7 +163,6 @@ def _take(entry: Entry, fold: _Fold) -> None:
     """Add an entry to the fold."""
     assert entry.seq == fold.seq + 1, "in order"
     fold.seq, fold.hash = entry.seq, entry.hash
-    fold.keys.add(entry.key)
     if entry.kind in ACCOUNT_KINDS:
         fold.accounts[entry.credit] = account_after(entry, fold.accounts.get(entry.credit))
         return
@@ -172,12 +171,8 @@ def _take(entry: Entry, fold: _Fold) -> None:
         fold.pending[entry.seq] = entry
     if entry.kind in RESOLUTIONS:
         del fold.pending[entry.refers or 0]
-    if entry.kind in ("posted", "post"):
-        fold.moved[entry.seq] = entry
     if entry.code == "work" and entry.kind in ("posted", "pending"):
         facts = entry.facts()
-        place = (facts["run"], facts["segment"], facts["round"], facts["shard"])
-        fold.work[place] = (entry.seq, facts["env_steps"], entry.amount, facts["digest"], facts["worker"])
         assert facts["env_steps"] * facts["rate"] * facts["weight"] == entry.amount, "the price is in the memo"
 
 
@@ -198,29 +193,42 @@ def _wrong_balances(journal: Journal, fold: _Fold) -> Iterator[str]:
     assert len(fold.pending) <= fold.seq, "each is an entry"
 
 
-def _wrong_credits(journal: Journal, fold: _Fold) -> Iterator[str]:
+def _wrong_keys(journal: Journal) -> Iterator[str]:
+    """Idempotency keys that were used more than once."""
+    assert journal.db.in_transaction, "one view of the file"
+    for seq, key in journal.db.execute("SELECT max(seq), key FROM journal GROUP BY key HAVING count(*) > 1 ORDER BY 1"):
+        assert seq > 1, "the second use"
+        yield f"journal row {seq}: its key {key!r} was used before"
+
+
+def _wrong_credits(journal: Journal) -> Iterator[str]:
     """Credits that the journal does not show, or shows otherwise."""
-    assert fold.seq >= 0, "all entries were read"
+    assert journal.db.in_transaction, "one view of the file"
     rows = journal.db.execute(
-        "SELECT r.run_id, c.segment, c.round, c.shard, c.seq, c.env_steps, c.amount, c.digest, w.name, c.state "
+        "SELECT r.run_id, c.segment, c.round, c.shard, c.env_steps, c.amount, c.digest, w.name, w.owner, c.state, "
+        "j.kind, j.amount, j.credit, j.memo, EXISTS (SELECT 1 FROM journal k WHERE k.key = 'clawback/' || c.seq), "
+        "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq) "
         "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
-        "ORDER BY c.seq, c.run, c.segment, c.round, c.shard"
+        "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' WHERE c.amount > 0 ORDER BY c.seq"
     )
-    shown = dict(fold.work)
-    for *place, seq, env_steps, amount, digest, worker, state in rows:
-        run, segment, round_, shard = place
-        where = f"credits row of run {run}, segment {segment}, round {round_}, shard {shard}"
-        entry = shown.pop((run, segment, round_, shard), None)
-        if amount and entry != (seq, env_steps, amount, digest, worker):
-            yield f"{where}: the journal shows {entry}, the row {(seq, env_steps, amount, digest, worker)}"
-        taken_back = f"clawback/{seq}" in fold.keys
-        if amount and (state == "clawed") != taken_back:
-            yield f"{where}: is {state}, the journal says {'' if taken_back else 'not '}clawed back"
-        if amount and (state == "voided") != (f"void/{seq}" in fold.keys):
-            yield f"{where}: is {state}, the journal says otherwise"
-    for place, entry in shown.items():
-        yield f"journal row {entry[0]}: its credit for {place} is missing"
-    assert len(shown) <= len(fold.work), "each is looked at once"
+    for *row, state, kind, moved, account, memo, clawed, voided in rows:
+        where = f"credits row of run {row[0]}, segment {row[1]}, round {row[2]}, shard {row[3]}"
+        facts = json.loads(memo) if memo else {}
+        keys = ("run", "segment", "round", "shard", "env_steps", "digest", "worker")
+        shown = [facts.get(key) for key in keys]
+        shown[5:5], amount_shown = [moved], (account, kind in ("posted", "pending"))
+        if shown != row[:8] or amount_shown != (row[8], True):
+            yield f"{where}: the journal shows {shown} for {account}, the row {row[:8]} for {row[8]}"
+        if (state == "clawed") != bool(clawed):
+            yield f"{where}: is {state}, the journal says {'' if clawed else 'not '}clawed back"
+        if (state == "voided") != bool(voided):
+            yield f"{where}: is {state}, the journal says {'' if voided else 'not '}voided"
+    for (seq,) in journal.db.execute(
+        "SELECT seq FROM journal WHERE code = 'work' AND kind IN ('posted', 'pending') "
+        "AND seq NOT IN (SELECT seq FROM credits) ORDER BY seq"
+    ):
+        assert seq >= 1, "entries are numbered from 1"
+        yield f"journal row {seq}: its credit is missing"
 
 
 def _wrong_sums(journal: Journal) -> Iterator[str]:

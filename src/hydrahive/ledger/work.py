@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hydrahive.core.errors import RefusedError, UsageError
@@ -37,6 +37,14 @@ class Settled:
     credited_env_steps: int
     credited_microtokens: int
     conservation_difference: int
+
+
+_Credit = tuple[int, int, int, int, int, int, int, int, str, int, str, str]
+"""A row of `credits`."""
+
+CREDIT_COLUMNS = 12
+STEPS, AMOUNT = 6, 7
+"""Where a credit's env steps and its amount stand in the row."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +103,22 @@ class Work:
         assert posting.from_update <= posting.until_update, "time goes forward"
         run = self._run_of(given)
         refused: list[str] = []
-        paid = known = 0
+        credits: dict[tuple[int, int, int], _Credit] = {}
+        known = 0
         with self._journal.transaction():
             workers = self._enlist(run, posting)
             self._note_leases(run, posting, workers)
             for receipt in posting.receipts:
-                reason = self._reason_against(run, posting, receipt, workers)
+                place = (receipt.segment, receipt.round, receipt.shard)
+                reason = "twice" if place in credits else self._reason_against(run, posting, receipt, workers)
                 if reason == "known":
                     known += 1
                 elif reason:
                     refused.append(self._refuse_receipt(posting, receipt, reason))
                 else:
-                    self._pay(run, posting, receipt, workers[receipt.worker])
-                    paid += 1
+                    credits[place] = self._pay(run, posting, receipt, workers[receipt.worker])
+            self._note_credits(credits.values())
+            self._add_to_run(run, *(sum(credit[at] for credit in credits.values()) for at in (STEPS, AMOUNT)))
             if known:
                 first = posting.receipts[0]
                 text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
@@ -115,8 +126,8 @@ class Work:
             self._note_span(run, posting)
             for verdict in posting.verdicts:
                 self._judge(run, posting, verdict, workers)
-            answer = self._answer(run, posting, paid, known, refused)
-        assert paid + known + len(refused) == len(posting.receipts), "every receipt was looked at"
+            answer = self._answer(run, posting, len(credits), known, refused)
+        assert len(credits) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
         return answer
 
     def _run_of(self, given: Sealed) -> int:
@@ -193,6 +204,7 @@ class Work:
         words = {
             "conflict": "was consumed before with other bytes or steps",
             "other-segment": f"is of segment {receipt.segment}, the posting of {posting.segment}",
+            "twice": "is in the posting twice",
             "negative": f"claims {receipt.env_steps} env steps",
             "unknown-worker": f"names the worker {receipt.worker!r}, whom nobody knows",
             "not-leased": f"was never leased to {receipt.worker!r}",
@@ -201,14 +213,13 @@ class Work:
         assert isinstance(refusal, RefusedError), "recorded"
         return str(refusal)
 
-    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: _Worker) -> None:
-        """Credit a worker's owner for a fragment; what is worth nothing is noted without an entry that moves."""
+    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: _Worker) -> _Credit:
+        """Credit a worker's owner for a fragment; what is worth nothing makes no entry. The row to note."""
         amount = posting.price.amount(receipt.env_steps)
         assert amount >= 0, "work costs the worker nothing"
         seq = self._enter("posted", posting, receipt, worker, amount) if amount else 0
         assert seq >= 0, "entries are numbered from 1"
-        self._note_credit(run, receipt, worker, amount, seq, "paid")
-        self._add_to_run(run, receipt.env_steps, amount)
+        return _credit(run, receipt, worker, amount, seq, "paid")
 
     def _enter(self, kind: str, posting: Posting, receipt: Receipt, worker: _Worker, amount: int) -> int:
         assert amount > 0, "an entry moves something"
@@ -229,25 +240,12 @@ class Work:
         assert entry.seq >= 1, "entries are numbered from 1"
         return entry.seq
 
-    def _note_credit(self, run: int, receipt: Receipt, worker: _Worker, amount: int, seq: int, state: str) -> None:
-        assert state in ("paid", "voided"), "as it is noted first"
-        assert receipt.env_steps >= 0, "refused before"
-        self._journal.db.execute(
-            "INSERT INTO credits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'none')",
-            (
-                run,
-                receipt.segment,
-                receipt.round,
-                receipt.shard,
-                receipt.at_update,
-                worker.number,
-                receipt.env_steps,
-                amount,
-                receipt.digest,
-                seq,
-                state,
-            ),
-        )
+    def _note_credits(self, rows: Iterable[_Credit]) -> None:
+        assert self._journal.db.in_transaction, "with the entries that they are about"
+        before = self._journal.db.total_changes
+        rows = list(rows)
+        self._journal.db.executemany(f"INSERT INTO credits VALUES ({','.join('?' * CREDIT_COLUMNS)})", rows)
+        assert self._journal.db.total_changes - before == len(rows), "each is new"
 
     def _add_to_run(self, run: int, env_steps: int, amount: int) -> None:
         """Keep the run's sums beside its credits."""
@@ -312,7 +310,7 @@ class Work:
                 key = f"void/{seq}"
                 self._journal.append("void", "audit", TREASURY, worker.owner, amount, key, refers=seq)
             assert seq >= 0, "entries are numbered from 1"
-            self._note_credit(run, receipt, worker, amount, seq, "voided")
+            self._note_credits([_credit(run, receipt, worker, amount, seq, "voided")])
 
     def _claw_back(self, run: int, posting: Posting, verdict: Verdict, worker: _Worker) -> None:
         """Take back what a worker earned in this run without its having been verified; he may owe it afterwards."""
@@ -365,6 +363,14 @@ def conservation(
     ).fetchall()
     assert all(len(row) == 4 for row in rows), "as described"
     return [row for row in rows if row[3]]
+
+
+def _credit(run: int, receipt: Receipt, worker: _Worker, amount: int, seq: int, state: str) -> _Credit:
+    """The row of a fragment's credit."""
+    assert state in ("paid", "voided"), "as it is noted first"
+    assert receipt.env_steps >= 0, "refused before"
+    place = (run, receipt.segment, receipt.round, receipt.shard)
+    return (*place, receipt.at_update, worker.number, receipt.env_steps, amount, receipt.digest, seq, state, "none")
 
 
 def work_key(run_id: str, receipt: Receipt) -> str:

@@ -16,9 +16,6 @@ from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.dataflow import Update, Work
 from hydrahive.runtime.fleet import Fleet, Ref
 
-MOST_WAITING = 4
-"""Boundaries that may wait for their audits; then the run waits, too, so that what they need stays bounded."""
-
 ATTEMPTS = 3
 """How often an audit is begun again when its auditor is lost."""
 
@@ -71,7 +68,15 @@ class Audits:
     Only such boundaries are written or returned to, so that every checkpoint is an honest one as far as is known.
     """
 
-    def __init__(self, fleet: Fleet, standings: Standings, secret: bytes, segment: int, start: Boundary | None) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        standings: Standings,
+        secret: bytes,
+        segment: int,
+        start: Boundary | None,
+        most_waiting: int = 1,
+    ) -> None:
         """Audit from `start` on, which is believed, or from the beginning.
 
         Args:
@@ -80,7 +85,10 @@ class Audits:
             secret: The run's; draws depend on it.
             segment: The run's.
             start: Where the run begins.
+            most_waiting: Boundaries that may wait for their audits; then the run waits, too, so that what they need
+                stays bounded.
         """
+        self._most_waiting = most_waiting
         self._fleet, self.standings, self._secret, self._segment = fleet, standings, secret, segment
         self._verdicts: list[Verdict] = []
         self.audited_env_steps = 0
@@ -116,13 +124,13 @@ class Audits:
         """The boundaries whose audits are in, in order; the first worker that was caught ends them.
 
         Args:
-            wait: For all of them; else only until no more than `MOST_WAITING` are left.
+            wait: For all of them; else only until no more than `most_waiting` are left.
 
         Raises:
             LostError: If auditors, or what they need, are lost again and again.
         """
         while self._waiting:
-            must_wait = wait or len(self._waiting) > MOST_WAITING
+            must_wait = wait or len(self._waiting) > self._most_waiting
             first = self._waiting[0]
             for audit in list(first.audits):
                 if not must_wait and not self._fleet.ready([audit.finding], 0):

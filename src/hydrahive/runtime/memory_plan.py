@@ -11,6 +11,9 @@ from hydrahive.runtime.config import RunConfig
 MOST_OF_STORE = 0.6
 """Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
 
+MOST_WAITING = 4
+"""Boundaries that wait for their audits at most; then the run waits, too."""
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -49,6 +52,11 @@ class MemoryPlan:
                 f"boundary_every and lag: the weights since the last boundary would fill {_mib(kept)}; "
                 f"faults.kept_versions_mb allows {limit_mb}"
             )
+
+    def waiting_boundaries(self, boundary_every: int, limit_mb: int) -> int:
+        """How many boundaries may wait for their audits, which need the weights that led to them: at least one."""
+        room = limit_mb * 2**20 / max(self.version_bytes, 1) - self.kept_versions
+        return max(1, min(MOST_WAITING, int(room) // boundary_every))
 
     def __str__(self) -> str:
         """One line for the start of a run."""

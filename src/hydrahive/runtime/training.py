@@ -100,7 +100,8 @@ def train(request: Request) -> Outcome:
             folder.create(identity, config)
             if start and config.schedule == "free-running":
                 folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
-            books = _books(request, identity, fleet, line, start)
+            most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
+            books = _books(request, identity, fleet, line, start, most_waiting)
             again = False
             while True:
                 with _sinks(folder, config, start) as sinks:
@@ -111,7 +112,7 @@ def train(request: Request) -> Outcome:
                     except TakenBackError:
                         start, passed_over = folder.checkpoints().newest(resumable=True)
                         again = True
-                books = _books(request, identity, fleet, line, start, books)
+                books = _books(request, identity, fleet, line, start, most_waiting, books)
 
 
 @contextmanager
@@ -141,6 +142,7 @@ def _books(
     fleet: Fleet,
     line: LedgerLine | None,
     start: Checkpoint | None,
+    most_waiting: int,
     before: Books | None = None,
 ) -> Books:
     """The run's accounts and audits from `start` on; `before` are those until it was taken back."""
@@ -157,7 +159,8 @@ def _books(
         standings.go_back(progress.updates)
     else:
         standings = Standings.from_plain(config.audit, start.standings if start else {})
-    audits = Audits(fleet, standings, folder.secret(), len(segments), start.boundary if start else None)
+    begin = start.boundary if start else None
+    audits = Audits(fleet, standings, folder.secret(), len(segments), begin, most_waiting)
     audits.audited_env_steps = before.audits.audited_env_steps if before else 0
     return Books(accounts, audits)
 

@@ -146,12 +146,9 @@ def _overdraft(journal: Journal, entry: Entry, fold: _Fold) -> str | None:
     assert entry.debit in fold.accounts, "looked at before"
     if entry.code in ("clawback", "correction"):
         wrong = journal.entry(seq=entry.refers or 0)
-        later = wrong is None or wrong.seq >= entry.seq or wrong.kind not in ("posted", "post")
-        if (
-            later
-            or wrong is None
-            or (wrong.credit, wrong.debit, wrong.amount) != (entry.debit, entry.credit, entry.amount)
-        ):
+        moved = wrong is not None and wrong.seq < entry.seq and wrong.kind in ("posted", "post")
+        back = wrong and (wrong.credit, wrong.debit, wrong.amount)
+        if not moved or back != (entry.debit, entry.credit, entry.amount):
             return f"takes row {entry.refers} back, which moved something else"
         return None
     if entry.debit != TREASURY and fold.accounts[entry.debit].available < entry.amount:

@@ -103,22 +103,22 @@ class Work:
         assert posting.from_update <= posting.until_update, "time goes forward"
         run = self._run_of(given)
         refused: list[str] = []
-        credits: dict[tuple[int, int, int], _Credit] = {}
+        paid: dict[tuple[int, int, int], _Credit] = {}
         known = 0
         with self._journal.transaction():
             workers = self._enlist(run, posting)
             self._note_leases(run, posting, workers)
             for receipt in posting.receipts:
                 place = (receipt.segment, receipt.round, receipt.shard)
-                reason = "twice" if place in credits else self._reason_against(run, posting, receipt, workers)
+                reason = "twice" if place in paid else self._reason_against(run, posting, receipt, workers)
                 if reason == "known":
                     known += 1
                 elif reason:
                     refused.append(self._refuse_receipt(posting, receipt, reason))
                 else:
-                    credits[place] = self._pay(run, posting, receipt, workers[receipt.worker])
-            self._note_credits(credits.values())
-            self._add_to_run(run, *(sum(credit[at] for credit in credits.values()) for at in (STEPS, AMOUNT)))
+                    paid[place] = self._pay(run, posting, receipt, workers[receipt.worker])
+            self._note_credits(paid.values())
+            self._add_to_run(run, sum(row[STEPS] for row in paid.values()), sum(row[AMOUNT] for row in paid.values()))
             if known:
                 first = posting.receipts[0]
                 text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
@@ -126,8 +126,8 @@ class Work:
             self._note_span(run, posting)
             for verdict in posting.verdicts:
                 self._judge(run, posting, verdict, workers)
-            answer = self._answer(run, posting, len(credits), known, refused)
-        assert len(credits) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
+            answer = self._answer(run, posting, len(paid), known, refused)
+        assert len(paid) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
         return answer
 
     def _run_of(self, given: Sealed) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydrahive.core.errors import RefusedError, UsageError
@@ -118,7 +118,7 @@ class Work:
                 else:
                     paid[place] = self._pay(run, posting, receipt, workers[receipt.worker])
             self._note_credits(paid.values())
-            self._add_to_run(run, sum(row[STEPS] for row in paid.values()), sum(row[AMOUNT] for row in paid.values()))
+            self._add_to_run(run, _sum(paid, STEPS), _sum(paid, AMOUNT))
             if known:
                 first = posting.receipts[0]
                 text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
@@ -403,3 +403,11 @@ def _name(posting: Posting, receipt: Receipt) -> str:
     assert posting.run_id, "a run has an id"
     assert receipt.round >= 0, "counted from 0"
     return f"run {posting.run_id}, segment {receipt.segment}, round {receipt.round}, shard {receipt.shard}"
+
+
+def _sum(rows: Mapping[tuple[int, int, int], _Credit], column: int) -> int:
+    """A column's sum over some credits."""
+    assert column in (STEPS, AMOUNT), "these are added up"
+    total = sum(int(row[column]) for row in rows.values())
+    assert total >= 0, "counted"
+    return total

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydrahive.core.errors import RefusedError, UsageError
+from hydrahive.core.errors import RefusedError
 from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credits import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
 from hydrahive.ledger.journal import Journal
@@ -227,24 +227,6 @@ class Work:
         head = self._journal.head()
         assert head[0] >= 0, "entries are numbered from 1"
         return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)
-
-
-def run_number(journal: Journal, given: str) -> int:
-    """The number of the run with this id or, if it is the only one, this name.
-
-    Raises:
-        UsageError: If there is none, or more than one.
-    """
-    assert given, "a run is named"
-    rows = journal.db.execute("SELECT id, run_id FROM runs WHERE run_id = ? OR name = ?", (given, given)).fetchall()
-    if not rows:
-        raise UsageError(f"RUN: no run {given!r} has an account in {journal.path}")
-    if len(rows) > 1:
-        raise UsageError(
-            f"RUN: {len(rows)} runs are named {given!r}; give one's id: {', '.join(id_ for _, id_ in rows)}"
-        )
-    assert rows[0][0] >= 1, "counted from 1"
-    return int(rows[0][0])
 
 
 def _name(posting: Posting, receipt: Receipt) -> str:

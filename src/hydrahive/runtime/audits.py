@@ -176,6 +176,7 @@ class Audits:
             if audit.attempts >= ATTEMPTS:
                 raise
             audit.attempts += 1
+            self._fleet.forget_auditor()
             audit.finding = self._fleet.audit(audit.job, audit.weights)
             return None
         return finding

@@ -119,6 +119,9 @@ class Fleet(Protocol):
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again by a process that is trusted: `Ref` of a `Finding`."""
 
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """Do without a worker, and without the node that it runs on, from now on.
 
@@ -261,6 +264,10 @@ class InlineFleet:
         prepare_torch(self._config, WORKER_THREADS)
         self._auditor = self._auditor or Auditor(self._config, self._run_id)
         return Ref(self._auditor.audit(job, *(self.get(ref) for ref in weights)))
+
+    def forget_auditor(self) -> None:
+        """Make a new one at the next audit."""
+        self._auditor = None
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """There is nobody else.

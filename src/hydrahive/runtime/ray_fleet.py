@@ -126,11 +126,18 @@ class RayFleet:
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
         if self._auditor is None or self._auditor[0] != self._members.learner.about.node_id:
+            self.forget_auditor()
             node = self._members.learner.about.node_id
             where = NodeAffinitySchedulingStrategy(node, soft=False)
             auditor: Any = ray.remote(num_cpus=0, scheduling_strategy=where, **NEVER_AGAIN)(AuditorActor)
             self._auditor = node, auditor.remote(self._config, self._run.run_id)
         return Ref(self._auditor[1].audit.remote(job, *weights))
+
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+        if self._auditor is not None:
+            ray.kill(self._auditor[1])
+        self._auditor = None
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """Do without the worker's node."""
@@ -237,9 +244,9 @@ class RayFleet:
 
     def close(self) -> None:
         """End all actors."""
-        for helper in (self._evaluator, self._auditor and self._auditor[1]):
-            if helper is not None:
-                ray.kill(helper)
+        if self._evaluator is not None:
+            ray.kill(self._evaluator)
+        self.forget_auditor()
         self._members.end()
 
 

@@ -13,7 +13,6 @@ from hydrahive.core.state import State, digest_of_state
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_policy
-from hydrahive.runtime.machine_class import machine_class
 from hydrahive.runtime.shard import Shard
 
 
@@ -64,10 +63,6 @@ class Auditor:
         self._config, self._run_id = config, run_id
         self._policy = build_policy(config, torch.Generator())
         self._weights = FlatWeights(self._policy)
-
-    def machine_class(self) -> str:
-        """What this process's bytes are relative to."""
-        return machine_class(self._config)
 
     def audit(self, job: AuditJob, *weights: np.ndarray) -> Finding:
         """Compute a shard's rounds again and say what differs first.

@@ -6,7 +6,6 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 
 from __future__ import annotations
 
-import getpass
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.run_user import run_user
 
 Ref = NewType("Ref", object)
 """A value that may still be in the making; only the fleet that gave it can open it."""
@@ -189,7 +189,7 @@ class InlineFleet:
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
         self._config, self._run_id, self._device = config, run_id, device
-        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", getpass.getuser(), platform.node() or "here")
+        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", run_user(), platform.node() or "here")
         self._auditor: Auditor | None = None
         self.listener: Listener = nobody
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hydrahive.runtime.fleet import Listener, Ref, Stock
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
 from hydrahive.runtime.ray_members import Members, RunOnCluster
+from hydrahive.runtime.run_user import run_user
 
 LOOK_SECONDS = 1.0
 """Time after which a wait is interrupted to look after the members."""
@@ -121,7 +121,7 @@ class RayFleet:
 
     def audits(self, worker: WorkerFacts) -> bool:
         """By the config: everyone, or who works for another account."""
-        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != getpass.getuser())
+        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != run_user())
 
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
@@ -129,7 +129,8 @@ class RayFleet:
             self.forget_auditor()
             node = self._members.learner.about.node_id
             where = NodeAffinitySchedulingStrategy(node, soft=False)
-            auditor: Any = ray.remote(num_cpus=0, scheduling_strategy=where, **NEVER_AGAIN)(AuditorActor)
+            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.environment()}
+            auditor: Any = ray.remote(**options)(AuditorActor)
             self._auditor = node, auditor.remote(self._config, self._run.run_id)
         return Ref(self._auditor[1].audit.remote(job, *weights))
 
@@ -140,7 +141,13 @@ class RayFleet:
         self._auditor = None
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
-        """Do without the worker's node."""
+        """Do without the worker's node.
+
+        Raises:
+            HydrahiveError: If that is the only one there will ever be.
+        """
+        if self._run.embedded:
+            raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
         self._members.quarantine(worker.node, why)
 
     def ledger_line(self, path: Path | None) -> LedgerLine:

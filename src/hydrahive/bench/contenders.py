@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.envs.snake.config import Snake
 from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.prices import price_of
 from hydrahive.policies.config import Mlp
 from hydrahive.runtime.audits import Audits, Caught
@@ -21,7 +22,7 @@ from hydrahive.runtime.boundary import Progress
 from hydrahive.runtime.config import RunConfig, StopConfig
 from hydrahive.runtime.config_file import as_plain
 from hydrahive.runtime.fleet import Fleet, InlineFleet
-from hydrahive.runtime.ledger_line import RunAccount
+from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.memory_plan import MOST_WAITING
 from hydrahive.runtime.ray_fleet import RayFleet
 from hydrahive.runtime.ray_members import RunOnCluster
@@ -48,14 +49,17 @@ class Contender(Protocol):
 class Hydrahive:
     """Our own trainer: its schedule over a fleet, with its books, without sinks or checkpoints."""
 
-    def __init__(self, name: str, config: RunConfig, fleet: Fleet) -> None:
+    def __init__(self, name: str, config: RunConfig, fleet: Fleet, *, embedded: bool = True) -> None:
         """Begin a run that never stops by itself; its ledger is a file of its own that goes with it."""
         self.name = name
         self._fleet = fleet
         self._config = config = dataclasses.replace(config, stop=NEVER)
         self._folder = tempfile.TemporaryDirectory(prefix="hydrahive-bench-")
         path = Path(self._folder.name) / "ledger.sqlite"
-        self._line = fleet.ledger_line(path) if config.ledger.enabled else None
+        self._line: LedgerLine | None = None
+        if config.ledger.enabled:
+            # A race earns nothing: the ledger of a cluster that others use is left alone.
+            self._line = fleet.ledger_line(path) if embedded else DirectLine(Ledger(path))
         account, price = RunAccount(name, name, "bench", bytes(32)), price_of(config.ledger, config.env.step_weight)
         self._accounts = RunAccounts(account, price, 0, Progress(), self._line)
         self._audits = Audits(fleet, Standings(config.audit), bytes(32), 0, None, MOST_WAITING)
@@ -106,12 +110,12 @@ def _complain(kind: str, text: str, **fields: object) -> None:
     raise HydrahiveError(f"bench: {text}")
 
 
-def ours(name: str, config: RunConfig, workers: int, device: str = "cpu") -> Hydrahive:
+def ours(name: str, config: RunConfig, workers: int, device: str = "cpu", *, embedded: bool = True) -> Hydrahive:
     """Our trainer inline (`workers` 0) or with so many env workers on the connected Ray cluster."""
     if workers == 0:
         return Hydrahive(name, config, InlineFleet(config, name, device))
-    fleet = RayFleet(config, RunOnCluster(name, f"bench-{name}", device, workers))
-    return Hydrahive(name, config, fleet)
+    fleet = RayFleet(config, RunOnCluster(name, f"bench-{name}", device, workers, embedded))
+    return Hydrahive(name, config, fleet, embedded=embedded)
 
 
 class RllibImpala:

@@ -16,6 +16,7 @@ from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.ray_cluster import connect
 
 
@@ -48,8 +49,9 @@ def bench_training(
     prepare_torch(config, config.learner.threads)
     contenders: list[Contender] = []
     try:
-        contenders.append(ours("hydrahive", config, workers))
-        contenders.extend(_opponent(name, config, workers) for name in against)
+        embedded = is_embedded(address)
+        contenders.append(ours("hydrahive", config, workers, embedded=embedded))
+        contenders.extend(_opponent(name, config, workers, embedded) for name in against)
         speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for turn in range(windows + 1):
             for contender in contenders:
@@ -66,18 +68,18 @@ def bench_training(
     return _report(config, workers, speeds)
 
 
-def _opponent(name: str, config: RunConfig, workers: int) -> Contender:
+def _opponent(name: str, config: RunConfig, workers: int, embedded: bool) -> Contender:
     if name == "rllib":
         return RllibImpala(config, max(workers, 1))
     if name == "inline":
         return ours("inline", config, 0)
     if name == "unpaid":
-        return ours(name, dataclasses.replace(config, ledger=LedgerConfig(enabled=False)), workers)
+        return ours(name, dataclasses.replace(config, ledger=LedgerConfig(enabled=False)), workers, embedded=embedded)
     if name.startswith("audited-"):
         share = int(name.removeprefix("audited-")) / 100
         audit = AuditConfig(workers="all", trust_after=1, at_least=share)
-        return ours(name, dataclasses.replace(config, audit=audit), workers)
-    return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers)
+        return ours(name, dataclasses.replace(config, audit=audit), workers, embedded=embedded)
+    return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers, embedded=embedded)
 
 
 def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.ledger import statements
 from hydrahive.ledger.entries import MICROTOKENS, tokens
 from hydrahive.ledger.ledger import Ledger, ledger_path
+from hydrahive.ledger.transfers import LARGEST_AMOUNT
 from hydrahive.ledger.verification import parse_head, verify
 from hydrahive.telemetry.run_table import table
 
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.run_folder import runs_folder
 
     path = ledger_path(
-        given.ledger, None if given.ledger or "HYDRAHIVE_LEDGER" in os.environ else runs_folder(given.runs)
+        given.ledger, None if given.ledger or os.environ.get("HYDRAHIVE_LEDGER") else runs_folder(given.runs)
     )
     assert path is not None, "a ledger was named, or lies beside the runs"
     ledger = Ledger(path, create=given.command == "accounts" and given.action == "open")
@@ -235,9 +236,9 @@ def read_key(file: Path | None) -> str | None:
 def _microtokens(text: str) -> int:
     try:
         amount = Decimal(text.replace("_", "").replace(",", "")) * MICROTOKENS
-    except InvalidOperation:
+    except DecimalException:
         amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0 or amount != int(amount):
+    if not (amount.is_finite() and 0 < amount <= LARGEST_AMOUNT and amount == int(amount)):
         raise UsageError(f"TOKENS: {text!r} is not accepted; expected a number above 0 with up to six decimals")
     return int(amount)
 

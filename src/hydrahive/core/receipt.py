@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from blake3 import blake3
 
-from hydrahive.core.fragment import Fragment, FragmentId
+from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import hashed_bytes
 
 SEEN = ("observations", "actions", "rewards", "terminated", "truncated", "valid", "cut_rows", "cut_observations")
@@ -78,6 +78,12 @@ def acted_digest(fragment: Fragment) -> str:
     """The digest of what the policy said, and of its version."""
     named = [(name, getattr(fragment, name)) for name in ACTED]
     return _digest([("version", np.array([fragment.version], np.int64)), *named])
+
+
+def told_digest(summary: FragmentSummary) -> str:
+    """The digest of what a worker says of a fragment besides its bytes: env steps, and the episodes that ended."""
+    steps = np.array([summary.env_steps], np.int64)
+    return _digest([("env_steps", steps), ("scores", summary.scores), ("lengths", summary.lengths)])
 
 
 def consumed(fragment: Fragment, *, keep_actions: bool) -> Consumed:

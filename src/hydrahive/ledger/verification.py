@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hydrahive.core.errors import LedgerError
+from hydrahive.ledger.credits import conservation
 from hydrahive.ledger.entries import (
     ACCOUNT_KINDS,
     KINDS,
@@ -20,7 +21,6 @@ from hydrahive.ledger.entries import (
     chained,
 )
 from hydrahive.ledger.journal import Journal
-from hydrahive.ledger.work import conservation
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydrahive.core.errors import RefusedError, UsageError
+from hydrahive.core.errors import RefusedError
 from hydrahive.core.receipt import Receipt
-from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.credits import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
 from hydrahive.ledger.journal import Journal
-from hydrahive.ledger.posting import OUTCOMES, Posting, Sealed, SealKey, Verdict, seal_of
+from hydrahive.ledger.posting import Posting, Sealed, SealKey, seal_of
+from hydrahive.ledger.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -39,30 +40,15 @@ class Settled:
     conservation_difference: int
 
 
-_Credit = tuple[int, int, int, int, int, int, int, int, str, int, str, str]
-"""A row of `credits`."""
-
-CREDIT_COLUMNS = 12
-STEPS, AMOUNT = 6, 7
-"""Where a credit's env steps and its amount stand in the row."""
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """A worker's row."""
-
-    number: int
-    owner: str
-
-
 class Work:
     """Settles postings."""
 
     def __init__(self, journal: Journal) -> None:
         """Credit work in this journal."""
-        self._journal = journal
+        self._journal, self._credits = journal, Credits(journal)
+        self._verdicts = Verdicts(journal, self._credits)
         assert journal.path.is_absolute(), "an open journal"
-        assert OUTCOMES, "audits have outcomes"
+        assert not journal.db.in_transaction, "between two transactions"
 
     def open_run(self, run_id: str, name: str, owner: str, key: SealKey) -> None:
         """Note a run and the key of its seals; asked again it changes nothing.
@@ -103,7 +89,7 @@ class Work:
         assert posting.from_update <= posting.until_update, "time goes forward"
         run = self._run_of(given)
         refused: list[str] = []
-        paid: dict[tuple[int, int, int], _Credit] = {}
+        paid: dict[tuple[int, int, int], Credit] = {}
         known = 0
         with self._journal.transaction():
             workers = self._enlist(run, posting)
@@ -117,15 +103,16 @@ class Work:
                     refused.append(self._refuse_receipt(posting, receipt, reason))
                 else:
                     paid[place] = self._pay(run, posting, receipt, workers[receipt.worker])
-            self._note_credits(paid.values())
-            self._add_to_run(run, _sum(paid, STEPS), _sum(paid, AMOUNT))
+            self._credits.note(paid.values())
+            self._credits.add_to_run(run, total(paid, STEPS), total(paid, AMOUNT))
             if known:
                 first = posting.receipts[0]
                 text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
                 self._journal.refuse("replayed", posting.run_id, text)
             self._note_span(run, posting)
             for verdict in posting.verdicts:
-                self._judge(run, posting, verdict, workers)
+                claimed = [r for r in posting.voided if not self._reason_against(run, posting, r, workers)]
+                self._verdicts.judge(run, posting, verdict, workers, claimed)
             answer = self._answer(run, posting, len(paid), known, refused)
         assert len(paid) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
         return answer
@@ -151,7 +138,7 @@ class Work:
         assert row[0] >= 1, "counted from 1"
         return row[0]
 
-    def _enlist(self, run: int, posting: Posting) -> dict[str, _Worker]:
+    def _enlist(self, run: int, posting: Posting) -> dict[str, WorkerRow]:
         """The workers that a posting names, noted if they are new; a worker's owner never changes."""
         assert run >= 1, "a run's number"
         db = self._journal.db
@@ -161,11 +148,11 @@ class Work:
                 (run, worker.name, worker.owner, worker.node),
             )
         rows = db.execute("SELECT name, id, owner FROM workers WHERE run = ?", (run,))
-        workers = {name: _Worker(number, owner) for name, number, owner in rows}
+        workers = {name: WorkerRow(number, owner) for name, number, owner in rows}
         assert {worker.name for worker in posting.workers} <= set(workers), "all are noted"
         return workers
 
-    def _note_leases(self, run: int, posting: Posting, workers: dict[str, _Worker]) -> None:
+    def _note_leases(self, run: int, posting: Posting, workers: dict[str, WorkerRow]) -> None:
         assert run >= 1, "a run's number"
         rows = [
             (run, posting.segment, lease.shard, workers[lease.worker].number, lease.from_round, lease.until_round)
@@ -175,7 +162,7 @@ class Work:
         self._journal.db.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", rows)
         assert len(rows) <= len(posting.leases), "no more than were given"
 
-    def _reason_against(self, run: int, posting: Posting, receipt: Receipt, workers: dict[str, _Worker]) -> str:
+    def _reason_against(self, run: int, posting: Posting, receipt: Receipt, workers: dict[str, WorkerRow]) -> str:
         """Why a receipt is not paid: `known`, or a reason to refuse it; empty if it is to be paid."""
         assert run >= 1, "a run's number"
         place = (run, receipt.segment, receipt.round, receipt.shard)
@@ -213,46 +200,13 @@ class Work:
         assert isinstance(refusal, RefusedError), "recorded"
         return str(refusal)
 
-    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: _Worker) -> _Credit:
+    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: WorkerRow) -> Credit:
         """Credit a worker's owner for a fragment; what is worth nothing makes no entry. The row to note."""
         amount = posting.price.amount(receipt.env_steps)
         assert amount >= 0, "work costs the worker nothing"
-        seq = self._enter("posted", posting, receipt, worker, amount) if amount else 0
+        seq = self._credits.enter("posted", posting, receipt, worker, amount) if amount else 0
         assert seq >= 0, "entries are numbered from 1"
-        return _credit(run, receipt, worker, amount, seq, "paid")
-
-    def _enter(self, kind: str, posting: Posting, receipt: Receipt, worker: _Worker, amount: int) -> int:
-        assert amount > 0, "an entry moves something"
-        memo = {
-            "run": posting.run_id,
-            "segment": receipt.segment,
-            "round": receipt.round,
-            "shard": receipt.shard,
-            "worker": receipt.worker,
-            "env_steps": receipt.env_steps,
-            "digest": receipt.digest,
-            "rate": posting.price.rate,
-            "weight": posting.price.weight,
-        }
-        entry = self._journal.append(
-            kind, "work", TREASURY, worker.owner, amount, work_key(posting.run_id, receipt), memo
-        )
-        assert entry.seq >= 1, "entries are numbered from 1"
-        return entry.seq
-
-    def _note_credits(self, rows: Iterable[_Credit]) -> None:
-        assert self._journal.db.in_transaction, "with the entries that they are about"
-        before = self._journal.db.total_changes
-        rows = list(rows)
-        self._journal.db.executemany(f"INSERT INTO credits VALUES ({','.join('?' * CREDIT_COLUMNS)})", rows)
-        assert self._journal.db.total_changes - before == len(rows), "each is new"
-
-    def _add_to_run(self, run: int, env_steps: int, amount: int) -> None:
-        """Keep the run's sums beside its credits."""
-        assert (env_steps >= 0) == (amount >= 0) or 0 in (env_steps, amount), "both grow or both shrink"
-        sums = "UPDATE runs SET env_steps = env_steps + ?, amount = amount + ? WHERE id = ?"
-        changed = self._journal.db.execute(sums, (env_steps, amount, run)).rowcount
-        assert changed == 1, "the run is there"
+        return credit_of(run, receipt, worker, amount, seq, "paid")
 
     def _note_span(self, run: int, posting: Posting) -> None:
         """Note what the learner counted between two checkpoints, for conservation."""
@@ -265,76 +219,6 @@ class Work:
         )
         assert posting.env_steps >= 0, "steps are counted"
 
-    # Verdicts.
-
-    def _judge(self, run: int, posting: Posting, verdict: Verdict, workers: dict[str, _Worker]) -> None:
-        """Note a verdict once, and undo what a worker earned that computed something else."""
-        assert verdict.outcome in OUTCOMES, verdict.outcome
-        assert verdict.from_round <= verdict.until_round, "time goes forward"
-        interval = (run, posting.segment, verdict.shard, verdict.from_round, verdict.until_round)
-        new = self._journal.db.execute(
-            "INSERT OR IGNORE INTO audits (time_us, run, segment, shard, from_round, until_round, outcome, workers, "
-            "env_steps, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self._journal.now_us(),
-                *interval,
-                verdict.outcome,
-                ",".join(verdict.workers),
-                verdict.env_steps,
-                verdict.text,
-            ),
-        ).rowcount
-        if not new:
-            return
-        if verdict.outcome == "invalid":
-            self._void(run, posting, workers)
-            for name in verdict.workers:
-                self._claw_back(run, posting, verdict, workers[name])
-            return
-        self._journal.db.execute(
-            "UPDATE credits SET audit = ? WHERE run = ? AND segment = ? AND shard = ? AND round >= ? AND round < ? "
-            "AND state = 'paid'",
-            (verdict.outcome, *interval),
-        )
-
-    def _void(self, run: int, posting: Posting, workers: dict[str, _Worker]) -> None:
-        """Note work that was claimed and is not paid: entered as pending, and voided in the same breath."""
-        assert run >= 1, "a run's number"
-        for receipt in posting.voided:
-            if self._reason_against(run, posting, receipt, workers):
-                continue
-            worker, amount = workers[receipt.worker], posting.price.amount(receipt.env_steps)
-            seq = 0
-            if amount:
-                seq = self._enter("pending", posting, receipt, worker, amount)
-                key = f"void/{seq}"
-                self._journal.append("void", "audit", TREASURY, worker.owner, amount, key, refers=seq)
-            assert seq >= 0, "entries are numbered from 1"
-            self._note_credits([_credit(run, receipt, worker, amount, seq, "voided")])
-
-    def _claw_back(self, run: int, posting: Posting, verdict: Verdict, worker: _Worker) -> None:
-        """Take back what a worker earned in this run without its having been verified; he may owe it afterwards."""
-        assert verdict.outcome == "invalid", "only then"
-        db = self._journal.db
-        db.execute("UPDATE workers SET state = 'quarantined' WHERE id = ?", (worker.number,))
-        rows = db.execute(
-            "SELECT segment, round, shard, amount, seq, env_steps FROM credits "
-            "WHERE run = ? AND worker = ? AND state = 'paid' AND audit != 'verified' ORDER BY segment, round, shard",
-            (run, worker.number),
-        ).fetchall()
-        for segment, round_, shard, amount, seq, env_steps in rows:
-            self._add_to_run(run, -env_steps, -amount)
-            if amount:
-                memo = {"run": posting.run_id, "segment": segment, "round": round_, "shard": shard, "why": verdict.text}
-                self._journal.append(
-                    "posted", "clawback", worker.owner, TREASURY, amount, f"clawback/{seq}", memo, refers=seq
-                )
-            changed = db.execute(
-                "UPDATE credits SET state = 'clawed' WHERE run = ? AND segment = ? AND round = ? AND shard = ?",
-                (run, segment, round_, shard),
-            ).rowcount
-            assert changed == 1, "the row was just read"
-
     def _answer(self, run: int, posting: Posting, paid: int, known: int, refused: Sequence[str]) -> Settled:
         assert paid >= 0, "counted"
         steps, amount = self._journal.db.execute("SELECT env_steps, amount FROM runs WHERE id = ?", (run,)).fetchone()
@@ -345,69 +229,8 @@ class Work:
         return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)
 
 
-def conservation(
-    journal: Journal, run: int, only: tuple[int, int, int] | None = None
-) -> list[tuple[int, int, int, int]]:
-    """The spans of a run that do not add up: (segment, from update, until update, consumed minus accounted for).
-
-    What was paid, or clawed back again, between two checkpoints must be what the learner consumed there.
-    """
-    assert run >= 1, "a run's number"
-    one = "" if only is None else " AND segment = ? AND from_update = ? AND until_update = ?"
-    rows = journal.db.execute(
-        "SELECT segment, from_update, until_update, env_steps - (SELECT coalesce(sum(c.env_steps), 0) FROM credits c "
-        "WHERE c.run = s.run AND c.segment = s.segment AND c.at_update >= s.from_update "
-        "AND c.at_update < s.until_update AND c.state != 'voided') AS missing "
-        f"FROM spans s WHERE run = ?{one} ORDER BY segment, from_update",
-        (run, *(only or ())),
-    ).fetchall()
-    assert all(len(row) == 4 for row in rows), "as described"
-    return [row for row in rows if row[3]]
-
-
-def _credit(run: int, receipt: Receipt, worker: _Worker, amount: int, seq: int, state: str) -> _Credit:
-    """The row of a fragment's credit."""
-    assert state in ("paid", "voided"), "as it is noted first"
-    assert receipt.env_steps >= 0, "refused before"
-    place = (run, receipt.segment, receipt.round, receipt.shard)
-    return (*place, receipt.at_update, worker.number, receipt.env_steps, amount, receipt.digest, seq, state, "none")
-
-
-def work_key(run_id: str, receipt: Receipt) -> str:
-    """The idempotency key of a fragment's credit."""
-    assert run_id, "a run has an id"
-    assert "/" not in run_id, "else two runs might share a key"
-    return f"work/{run_id}/{receipt.segment}/{receipt.round}/{receipt.shard}"
-
-
-def run_number(journal: Journal, given: str) -> int:
-    """The number of the run with this id or, if it is the only one, this name.
-
-    Raises:
-        UsageError: If there is none, or more than one.
-    """
-    assert given, "a run is named"
-    rows = journal.db.execute("SELECT id, run_id FROM runs WHERE run_id = ? OR name = ?", (given, given)).fetchall()
-    if not rows:
-        raise UsageError(f"RUN: no run {given!r} has an account in {journal.path}")
-    if len(rows) > 1:
-        raise UsageError(
-            f"RUN: {len(rows)} runs are named {given!r}; give one's id: {', '.join(id_ for _, id_ in rows)}"
-        )
-    assert rows[0][0] >= 1, "counted from 1"
-    return int(rows[0][0])
-
-
 def _name(posting: Posting, receipt: Receipt) -> str:
     """A fragment's name for people."""
     assert posting.run_id, "a run has an id"
     assert receipt.round >= 0, "counted from 0"
     return f"run {posting.run_id}, segment {receipt.segment}, round {receipt.round}, shard {receipt.shard}"
-
-
-def _sum(rows: Mapping[tuple[int, int, int], _Credit], column: int) -> int:
-    """A column's sum over some credits."""
-    assert column in (STEPS, AMOUNT), "these are added up"
-    total = sum(int(row[column]) for row in rows.values())
-    assert total >= 0, "counted"
-    return total

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hydrahive.core.receipt import Consumed, acted_digest, seen_digest
+from hydrahive.core.errors import OutOfStepError
+from hydrahive.core.receipt import Consumed, acted_digest, seen_digest, told_digest
 from hydrahive.core.state import State, digest_of_state
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_policy
-from hydrahive.runtime.machine_class import machine_class
 from hydrahive.runtime.shard import Shard
 
 
@@ -27,6 +27,7 @@ class AuditJob:
             a fresh one.
         first_round: The round it stands at there.
         consumed: What the learner said of its fragments, in the order of the rounds.
+        told: Digests of what the workers said of them besides their bytes.
         acting: The weights version of each round.
         in_full: Act again as well; else only step the environments, with the actions that were consumed.
         end_digest: Digest of the shard's state that was given at the second cut.
@@ -36,6 +37,7 @@ class AuditJob:
     start: State | None
     first_round: int
     consumed: tuple[Consumed, ...]
+    told: tuple[str, ...]
     acting: tuple[int, ...]
     in_full: bool
     end_digest: str
@@ -64,10 +66,6 @@ class Auditor:
         self._config, self._run_id = config, run_id
         self._policy = build_policy(config, torch.Generator())
         self._weights = FlatWeights(self._policy)
-
-    def machine_class(self) -> str:
-        """What this process's bytes are relative to."""
-        return machine_class(self._config)
 
     def audit(self, job: AuditJob, *weights: np.ndarray) -> Finding:
         """Compute a shard's rounds again and say what differs first.
@@ -98,14 +96,22 @@ class Auditor:
     def _rounds(self, shard: Shard, job: AuditJob, weights: Sequence[np.ndarray]) -> Iterator[tuple[Consumed, str]]:
         """Each round's consumed fragment, and what is wrong with it."""
         for i, consumed in enumerate(job.consumed):
-            if job.in_full:
-                self._weights.load(weights[i])
-                fragment, _ = shard.simulate(consumed.id.round, job.acting[i], self._policy)
-                if acted_digest(fragment) != consumed.acted:
-                    yield consumed, f"the policy of version {job.acting[i]} says something else"
-                    return
-            else:
-                assert consumed.actions is not None, "the learner kept the actions of workers that are audited"
-                fragment = shard.replay(consumed.id.round, job.acting[i], consumed.actions)
-            wrong = "the environments show something else" if seen_digest(fragment) != consumed.seen else ""
-            yield consumed, wrong
+            try:
+                yield consumed, self._wrong(shard, job, i, weights)
+            except (OutOfStepError, ValueError, IndexError) as error:
+                yield consumed, f"it cannot be computed again ({error})"
+
+    def _wrong(self, shard: Shard, job: AuditJob, i: int, weights: Sequence[np.ndarray]) -> str:
+        """What is wrong with the `i`-th round; empty if nothing is."""
+        consumed = job.consumed[i]
+        if job.in_full:
+            self._weights.load(weights[i])
+            fragment, summary = shard.simulate(consumed.id.round, job.acting[i], self._policy)
+            if acted_digest(fragment) != consumed.acted:
+                return f"the policy of version {job.acting[i]} says something else"
+        else:
+            assert consumed.actions is not None, "the learner kept the actions of workers that are audited"
+            fragment, summary = shard.replay(consumed.id.round, job.acting[i], consumed.actions)
+        if seen_digest(fragment) != consumed.seen:
+            return "the environments show something else"
+        return "" if told_digest(summary) == job.told[i] else "the episodes that ended are not those that were told"

@@ -46,6 +46,7 @@ class _Audit:
     workers: tuple[WorkerFacts, ...]
     giver: WorkerFacts
     finding: Ref
+    auditor: int
     attempts: int = 1
 
     @property
@@ -91,11 +92,14 @@ class Audits:
         self._most_waiting = most_waiting
         self._fleet, self.standings, self._secret, self._segment = fleet, standings, secret, segment
         self._verdicts: list[Verdict] = []
+        self._auditors = 0
         self.audited_env_steps = 0
         self.restart(start)
 
     def restart(self, start: Boundary | None) -> None:
-        """Begin again at a boundary that has passed."""
+        """Begin again at a boundary that has passed; what was found behind it will be found again."""
+        at = start.updates if start else 0
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= at]
         self._start = start
         self._since_start: list[Work] = []
         self._waiting: deque[_Waiting] = deque()
@@ -161,12 +165,13 @@ class Audits:
             self._start.shard(shard) if self._start else None,
             first_round,
             tuple(consumed for _, consumed, _ in mine),
+            tuple(work.told.get(shard, "") for work, _, _ in mine),
             tuple(work.acting for work, _, _ in mine),
             in_full,
             digest_of_state(boundary.shard(shard)),
         )
         weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
-        return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights))
+        return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)
 
     def _found(self, audit: _Audit) -> Finding | None:
         """What came of an audit; None if it had to be begun again."""
@@ -176,6 +181,10 @@ class Audits:
             if audit.attempts >= ATTEMPTS:
                 raise
             audit.attempts += 1
+            if audit.auditor == self._auditors:  # else another audit that was lost with it has seen to that
+                self._fleet.forget_auditor()
+                self._auditors += 1
+            audit.auditor = self._auditors
             audit.finding = self._fleet.audit(audit.job, audit.weights)
             return None
         return finding

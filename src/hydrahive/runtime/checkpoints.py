@@ -55,13 +55,13 @@ class Segment:
         from_update: Where it begins.
         why: In words.
         tainted: Whether dishonest work may be in what it begins with.
-        condemned: The posting that says whose fault it was, which the ledger must have; None if nobody's.
+        owed: Postings of the part before that the ledger must have, as plain data.
     """
 
     from_update: int
     why: str
     tainted: bool = False
-    condemned: dict[str, Any] | None = None
+    owed: Sequence[dict[str, Any]] = ()
 
 
 class CheckpointStore:

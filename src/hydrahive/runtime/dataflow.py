@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hydrahive.core.errors import LostError
-from hydrahive.core.receipt import Consumed
+from hydrahive.core.errors import HydrahiveError, LostError
+from hydrahive.core.fragment import FragmentSummary
+from hydrahive.core.receipt import Consumed, told_digest
 from hydrahive.core.state import State, nested
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.boundary import Boundary, Progress
@@ -29,6 +30,7 @@ class Work:
         leased_since: For each part the rounds from which on its worker had its shards, by shard.
         acting: The version that acted, under a fixed lag.
         weights: That version.
+        told: Digests of what the workers said of the fragments besides their bytes, by shard, where they are audited.
     """
 
     consumed: tuple[tuple[Consumed, ...], ...]
@@ -36,6 +38,7 @@ class Work:
     leased_since: tuple[dict[int, int], ...]
     acting: int
     weights: Ref
+    told: Mapping[int, str]
 
     def by_fragment(self) -> Iterator[tuple[Consumed, WorkerFacts, int]]:
         """Each consumed fragment, its worker, and the round from which on that had the shard."""
@@ -106,6 +109,7 @@ class Pending:
     parts: tuple[Part, ...]
     acting: int
     acting_weights: Ref
+    told: Mapping[int, str]
     cut: Cut | None
 
 
@@ -158,7 +162,8 @@ class Schedule:
         self._homes: Homes = balanced({}, config.shards, self._workers())
         self._leased_since: dict[tuple[int, int], int] = {}
         for shard, worker in self._homes.items():
-            self._lease(worker, shard, start.shard(shard) if start else None, self._progress.updates)
+            state = start.shard(shard) if start else None
+            self._lease(worker, shard, state, int(state["round"][0]) if state else 0)
         fleet.note_homes(self._homes, self._progress.updates)
 
     def _lease(self, worker: int, shard: int, state: State | Ref | None, round_: int) -> None:
@@ -172,11 +177,19 @@ class Schedule:
         since = {shard: self._leased_since[worker, shard] for shard in shards}
         return Part(worker, shards, fragments, summaries, since)
 
-    def _submitted_update(self, version: int, parts: Sequence[Part], acting: int, acting_weights: Ref) -> Pending:
+    def _submitted_update(
+        self,
+        version: int,
+        parts: Sequence[Part],
+        acting: int,
+        acting_weights: Ref,
+        summaries: Sequence[FragmentSummary] = (),
+    ) -> Pending:
         """Have parts learned; `cut` is still to be filled in."""
+        told = {summary.shard: told_digest(summary) for summary in summaries} if self._fleet.may_audit else {}
         fragments = [part.fragments for part in parts]
         weights, learned = self._fleet.update(version, fragments, keep_actions=self._fleet.may_audit)
-        return Pending(learned, weights, self._progress, tuple(parts), acting, acting_weights, None)
+        return Pending(learned, weights, self._progress, tuple(parts), acting, acting_weights, told, None)
 
     def _workers(self) -> list[int]:
         workers = self._fleet.workers()
@@ -194,8 +207,11 @@ class Schedule:
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         givers = tuple(self._fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(self._fleet.facts(part.worker) for part in pending.parts)
+        for part, worker, fragments in zip(pending.parts, workers, learned.consumed, strict=True):
+            if fragments and sorted(fragment.id.shard for fragment in fragments) != sorted(part.shards):
+                raise HydrahiveError(f"worker {worker.name} of {worker.owner} returned fragments that nobody asked for")
         since = tuple(part.leased_since for part in pending.parts)
-        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights)
+        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told)
         return Update(learned.metrics, pending.progress, pending.weights, work, boundary, givers)
 
     def _closed(self, cut: Cut, progress: Progress) -> Boundary:

@@ -114,7 +114,7 @@ class FixedLag(Schedule):
             assert self._next_round == version + 1, "a later round has begun and nobody took the shards before it"
             self._snapshots[version + 1] = self._snapshot_shards()
         acting = max(0, version - self._config.lag)
-        pending = self._submitted_update(version, self._rounds[version], acting, self._weights[acting])
+        pending = self._submitted_update(version, self._rounds[version], acting, self._weights[acting], summaries)
         self._progress, self._weights[version + 1] = progress, pending.weights
         self._pending.append(replace(pending, progress=progress, cut=self._cut() if is_due else None))
 
@@ -358,6 +358,8 @@ class FixedLag(Schedule):
         """Bring a shard to the next round on its worker, and make what is missing of it on the way."""
         first = min(needed | snapshots, default=self._next_round)
         taken: dict[int, dict[int, Taken]] = {}
+        if (worker, shard) not in self._leased_since:
+            position = None  # it was left there by an earlier schedule, and may be of another line
         if position is None or not self._base_round() <= position <= first:
             position = self._restored(shard, worker)
         self._walk(shard, worker, position, needed, snapshots, self._rounds, taken)

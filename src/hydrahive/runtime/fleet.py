@@ -6,7 +6,6 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 
 from __future__ import annotations
 
-import getpass
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.run_user import run_user
 
 Ref = NewType("Ref", object)
 """A value that may still be in the making; only the fleet that gave it can open it."""
@@ -119,6 +119,9 @@ class Fleet(Protocol):
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again by a process that is trusted: `Ref` of a `Finding`."""
 
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """Do without a worker, and without the node that it runs on, from now on.
 
@@ -186,7 +189,7 @@ class InlineFleet:
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
         self._config, self._run_id, self._device = config, run_id, device
-        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", getpass.getuser(), platform.node() or "here")
+        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", run_user(), platform.node() or "here")
         self._auditor: Auditor | None = None
         self.listener: Listener = nobody
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
@@ -261,6 +264,10 @@ class InlineFleet:
         prepare_torch(self._config, WORKER_THREADS)
         self._auditor = self._auditor or Auditor(self._config, self._run_id)
         return Ref(self._auditor.audit(job, *(self.get(ref) for ref in weights)))
+
+    def forget_auditor(self) -> None:
+        """Make a new one at the next audit."""
+        self._auditor = None
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """There is nobody else.

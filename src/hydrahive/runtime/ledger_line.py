@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,6 +78,8 @@ class DirectLine:
             self._answer = settle(self._ledger, run, postings)
         except LedgerError as error:
             self._answer = error
+        except (AssertionError, KeyError, sqlite3.Error) as error:  # a file that somebody has edited
+            self._answer = LedgerError(f"{type(error).__name__}: {error}")
 
     def answer(self, timeout_s: float) -> Answer | None:
         """What came of it."""

@@ -14,13 +14,16 @@ from ray.exceptions import RayError
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.ray_address import cluster_address, is_embedded
 
+OWNER_LABEL = "hydrahive.owner"
+"""The Ray node label that says which account a node works for."""
+
 
 @dataclass(frozen=True)
 class Cluster:
     """What the cluster offers.
 
     Attributes:
-        gpus: GPUs in all.
+        gpus: GPUs on nodes that are not somebody else's: the learner is believed, and goes nowhere else.
         object_store_bytes: Memory of the object stores in all.
     """
 
@@ -56,7 +59,7 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
         raise HydrahiveError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from None
     offered = ray.cluster_resources()
     return Cluster(
-        gpus=int(offered.get("GPU", 0)),
+        gpus=sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if OWNER_LABEL not in node["Labels"]),
         object_store_bytes=int(offered.get("object_store_memory", 0)),
     )
 

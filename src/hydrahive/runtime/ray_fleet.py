@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hydrahive.runtime.fleet import Listener, Ref, Stock
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
 from hydrahive.runtime.ray_members import Members, RunOnCluster
+from hydrahive.runtime.run_user import run_user
 
 LOOK_SECONDS = 1.0
 """Time after which a wait is interrupted to look after the members."""
@@ -121,19 +121,33 @@ class RayFleet:
 
     def audits(self, worker: WorkerFacts) -> bool:
         """By the config: everyone, or who works for another account."""
-        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != getpass.getuser())
+        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != run_user())
 
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
         if self._auditor is None or self._auditor[0] != self._members.learner.about.node_id:
+            self.forget_auditor()
             node = self._members.learner.about.node_id
             where = NodeAffinitySchedulingStrategy(node, soft=False)
-            auditor: Any = ray.remote(num_cpus=0, scheduling_strategy=where, **NEVER_AGAIN)(AuditorActor)
+            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.environment()}
+            auditor: Any = ray.remote(**options)(AuditorActor)
             self._auditor = node, auditor.remote(self._config, self._run.run_id)
         return Ref(self._auditor[1].audit.remote(job, *weights))
 
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+        if self._auditor is not None:
+            ray.kill(self._auditor[1])
+        self._auditor = None
+
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
-        """Do without the worker's node."""
+        """Do without the worker's node.
+
+        Raises:
+            HydrahiveError: If that is the only one there will ever be.
+        """
+        if self._run.embedded:
+            raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
         self._members.quarantine(worker.node, why)
 
     def ledger_line(self, path: Path | None) -> LedgerLine:
@@ -237,9 +251,9 @@ class RayFleet:
 
     def close(self) -> None:
         """End all actors."""
-        for helper in (self._evaluator, self._auditor and self._auditor[1]):
-            if helper is not None:
-                ray.kill(helper)
+        if self._evaluator is not None:
+            ray.kill(self._evaluator)
+        self.forget_auditor()
         self._members.end()
 
 

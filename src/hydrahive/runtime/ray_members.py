@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.fleet import Listener, nobody
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, end_process
+from hydrahive.runtime.ray_cluster import OWNER_LABEL
+from hydrahive.runtime.run_user import run_user
 
 CALL_SECONDS = 1.0
 """Time between two looks at the members."""
@@ -39,9 +40,6 @@ ROOM_LOOK_SECONDS = 0.1
 
 PROOF_SECONDS = 30.0
 """Longest wait for a node to show the key of the account that it is labelled with."""
-
-OWNER_LABEL = "hydrahive.owner"
-"""The Ray node label that says which account a node works for."""
 
 UNPROVEN = ""
 """In place of an owner: the node has not shown the key of the one that it names."""
@@ -287,18 +285,18 @@ class Members:
             return self.run.workers
         return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
 
-    def _free_node(self, cpus: int, *, trusted: bool = False) -> str | None:
+    def _free_node(self, cpus: int, *, gpus: int = 0, trusted: bool = False) -> str | None:
         """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's."""
         state = ray._private.state
         unfit = self._refused_nodes | set(state.state.get_draining_nodes())
         for node, resources in sorted(state.available_resources_per_node().items()):
-            if node in unfit or resources.get("CPU", 0) < cpus:
+            if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
                 continue
-            if not trusted or owner_label(str(node)) in (None, getpass.getuser()):
+            if not trusted or owner_label(str(node)) in (None, run_user()):
                 return str(node)
         return None
 
-    def _node_with_room(self, cpus: int, who: str, *, make_room: bool = False) -> str:
+    def _node_with_room(self, cpus: int, who: str, *, gpus: int = 0, make_room: bool = False) -> str:
         """Wait for a node with so many free CPUs.
 
         `make_room` is for the learner: newcomers, then workers are ended to get there, and the node is the run
@@ -306,7 +304,7 @@ class Members:
         """
         began, said = time.monotonic(), SAY_WAITING_SECONDS
         made_room_at = began
-        while (node := self._free_node(cpus, trusted=make_room)) is None:
+        while (node := self._free_node(cpus, gpus=gpus, trusted=make_room)) is None:
             now = time.monotonic()
             if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
                 made_room_at = now
@@ -329,6 +327,8 @@ class Members:
         for worker, member in self.workers.items():
             by_node.setdefault(member.about.node_id, []).append(worker)
         for node, workers in by_node.items():
+            if owner_label(node) not in (None, run_user()):
+                continue  # the learner does not go there
             missing = max(1, round(cpus - free.get(node, 0)))
             if missing <= len(workers) and missing < len(self.workers):
                 for worker in workers[:missing]:
@@ -337,8 +337,12 @@ class Members:
         return False
 
     def _options(self, name: str, cpus: int, gpus: int) -> dict[str, Any]:
-        environment = {"runtime_env": {"env_vars": dict(PORTABLE_ENVIRONMENT)}} if self.config.portable else {}
+        environment = self.environment()
         return {"name": f"{self.run.name}:{name}", "num_cpus": cpus, "num_gpus": gpus, **NEVER_AGAIN, **environment}
+
+    def environment(self) -> dict[str, Any]:
+        """Ray's option for the environment that all processes that compute the run's bytes need."""
+        return {"runtime_env": {"env_vars": dict(PORTABLE_ENVIRONMENT)}} if self.config.portable else {}
 
     def _hire(self, node: str | None = None) -> None:
         """Have a worker built, on this node if it still has room, else wherever Ray finds some."""
@@ -353,10 +357,9 @@ class Members:
     def _hire_learner(self) -> None:
         cpus, on_gpu = self.config.learner.threads, self.run.device == "cuda"
         options = self._options(f"learner-{self._learners}:{self._generation}", cpus, 1 if on_gpu else 0)
-        if not on_gpu:  # else Ray finds the GPU
-            node = self._node_with_room(cpus, "the learner", make_room=True)
-            others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
+        node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
+        others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
         actor: Any = ray.remote(LearnerActor)
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
@@ -444,8 +447,8 @@ class Members:
         None while the proof may still come, `UNPROVEN` when it has taken too long.
         """
         label = owner_label(node)
-        if label is None or label == getpass.getuser() or not self.config.ledger.enabled:
-            return label or getpass.getuser()
+        if label is None or label == run_user() or not self.config.ledger.enabled:
+            return label or run_user()
         if self._owners.get(node) == label:
             return label
         since = self._unproven_since.setdefault(worker, time.monotonic())
@@ -504,7 +507,7 @@ class Members:
             key,
             self.run.run_id,
             member.role,
-            owner or getpass.getuser(),
+            owner or run_user(),
             about.node_id,
             about.node_ip,
             about.pid,

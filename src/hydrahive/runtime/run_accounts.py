@@ -84,6 +84,7 @@ class RunAccounts:
         """Forget what was consumed from this update on: it is being done again."""
         while self._taken and self._taken[-1].update >= update:
             self._taken.pop()
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= update]
 
     def seal(self, at: Progress) -> None:
         """Close the books at a boundary that is about to be written: a posting of all that came before it."""
@@ -110,29 +111,34 @@ class RunAccounts:
         self._unposted.append(sealed(posting, self._account.key))
         self._sealed_up_to = (at.updates, at.env_steps)
 
-    def condemn(self, verdict: Verdict, updates: range) -> Sealed:
-        """A posting that carries an invalid verdict, and what the worker claims for these updates but is not paid."""
-        mine = [taken for taken in self._taken if taken.update in updates]
-        at = self._sealed_up_to[0]
-        claimed = tuple(receipt for taken in mine for receipt in taken.receipts if receipt.worker in verdict.workers)
+    def condemn(self, verdict: Verdict, worker: WorkerFacts) -> list[dict[str, Any]]:
+        """Close the books of a part of the run that is taken back; all that the ledger must have of it, as plain data.
+
+        Everybody is paid for what was consumed since the last checkpoint, but the worker who was caught: that is
+        claimed, and voided.
+        """
+        if self._line is None:
+            return []
+        mine, (from_update, _) = list(self._taken), self._sealed_up_to
+        receipts = [receipt for taken in mine for receipt in taken.receipts]
+        honest = tuple(receipt for receipt in receipts if receipt.worker != worker.name)
         posting = Posting(
             self._account.run_id,
             self._segment,
-            at,
-            at,
-            0,
+            from_update,
+            max((taken.update + 1 for taken in mine), default=from_update),
+            sum(receipt.env_steps for receipt in honest),
             self._price,
-            _workers(mine),
+            tuple(dict.fromkeys((*_workers(mine), worker))),
             _leases(mine),
-            verdicts=(*self._verdicts, verdict),
-            voided=claimed,
+            honest,
+            (*self._verdicts, verdict),
+            tuple(receipt for receipt in receipts if receipt.worker == worker.name),
         )
-        return sealed(posting, self._account.key)
-
-    def add(self, posting: Sealed) -> None:
-        """Have a posting delivered with the others."""
-        if self._line is not None:
-            self._unposted.append(posting)
+        self._taken.clear()
+        self._verdicts.clear()
+        self._unposted.append(sealed(posting, self._account.key))
+        return [given.as_plain() for given in self._unposted]
 
     def outbox(self) -> bytes | None:
         """All that is not answered yet, as a checkpoint carries it."""
@@ -203,7 +209,7 @@ class RunAccounts:
             self.credited = {
                 "credited_env_steps": last.credited_env_steps,
                 "credited_microtokens": last.credited_microtokens,
-                "conservation_difference": last.conservation_difference,
+                "conservation_difference": sum(s.conservation_difference for s in answer.settled if s),
             }
 
 

@@ -57,7 +57,7 @@ class Shard:
 
         return self._fragment(round_, version, policy.num_actions, act)
 
-    def replay(self, round_: int, version: int, actions: np.ndarray) -> Fragment:
+    def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
 
         Raises:
@@ -65,8 +65,7 @@ class Shard:
             ValueError: As `simulate`, or if the environment does not take the actions.
         """
         nothing = np.empty((len(self._observations), 0), np.float32)
-        fragment, _ = self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
-        return fragment
+        return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
 
     def _fragment(
         self, round_: int, version: int, num_parameters: int, act: Callable[[int], tuple[np.ndarray, np.ndarray]]

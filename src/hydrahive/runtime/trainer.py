@@ -326,11 +326,9 @@ class Trainer:
         facts = {"worker": worker.name, "owner": worker.owner, "node": worker.node, "shard": verdict.shard}
         self._event("audit_failed", why, from_round=verdict.from_round, until_round=verdict.until_round, **facts)
         self._accounts.judge(self._audits.take_verdicts())
-        condemned = self._accounts.condemn(verdict, range(verdict.from_round, verdict.until_round))
-        self._folder.begin_segment(Segment(at, why, tainted, condemned.as_plain()))
-        self._accounts.add(condemned)
-        self._accounts.finish(self._event)
+        self._folder.begin_segment(Segment(at, why, tainted, self._accounts.condemn(verdict, worker)))
         self._fleet.quarantine(worker, "an audit caught it")
+        self._accounts.finish(self._event)
         if tainted:
             text = f"what it did since update {caught.believed_until} was never verified: the run is marked tainted"
             self._event("tainted", text)

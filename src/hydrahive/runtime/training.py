@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
 import sys
 import uuid
@@ -37,6 +36,7 @@ from hydrahive.runtime.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.run_accounts import RunAccounts, read_outbox
 from hydrahive.runtime.run_folder import Identity, RunFolder, find_run
+from hydrahive.runtime.run_user import run_user
 from hydrahive.runtime.trainer import Books, Trainer, summary_of
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
 from hydrahive.telemetry.progress import ProgressSink
@@ -133,7 +133,7 @@ def _ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
 
 
 def _account(request: Request, run_id: str) -> RunAccount:
-    return RunAccount(run_id, request.folder.name, getpass.getuser(), request.folder.secret())
+    return RunAccount(run_id, request.folder.name, run_user(), request.folder.secret())
 
 
 def _books(
@@ -150,7 +150,7 @@ def _books(
     segments = folder.segments()
     fleet.segment = len(segments)
     outbox = [*read_outbox(start.outbox)] if start else []
-    outbox += [Sealed.from_plain(segment.condemned) for segment in segments if segment.condemned]
+    outbox += [Sealed.from_plain(plain) for segment in segments for plain in segment.owed]
     progress = start.boundary.progress if start else Progress()
     price = price_of(config.ledger, config.env.step_weight)
     accounts = RunAccounts(_account(request, identity.run_id), price, len(segments), progress, line, outbox)

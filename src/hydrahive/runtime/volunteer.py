@@ -18,8 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 from hydrahive.core.errors import HydrahiveError, RefusedError, UsageError
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.ray_cluster import connected
-from hydrahive.runtime.ray_members import OWNER_LABEL
+from hydrahive.runtime.ray_cluster import OWNER_LABEL, connected
 
 NODE_LABEL = "hydrahive.node"
 """The Ray node label that this machine's own node is found by."""
@@ -80,7 +79,7 @@ class Volunteer:
         labels = f"{OWNER_LABEL}={self._owner},{NODE_LABEL}={self._mark}"
         return [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self._address}"),
-            *(f"--labels={labels}", f"--num-cpus={self._cpus}", "--block", "--disable-usage-stats"),
+            *(f"--labels={labels}", f"--num-cpus={self._cpus}", "--num-gpus=0", "--block", "--disable-usage-stats"),
         ]
 
     def _await_raylet(self, node: subprocess.Popen[bytes], log: Any) -> None:
@@ -147,7 +146,10 @@ class Volunteer:
         drain = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self._address]
         drain += ["--node-id", node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "leaving"]
         drain += ["--deadline-remaining-seconds", str(int(LEAVE_SECONDS))]
-        subprocess.run(drain, capture_output=True, timeout=LEAVE_SECONDS, check=False)
+        try:
+            subprocess.run(drain, capture_output=True, timeout=LEAVE_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return  # nobody is there any more who could take the shards
         deadline = time.monotonic() + LEAVE_SECONDS
         while _is_busy(node_id) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)

@@ -1,0 +1,114 @@
+"""The rows behind work that was credited: the entry, the credit beside it, and the sums of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hydrahive.core.receipt import Receipt
+from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.posting import Posting
+
+Credit = tuple[int, int, int, int, int, int, int, int, str, int, str, str]
+"""A row of `credits`."""
+
+CREDIT_COLUMNS = 12
+STEPS, AMOUNT = 6, 7
+"""Where a credit's env steps and its amount stand in the row."""
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker's row."""
+
+    number: int
+    owner: str
+
+
+class Credits:
+    """Writes credits; what decides on them is elsewhere."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Write into this journal's file."""
+        self._journal = journal
+        assert journal.path.is_absolute(), "an open journal"
+        assert STEPS < AMOUNT < CREDIT_COLUMNS, "columns of a row"
+
+    def enter(self, kind: str, posting: Posting, receipt: Receipt, worker: WorkerRow, amount: int) -> int:
+        """Append the entry behind a receipt's credit; its number."""
+        assert amount > 0, "an entry moves something"
+        memo = {
+            "run": posting.run_id,
+            "segment": receipt.segment,
+            "round": receipt.round,
+            "shard": receipt.shard,
+            "worker": receipt.worker,
+            "env_steps": receipt.env_steps,
+            "digest": receipt.digest,
+            "rate": posting.price.rate,
+            "weight": posting.price.weight,
+        }
+        entry = self._journal.append(
+            kind, "work", TREASURY, worker.owner, amount, work_key(posting.run_id, receipt), memo
+        )
+        assert entry.seq >= 1, "entries are numbered from 1"
+        return entry.seq
+
+    def note(self, rows: Iterable[Credit]) -> None:
+        """Write rows of credits, all new."""
+        assert self._journal.db.in_transaction, "with the entries that they are about"
+        before = self._journal.db.total_changes
+        rows = list(rows)
+        self._journal.db.executemany(f"INSERT INTO credits VALUES ({','.join('?' * CREDIT_COLUMNS)})", rows)
+        assert self._journal.db.total_changes - before == len(rows), "each is new"
+
+    def add_to_run(self, run: int, env_steps: int, amount: int) -> None:
+        """Keep the run's sums beside its credits."""
+        assert (env_steps >= 0) == (amount >= 0) or 0 in (env_steps, amount), "both grow or both shrink"
+        sums = "UPDATE runs SET env_steps = env_steps + ?, amount = amount + ? WHERE id = ?"
+        changed = self._journal.db.execute(sums, (env_steps, amount, run)).rowcount
+        assert changed == 1, "the run is there"
+
+
+def credit_of(run: int, receipt: Receipt, worker: WorkerRow, amount: int, seq: int, state: str) -> Credit:
+    """The row of a fragment's credit."""
+    assert state in ("paid", "voided"), "as it is noted first"
+    assert receipt.env_steps >= 0, "refused before"
+    place = (run, receipt.segment, receipt.round, receipt.shard)
+    return (*place, receipt.at_update, worker.number, receipt.env_steps, amount, receipt.digest, seq, state, "none")
+
+
+def total(rows: Mapping[tuple[int, int, int], Credit], column: int) -> int:
+    """A column's sum over some credits."""
+    assert column in (STEPS, AMOUNT), "these are added up"
+    total = sum(int(row[column]) for row in rows.values())
+    assert total >= 0, "counted"
+    return total
+
+
+def conservation(
+    journal: Journal, run: int, only: tuple[int, int, int] | None = None
+) -> list[tuple[int, int, int, int]]:
+    """The spans of a run that do not add up: (segment, from update, until update, consumed minus accounted for).
+
+    What was paid, or clawed back again, between two checkpoints must be what the learner consumed there.
+    """
+    assert run >= 1, "a run's number"
+    one = "" if only is None else " AND segment = ? AND from_update = ? AND until_update = ?"
+    rows = journal.db.execute(
+        "SELECT segment, from_update, until_update, env_steps - (SELECT coalesce(sum(c.env_steps), 0) FROM credits c "
+        "WHERE c.run = s.run AND c.segment = s.segment AND c.at_update >= s.from_update "
+        "AND c.at_update < s.until_update AND c.state != 'voided') AS missing "
+        f"FROM spans s WHERE run = ?{one} ORDER BY segment, from_update",
+        (run, *(only or ())),
+    ).fetchall()
+    assert all(len(row) == 4 for row in rows), "as described"
+    return [row for row in rows if row[3]]
+
+
+def work_key(run_id: str, receipt: Receipt) -> str:
+    """The idempotency key of a fragment's credit."""
+    assert run_id, "a run has an id"
+    assert "/" not in run_id, "else two runs might share a key"
+    return f"work/{run_id}/{receipt.segment}/{receipt.round}/{receipt.shard}"

@@ -1,0 +1,19 @@
+"""Whom a run works for where nobody else is named."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+
+from hydrahive.ledger.entries import NAME
+
+
+def run_user() -> str:
+    """The account of this process's user: its login name, with what no account's name may hold replaced by dashes."""
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        login = f"uid-{os.getuid()}"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", login).strip("_.-")[:63].rstrip("_.-")
+    return name if NAME.fullmatch(name) else f"uid-{os.getuid()}"

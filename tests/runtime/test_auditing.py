@@ -114,6 +114,20 @@ class StaleWeights(Honest):
         return worker.simulate(shards, round_, version, self.first)
 
 
+class BetterScores(Honest):
+    """Its bytes are honest; what it says of its episodes is not."""
+
+    def simulate(self, worker, shards, round_, version, weights):
+        fragments, summaries = worker.simulate(shards, round_, version, weights)
+        return fragments, [dataclasses.replace(s, scores=s.scores + 5, env_steps=s.env_steps) for s in summaries]
+
+
+class MoreSteps(Honest):
+    def simulate(self, worker, shards, round_, version, weights):
+        fragments, summaries = worker.simulate(shards, round_, version, weights)
+        return fragments, [dataclasses.replace(s, env_steps=2 * s.env_steps) for s in summaries]
+
+
 class ForgedSnapshot(Honest):
     def snapshot(self, state):
         return {**state, "returns": state["returns"] + 1}
@@ -174,6 +188,8 @@ def honest_digests(trained):
         (MadeUpRewards(), "in round 0: the environments show something else"),
         (FewerSteps(), "in round 0: the environments show something else"),
         (StaleWeights(), "in round 2: the policy of version 1 says something else"),
+        (MoreSteps(), "in round 0: the episodes that ended are not those that were told"),
+        (BetterScores(), "the episodes that ended are not those that were told"),
         (ForgedSnapshot(), "at the end: the state that was given at the end is not the one that follows"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hydrahive.core.errors import LostError
 from hydrahive.core.receipt import Consumed
@@ -48,11 +48,6 @@ class _Audit:
     finding: Ref
     auditor: int
     attempts: int = 1
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Where it was computed."""
-        return tuple(dict.fromkeys(worker.node for worker in (*self.workers, self.giver)))
 
 
 @dataclass
@@ -106,8 +101,8 @@ class Audits:
 
     def take(self, update: Update) -> None:
         """Note an update; at a cut, begin the audits of what led to it."""
-        # Where nobody will ask for the weights the object store may have their memory back.
-        self._since_start.append(update.work if self._fleet.may_audit else replace(update.work, weights=Ref(None)))
+        if self._fleet.may_audit:  # else nobody will ask, and the object store may have the weights' memory back
+            self._since_start.append(update.work)
         if update.boundary is None:
             return
         audits = [

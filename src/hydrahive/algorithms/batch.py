@@ -1,4 +1,4 @@
-"""Fragments stacked for the learner, in tensors that torch owns."""
+"""Fragments and replayed sequences for the learner, in tensors that torch owns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from hydrahive.core.fragment import Fragment
+from hydrahive.core.sequences import Sequences
+from hydrahive.policies.network import Network
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some columns (environments) of a round; the fields are `Fragment`'s, stacked along `B` in shard order."""
+    """Some columns of a round, or replayed sequences; the fields are `Fragment`'s, stacked along `B` in shard order."""
 
     observations: Tensor  # [T + 1, B, ...]
     actions: Tensor  # [T, B]
@@ -26,6 +28,12 @@ class Batch:
     valid: Tensor  # [T, B]
     cut_rows: Tensor  # [K, 2], sorted by column, then by step
     cut_observations: Tensor  # [K, ...]
+    memory: Tensor  # [B, M]
+
+    @property
+    def ended(self) -> Tensor:
+        """`[T, B]`, terminated or truncated."""
+        return self.terminated | self.truncated
 
 
 STACKED = ("observations", "actions", "behaviour", "rewards", "terminated", "truncated", "valid")
@@ -54,7 +62,7 @@ def _slice(fragments: Sequence[Fragment], low: int, high: int, device: torch.dev
         array: np.ndarray = getattr(first, name)
         shape = (array.shape[0], high - low, *array.shape[2:])
         fields[name] = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype)
-    rows, observations = [], []
+    rows, observations, memories = [], [], []
     start = 0
     for fragment in fragments:
         width = fragment.actions.shape[1]
@@ -67,8 +75,50 @@ def _slice(fragments: Sequence[Fragment], low: int, high: int, device: torch.dev
             inside = (column >= left) & (column < right)
             rows.append(np.stack([fragment.cut_rows[inside, 0], column[inside] - low], axis=1))
             observations.append(fragment.cut_observations[inside])
+            memories.append(fragment.memory[left - start : right - start])
         start += width
     cut_rows = torch.tensor(np.concatenate(rows), dtype=torch.int64)
-    cut_observations = torch.tensor(np.concatenate(observations))
-    moved = {name: tensor.to(device) for name, tensor in fields.items()}
-    return Batch(**moved, cut_rows=cut_rows.to(device), cut_observations=cut_observations.to(device))
+    fields["cut_rows"] = cut_rows
+    fields["cut_observations"] = torch.tensor(np.concatenate(observations))
+    fields["memory"] = torch.tensor(np.concatenate(memories))
+    return Batch(**{name: tensor.to(device) for name, tensor in fields.items()})
+
+
+def replayed(sequences: Sequences, network: Network, device: torch.device) -> Batch:
+    """Replayed sequences as a batch for `network`, whose memory before them it warms up on the frames before.
+
+    Where a sequence leads to, be it the episode's next frame or a truncated episode's last observation, stands in
+    the last row; no row is marked as truncated.
+    """
+    steps = len(sequences.actions)
+    observations = torch.tensor(sequences.observations).to(device)
+    before = len(observations) - steps - 1
+    memory = torch.tensor(sequences.memory).to(device)
+    burn_in = torch.tensor(sequences.burn_in).to(device)
+    actions = torch.tensor(sequences.actions).to(device)
+    nowhere = torch.zeros_like(actions, dtype=torch.bool)
+    return Batch(
+        observations=observations[before:],
+        actions=actions,
+        behaviour=torch.tensor(sequences.behaviour).to(device),
+        rewards=torch.tensor(sequences.rewards).to(device),
+        terminated=torch.tensor(sequences.terminated).to(device),
+        truncated=nowhere,
+        valid=~nowhere,
+        cut_rows=torch.empty((0, 2), dtype=torch.int64, device=device),
+        cut_observations=observations[:0, 0],
+        memory=warmed_up(network, observations[:before], burn_in, memory),
+    )
+
+
+@torch.no_grad()
+def warmed_up(network: Network, observations: Tensor, burn_in: Tensor, memory: Tensor) -> Tensor:
+    """The memory `[S, M]` after the last `burn_in` `[S]` rows of `observations` `[K, S, ...]` (R2D2, section 3)."""
+    if network.core is None or not len(observations):
+        return memory
+    features = network.encoder(observations.flatten(0, 1)).view(*observations.shape[:2], -1)
+    for k, row in enumerate(features):
+        _, after = network.core(row.unsqueeze(0), memory)
+        is_inside = (burn_in >= len(observations) - k).unsqueeze(1)
+        memory = torch.where(is_inside, after.float(), memory)
+    return memory

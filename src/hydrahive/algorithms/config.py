@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hydrahive.core.config import AlgorithmConfig, require_number
-from hydrahive.core.schedules import Linear, bounds
+from hydrahive.core.config import AlgorithmConfig, require_integer, require_number
+from hydrahive.core.schedules import Linear, bounds, value_at
+from hydrahive.policies.config import PolicyConfig
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,145 @@ class VTrace(AlgorithmConfig):
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
         require_number("rmsprop_decay", self.rmsprop_decay, 0, 1)
 
-    def build(self, policy: Any) -> Any:
-        """A `hydrahive.algorithms.vtrace.VTraceUpdate` over `policy`."""
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
+        """A `hydrahive.policies.actor_critic.ActorCritic`."""
+        from hydrahive.policies.actor_critic import ActorCritic
+
+        return ActorCritic(policy, observation_space, action_space, generator)
+
+    def build(self, network: Any, computing: Any, seed: int) -> Any:
+        """A `hydrahive.algorithms.vtrace.VTraceUpdate` over `network`."""
         from hydrahive.algorithms.vtrace import VTraceUpdate
 
-        return VTraceUpdate(self, policy)
+        return VTraceUpdate(self, network, computing)
+
+
+CORE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "none": {"learning_rate": 5e-4, "discount": 0.97},
+    "rnn": {"learning_rate": 5e-4, "discount": 0.96},
+    "gru": {"learning_rate": 5e-4, "discount": 0.975},
+    "lstm": {"learning_rate": 5e-4, "discount": 0.975},
+}
+"""What ATH Q-learning uses for each kind of memory where the config leaves it open."""
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """Random actions, fewer and fewer, and careful detours when nothing new comes.
+
+    Attributes:
+        start: Share of random actions at the beginning, 0 to 1.
+        end: Share that is never undercut.
+        decay: Factor on the share for each finished episode; 1 keeps it.
+        over_env_steps: A line from `start` to `end` over so many env steps instead of the decay.
+        snap: A share below this is 0, if `end` is.
+        ladder: How much less the last shard explores than the first: the shards' shares are the share to the powers
+            1 to 1 + ladder (Horgan et al. 2018); 0 for one share.
+        careful: Whether detours are made while the replay finds the run stagnant and the share is below 1e-4; needs
+            an environment that tells fatal actions, and a replay that watches for stagnation.
+        detour_probability: That a detour begins, at each step that is on none.
+        detour_steps: Steps of a detour; in each of them another action than the greedy one, and none that is fatal.
+    """
+
+    start: float = 0.99
+    end: float = 0.0
+    decay: float = 0.99
+    over_env_steps: int | None = None
+    snap: float = 1e-3
+    ladder: float = 0.0
+    careful: bool = False
+    detour_probability: float = 0.005
+    detour_steps: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none."""
+        require_number("start", self.start, 0, 1)
+        require_number("end", self.end, 0, self.start)
+        require_number("decay", self.decay, 0, 1, above=True)
+        require_number("snap", self.snap, 0, 1)
+        require_number("ladder", self.ladder, 0)
+        require_number("detour_probability", self.detour_probability, 0, 1)
+        require_integer("detour_steps", self.detour_steps, 1)
+        if self.over_env_steps is not None:
+            require_integer("over_env_steps", self.over_env_steps, 1)
+
+    def epsilon(self, env_steps: int, episodes: int) -> float:
+        """The share of random actions after so many env steps and finished episodes."""
+        if self.over_env_steps is not None:
+            share = value_at(Linear(self.start, self.end, self.over_env_steps), env_steps)
+        else:
+            share = max(self.start * self.decay**episodes, self.end)
+        return 0.0 if share < self.snap and self.end == 0 else share
+
+
+@dataclass(frozen=True)
+class AthQ(AlgorithmConfig):
+    """Double Q-learning (van Hasselt et al. 2016) on sequences, ai-hydra's agent; without a replay, on fresh rounds.
+
+    Attributes:
+        learning_rate: Step size of Adam; a number or a line over env steps; null for the memory kind's default.
+        discount: Weight of a reward one step later, 0 to 1; null for the memory kind's default.
+        target_update: Share by which the target weights follow the others after each gradient step, 0 to 1.
+        gradient_steps: How many, for each of what `gradient_steps_per` says.
+        gradient_steps_per: `round`, or `episode` that finished in the round before.
+        max_gradient_steps: Most of them in one update.
+        huber_delta: Errors beyond this count linearly (Huber 1964).
+        dropout: Share of features that are dropped while learning; acting never drops any.
+        gradient_norm: Longer gradients are scaled down to this Euclidean length.
+        optimizer_epsilon: Added to Adam's denominator.
+        exploration: How actions are tried out.
+    """
+
+    learning_rate: float | Linear | None = None
+    discount: float | None = None
+    target_update: float = 1e-3
+    gradient_steps: int = 1
+    gradient_steps_per: Literal["round", "episode"] = "round"
+    max_gradient_steps: int = 64
+    huber_delta: float = 1.0
+    dropout: float = 0.0
+    gradient_norm: float = 1.0
+    optimizer_epsilon: float = 1e-8
+    exploration: EpsilonGreedy = field(default_factory=EpsilonGreedy)
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their mathematical range."""
+        if self.learning_rate is not None:
+            for value in bounds(self.learning_rate):
+                require_number("learning_rate", value, 0)
+        if self.discount is not None:
+            require_number("discount", self.discount, 0, 1)
+        require_number("target_update", self.target_update, 0, 1, above=True)
+        require_integer("gradient_steps", self.gradient_steps, 1)
+        require_integer("max_gradient_steps", self.max_gradient_steps, self.gradient_steps)
+        require_number("huber_delta", self.huber_delta, 0, above=True)
+        require_number("dropout", self.dropout, 0, 0.9)
+        require_number("gradient_norm", self.gradient_norm, 0, above=True)
+        require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
+
+    @property
+    def explores_carefully(self) -> bool:
+        """Whether detours are made."""
+        return self.exploration.careful
+
+    def for_policy(self, policy: PolicyConfig) -> AthQ:
+        """With the defaults of the policy's kind of memory."""
+        defaults = CORE_DEFAULTS[policy.core_kind]
+        return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
+
+    def batches(self, finished_episodes: int) -> int:
+        """As many as gradient steps."""
+        per = finished_episodes if self.gradient_steps_per == "episode" else 1
+        return min(self.gradient_steps * per, self.max_gradient_steps)
+
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
+        """A `hydrahive.policies.q_network.QNetwork`."""
+        from hydrahive.policies.q_network import QNetwork
+
+        return QNetwork(policy, observation_space, action_space, generator, self.exploration.ladder)
+
+    def build(self, network: Any, computing: Any, seed: int) -> Any:
+        """A `hydrahive.algorithms.ath_q.AthQUpdate` over `network`."""
+        from hydrahive.algorithms.ath_q import AthQUpdate
+
+        return AthQUpdate(self, network, computing, seed)

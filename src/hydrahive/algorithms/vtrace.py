@@ -7,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch
+from hydrahive.algorithms.batch import Batch, replayed, stack
 from hydrahive.algorithms.config import VTrace
-from hydrahive.core.errors import DivergedError
+from hydrahive.algorithms.optimizer import FlatOptimizer
+from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.unroll import unrolled
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
 from hydrahive.policies.actor_critic import ActorCritic
@@ -70,42 +72,70 @@ def vtrace_targets(
     return Targets(targets, rhos * (rewards + discounts * next_targets - values), rhos)
 
 
-class VTraceUpdate:
-    """The learner's rule: `accumulate` the gradient of each slice of a round, then `apply` it once."""
+SUMS = ("policy_loss", "value_loss", "entropy", "rho", "clipped", "divergence", "aim", "aim_squared")
+"""What `accumulate` sums over rows: losses, entropy, importance weights, how many exceed their clip, the divergence of
+behaviour and policy, and the value targets."""
 
-    def __init__(self, config: VTrace, policy: ActorCritic) -> None:
-        """Lay the policy's weights flat and give them an optimizer."""
-        self.config = config
-        self.policy = policy
-        self.weights = FlatWeights(policy, with_gradients=True)
-        self._parameter = torch.nn.Parameter(self.weights.vector)
-        self._parameter.grad = self.weights.gradient
-        if config.optimizer == "adam":
-            self._moments: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
-            self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                [self._parameter], eps=config.optimizer_epsilon, foreach=False
-            )
-        else:
-            self._moments = ("square_avg",)
-            self._optimizer = torch.optim.RMSprop(
-                [self._parameter], alpha=config.rmsprop_decay, eps=config.optimizer_epsilon, foreach=False
-            )
-        self.gradient_steps = 0
-        self._reset_moments()
+
+class VTraceUpdate:
+    """The learner's rule: one gradient step on a round, and on replayed sequences beside it."""
+
+    def __init__(self, config: VTrace, network: ActorCritic, computing: Computing) -> None:
+        """Lay the network's weights flat and give them an optimizer."""
+        self.config, self.network, self.computing = config, network, computing
+        self.weights = FlatWeights(network, with_gradients=True)
+        self._optimizer = FlatOptimizer(
+            self.weights, config.optimizer, config.optimizer_epsilon, config.gradient_norm, config.rmsprop_decay
+        )
+
+    @property
+    def gradient_steps(self) -> int:
+        """Taken so far."""
+        return self._optimizer.steps
+
+    def learn(self, round_: Round) -> dict[str, float]:
+        """Take one gradient step; every row, fresh or replayed, weighs the same.
+
+        Raises:
+            DivergedError: If the gradient is not finite; the weights are left as they were.
+        """
+        device, env_steps = self.computing.device, round_.env_steps
+        fresh = max(round_.valid_rows, 1)
+        batches = round_.sample.batches if round_.sample else ()
+        replayed_rows = sum(sequences.frames for sequences in batches)
+        total = fresh + replayed_rows
+        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
+        for batch in stack(round_.fragments, self.computing.slices, device):
+            sums = sums + self.accumulate(batch, total, env_steps)
+        replayed_sums = torch.zeros_like(sums)
+        for sequences in batches:
+            replayed_sums = replayed_sums + self.accumulate(replayed(sequences, self.network, device), total, env_steps)
+        norm = self._optimizer.step(value_at(self.config.learning_rate, env_steps))
+        metrics = self.metrics(sums, fresh, norm, env_steps)
+        if replayed_rows:
+            named = dict(zip(SUMS, (replayed_sums / replayed_rows).tolist(), strict=True))
+            metrics |= {f"replayed_{name}": named[name] for name in ("value_loss", "rho", "clipped", "divergence")}
+        return metrics | ({"replayed_frames": replayed_rows} if round_.sample else {})
 
     def accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
-        """Add one slice's share of the round's gradient.
+        """Add a batch's share of the update's gradient.
 
         Args:
-            batch: The slice.
-            total: Valid rows of the whole round; losses are means over them.
+            batch: A slice of the round, or replayed sequences.
+            total: Rows that the update learns from; losses are means over them.
             env_steps: Of the run, before this round; schedules read it.
 
         Returns:
-            Sums over the slice, float64 `[len(SUMS)]`, for `metrics`.
+            Sums over the batch, float64 `[len(SUMS)]`, for `metrics`.
         """
+        with self.computing.precision():
+            return self._accumulate(batch, total, env_steps)
+
+    def _accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
         steps, columns = batch.actions.shape
-        logits, values = self.policy(batch.observations[:-1].flatten(0, 1))
+        features = unrolled(self.network, batch)
+        flat = features.rows.flatten(0, 1)
+        logits, values = self.network.scores(flat), self.network.values(flat)
         actions = batch.actions.flatten()
         log_policy = logits.log_softmax(-1)
         log_probs = chosen(log_policy, actions)
@@ -113,14 +143,10 @@ class VTraceUpdate:
             log_behaviour = batch.behaviour.flatten(0, 1).log_softmax(-1)
             log_ratios = (log_probs - chosen(log_behaviour, actions)).view(steps, columns)
             current = values.view(steps, columns)
+            last, cuts = self.network.values(features.last), self.network.values(features.cuts)
+            next_values = features.following(current, last, cuts, batch.cut_rows)
             targets = vtrace_targets(
-                log_ratios,
-                batch.rewards,
-                current,
-                self._next_values(batch, current),
-                batch.terminated,
-                batch.terminated | batch.truncated,
-                self.config,
+                log_ratios, batch.rewards, current, next_values, batch.terminated, batch.ended, self.config
             )
         valid = batch.valid.flatten()
         mask = valid.float()
@@ -130,7 +156,7 @@ class VTraceUpdate:
         bonus = (entropy(log_policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
-        (loss / total).backward()
+        torch.autograd.backward(loss / total)
         with torch.no_grad():
             aims = targets.values.flatten()[valid].double()
             clipped = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
@@ -139,26 +165,8 @@ class VTraceUpdate:
             sums = [policy_loss, value_loss, bonus, rhos, clipped, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
 
-    def apply(self, env_steps: int) -> float:
-        """Clip the accumulated gradient, take one optimizer step, and return the gradient's norm.
-
-        Raises:
-            DivergedError: If the gradient is not finite; the weights are left as they were.
-        """
-        gradient = self.weights.gradient
-        norm = float(torch.linalg.vector_norm(gradient))
-        if not norm < float("inf"):
-            raise DivergedError(f"the gradient's norm is {norm} at gradient step {self.gradient_steps}")
-        if norm > self.config.gradient_norm:
-            gradient.mul_(self.config.gradient_norm / norm)
-        self._optimizer.param_groups[0]["lr"] = value_at(self.config.learning_rate, env_steps)
-        self._optimizer.step()
-        gradient.zero_()
-        self.gradient_steps += 1
-        return norm
-
     def metrics(self, sums: Tensor, total: int, norm: float, env_steps: int) -> dict[str, float]:
-        """The update's figures, from the slices' summed `accumulate` results."""
+        """The update's figures on fresh rows, from the slices' summed `accumulate` results."""
         policy_loss, value_loss, entropy, rho, clipped, divergence, aim, aim_squared = (sums / total).tolist()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
         variance = max(aim_squared - aim * aim, 1e-12)
@@ -178,34 +186,13 @@ class VTraceUpdate:
 
     def state(self) -> State:
         """Weights, and the optimizer's moments, as named arrays."""
-        state = nested("weights", self.weights.named(self.weights.vector))
-        for moment in self._moments:
-            named = self.weights.named(self._optimizer.state[self._parameter][moment])
-            state |= nested(f"optimizer/{moment}", named)
-        return state
+        return {**nested("weights", self.weights.named(self.weights.vector)), **self._optimizer.state()}
 
     def restore(self, state: State, gradient_steps: int) -> None:
         """Continue from `state` after so many gradient steps."""
         self.load_weights(state)
-        for moment in self._moments:
-            vector = self._optimizer.state[self._parameter][moment]
-            self.weights.load_named(vector, under(f"optimizer/{moment}", state))
-        self.gradient_steps = gradient_steps
-        self._optimizer.state[self._parameter]["step"] = torch.tensor(float(gradient_steps))
+        self._optimizer.restore(state, gradient_steps)
 
     def load_weights(self, state: State) -> None:
         """Take over the weights of `state` and leave the optimizer as it is."""
         self.weights.load_named(self.weights.vector, under("weights", state))
-
-    def _reset_moments(self) -> None:
-        zeros = {moment: torch.zeros_like(self.weights.vector) for moment in self._moments}
-        self._optimizer.state[self._parameter] = {"step": torch.tensor(0.0), **zeros}
-
-    @torch.no_grad()
-    def _next_values(self, batch: Batch, values: Tensor) -> Tensor:
-        """V of what each step led to, `[T, B]`; of an episode's last observation where it was truncated."""
-        last = self.policy.values(batch.observations[-1])
-        next_values = torch.cat([values[1:], last.unsqueeze(0)])
-        if len(batch.cut_rows):
-            next_values[batch.cut_rows[:, 0], batch.cut_rows[:, 1]] = self.policy.values(batch.cut_observations)
-        return next_values

@@ -14,9 +14,11 @@ class EnvConfig:
     """An environment: how to build it as a vector of environments and as a single one.
 
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
+    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly.
     """
 
     step_weight: ClassVar[int] = 1
+    tells_fatal_actions: ClassVar[bool] = False
 
     def make_vector(self, num_envs: int) -> Any:
         """A `hydrahive.envs.vector.SnapshotVectorEnv` of `num_envs` environments."""
@@ -37,11 +39,74 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class AlgorithmConfig:
-    """A learning rule: what acting records besides the action, and the update."""
+class CoreConfig:
+    """A policy's memory between steps."""
 
-    def build(self, policy: Any) -> Any:
-        """The update rule over `policy`."""
+    @property
+    def memory_size(self) -> int:
+        """Numbers of memory for each environment."""
+        raise NotImplementedError(f"{type(self).__name__} must define memory_size")
+
+    def build(self, in_features: int, generator: Any) -> Any:
+        """A `hydrahive.policies.cores.RecurrentCore`, its weights drawn from `generator`."""
+        raise NotImplementedError(f"{type(self).__name__} must define build")
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """A learning rule: which network acts, what acting records besides the action, and the update."""
+
+    @property
+    def explores_carefully(self) -> bool:
+        """Whether acting asks the environment which actions are fatal."""
+        return False
+
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
+        """The `hydrahive.policies.network.Network` that acts and learns, for one environment's spaces."""
+        raise NotImplementedError(f"{type(self).__name__} must define network")
+
+    def build(self, network: Any, computing: Any, seed: int) -> Any:
+        """The `hydrahive.algorithms.rule.Rule` over `network`."""
+        raise NotImplementedError(f"{type(self).__name__} must define build")
+
+    def for_policy(self, policy: Any) -> AlgorithmConfig:
+        """This config with what it leaves to the policy's kind filled in."""
+        return self
+
+    def batches(self, finished_episodes: int) -> int | None:
+        """Batches of replayed sequences that an update wants, after a round in which so many episodes finished.
+
+        None: one batch of as many sequences as the replay's `ratio` says.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """A memory of episodes that updates draw sequences from.
+
+    Attributes:
+        capacity: Frames of finished episodes that are kept; the oldest whole episodes leave first.
+        ratio: Replayed frames for each fresh one in an update that learns from both, 0 to 1; an algorithm that learns
+            from replayed sequences only says itself how many.
+        burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
+        states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
+    """
+
+    capacity: int = 125_000
+    ratio: float = 0.5
+    burn_in: int = 8
+    states_every: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        require_integer("capacity", self.capacity, 1)
+        require_number("ratio", self.ratio, 0, 1)
+        require_integer("burn_in", self.burn_in, 0, 10_000)
+        require_integer("states_every", self.states_every, 1, 10_000)
+
+    def build(self, layout: Any) -> Any:
+        """A `hydrahive.replay.memory.SequenceReplay` of this layout."""
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
 

@@ -34,6 +34,9 @@ class Fragment:
             after an episode's end. Such rows are neither learned from, nor counted, nor paid.
         cut_rows: `[K, 2]` int32, the (t, b) of each truncation, in order.
         cut_observations: `[K, ...]`, the last observation of each truncated episode.
+        memory: `[B, M]` float32, the policy's memory before the first step; `M` is 0 without any.
+        state_rows: `[S, 2]` int32, the (t, b) whose memory a replay wants, in order.
+        states: `[S, M]` float32, the memory before each of these steps.
     """
 
     id: FragmentId
@@ -47,6 +50,9 @@ class Fragment:
     valid: np.ndarray
     cut_rows: np.ndarray
     cut_observations: np.ndarray
+    memory: np.ndarray
+    state_rows: np.ndarray
+    states: np.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -64,6 +70,7 @@ class FragmentSummary:
         scores: `[E]` float64, scores of the episodes that ended, ordered by step, then environment.
         lengths: `[E]` int64, their lengths in env steps.
         seconds: Time the fragment took, for display only.
+        detours: What careful exploration did (`hydrahive.policies.exploration.DETOUR_COUNTS`), int64; empty without.
     """
 
     shard: int
@@ -71,3 +78,4 @@ class FragmentSummary:
     scores: np.ndarray
     lengths: np.ndarray
     seconds: float
+    detours: np.ndarray

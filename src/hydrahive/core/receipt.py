@@ -18,8 +18,8 @@ from hydrahive.core.state import hashed_bytes
 SEEN = ("observations", "actions", "rewards", "terminated", "truncated", "valid", "cut_rows", "cut_observations")
 """What the environments made of the actions, and the actions; known without the policy."""
 
-ACTED = ("behaviour",)
-"""What the policy said."""
+ACTED = ("behaviour", "memory", "state_rows", "states")
+"""What the policy said and remembered."""
 
 
 @dataclass(frozen=True)

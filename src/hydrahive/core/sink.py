@@ -15,6 +15,9 @@ class Sink(Protocol):
     def row(self, row: Row) -> None:
         """Take one row of metrics."""
 
+    def episodes(self, facts: Mapping[str, object]) -> None:
+        """Take what finished in an update: counters, `scores` and `lengths` in order, and how they were explored."""
+
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Take one event: a stable `kind`, a sentence for people, and the facts."""
 

@@ -34,6 +34,13 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: If the state is of another environment.
         """
 
+    def fatal_actions(self) -> np.ndarray:
+        """Which actions would now end the episode badly, bool `[num_envs, actions]`.
+
+        Only environments whose config declares `tells_fatal_actions` know that.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not know which actions are fatal")
+
     @property
     def resets_on_next_step(self) -> bool:
         """Whether the step after an episode's end only resets, ignoring its action."""

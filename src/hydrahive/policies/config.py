@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import EncoderConfig, require, require_integer
+from hydrahive.core.config import CoreConfig, EncoderConfig, require, require_integer
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,89 @@ class Conv(EncoderConfig):
 
 
 @dataclass(frozen=True)
+class Recurrent(CoreConfig):
+    """Recurrent layers on top of the encoder.
+
+    Attributes:
+        hidden: Width of each layer.
+        layers: How many, one on the other.
+    """
+
+    kind: ClassVar[Literal["rnn", "gru", "lstm"]]
+    hidden: int = 256
+    layers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse layers without width."""
+        require_integer("hidden", self.hidden, 1)
+        require_integer("layers", self.layers, 1, 100)
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers of memory for each environment: an LSTM's cells remember besides what they say."""
+        return (2 if self.kind == "lstm" else 1) * self.layers * self.hidden
+
+    def build(self, in_features: int, generator: Any) -> Any:
+        """A `hydrahive.policies.cores.RecurrentCore`."""
+        from hydrahive.policies.cores import RecurrentCore
+
+        return RecurrentCore(self.kind, in_features, self.hidden, self.layers, generator)
+
+
+@dataclass(frozen=True)
+class Rnn(Recurrent):
+    """Plain recurrent layers with tanh (Elman 1990).
+
+    Attributes:
+        hidden: Width of each layer.
+        layers: How many, one on the other.
+    """
+
+    kind = "rnn"
+
+
+@dataclass(frozen=True)
+class Gru(Recurrent):
+    """Gated recurrent units (Cho et al. 2014).
+
+    Attributes:
+        hidden: Width of each layer.
+        layers: How many, one on the other.
+    """
+
+    kind = "gru"
+
+
+@dataclass(frozen=True)
+class Lstm(Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997).
+
+    Attributes:
+        hidden: Width of each layer.
+        layers: How many, one on the other.
+    """
+
+    kind = "lstm"
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
-    """The agent's network: an encoder shared by a policy head and a value head.
+    """The agent's network: an encoder and a memory, shared by the heads.
 
     Attributes:
         encoder: What turns observations into features.
-        core: Memory between steps; `none` looks at the present observation only.
+        core: Memory between steps: Rnn, Gru or Lstm; `none` looks at the present observation only.
     """
 
     encoder: EncoderConfig = field(default_factory=Mlp)
-    core: Literal["none"] = "none"
+    core: CoreConfig | Literal["none"] = "none"
+
+    @property
+    def core_kind(self) -> Literal["none", "rnn", "gru", "lstm"]:
+        """Which kind of memory it is."""
+        return self.core.kind if isinstance(self.core, Recurrent) else "none"
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers of memory for each environment."""
+        return self.core.memory_size if isinstance(self.core, CoreConfig) else 0

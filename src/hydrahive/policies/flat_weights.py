@@ -15,7 +15,8 @@ ALIGNMENT = 16
 class FlatWeights:
     """Lays all parameters of a network, and their gradients, into one vector each; the parameters become views.
 
-    Every parameter starts at a multiple of `ALIGNMENT`; the padding between them is zero.
+    Every parameter starts at a multiple of `ALIGNMENT`; the padding between them is zero. Buffers, which acting
+    depends on and no gradient changes, lie behind the parameters: a version is all that acting needs.
     """
 
     def __init__(self, network: nn.Module, *, with_gradients: bool = False) -> None:
@@ -26,18 +27,20 @@ class FlatWeights:
             with_gradients: Whether to lay out a gradient vector as well, for learning.
         """
         parameters = dict(network.named_parameters())
+        tensors: dict[str, Tensor] = parameters | dict(network.named_buffers())
         self._places: dict[str, tuple[int, torch.Size]] = {}
         size = 0
-        for name, parameter in parameters.items():
-            self._places[name] = (size, parameter.shape)
-            size += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+        for name, tensor in tensors.items():
+            self._places[name] = (size, tensor.shape)
+            size += -(-tensor.numel() // ALIGNMENT) * ALIGNMENT
         device = next(iter(parameters.values())).device
         self.vector = torch.zeros(size, device=device)
         self.gradient = torch.zeros(size if with_gradients else 0, device=device)
-        for name, parameter in parameters.items():
+        for name, tensor in tensors.items():
             view = self.view(self.vector, name)
-            view.copy_(parameter.data)
-            parameter.data = view
+            view.copy_(tensor.data)
+            tensor.data = view
+        for name, parameter in parameters.items():
             parameter.requires_grad_(with_gradients)
             if with_gradients:
                 parameter.grad = self.view(self.gradient, name)

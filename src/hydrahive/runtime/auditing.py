@@ -13,8 +13,8 @@ from hydrahive.core.receipt import Consumed, acted_digest, seen_digest, told_dig
 from hydrahive.core.state import State, digest_of_state
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_policy
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.env_worker import build_network
+from hydrahive.runtime.shard import ACTING, Shard
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,19 @@ class Finding:
     round: int | None = None
 
 
+def shard_digest(state: State, *, in_full: bool) -> str:
+    """The digest of a shard's state; if not in full, of what stepping the environments alone leads to."""
+    return digest_of_state({name: array for name, array in state.items() if in_full or name not in ACTING})
+
+
 class Auditor:
     """Computes what workers have computed, from a state that is believed on."""
 
     def __init__(self, config: RunConfig, run_id: str) -> None:
         """Make an auditor of this run."""
         self._config, self._run_id = config, run_id
-        self._policy = build_policy(config, torch.Generator())
-        self._weights = FlatWeights(self._policy)
+        self._network = build_network(config, torch.Generator())
+        self._weights = FlatWeights(self._network)
 
     def audit(self, job: AuditJob, *weights: np.ndarray) -> Finding:
         """Compute a shard's rounds again and say what differs first.
@@ -89,7 +94,7 @@ class Auditor:
             env_steps += consumed.env_steps
             if wrong:
                 return Finding(env_steps, wrong, consumed.id.round)
-        if digest_of_state(shard.snapshot()) != job.end_digest:
+        if shard_digest(shard.snapshot(), in_full=job.in_full) != job.end_digest:
             return Finding(env_steps, "the state that was given at the end is not the one that follows")
         return Finding(env_steps)
 
@@ -106,7 +111,7 @@ class Auditor:
         consumed = job.consumed[i]
         if job.in_full:
             self._weights.load(weights[i])
-            fragment, summary = shard.simulate(consumed.id.round, job.acting[i], self._policy)
+            fragment, summary = shard.simulate(consumed.id.round, job.acting[i], self._network)
             if acted_digest(fragment) != consumed.acted:
                 return f"the policy of version {job.acting[i]} says something else"
         else:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from hydrahive.core.errors import LostError
 from hydrahive.core.receipt import Consumed
-from hydrahive.core.state import digest_of_state
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import Verdict, WorkerFacts
-from hydrahive.runtime.auditing import AuditJob, Finding
+from hydrahive.runtime.auditing import AuditJob, Finding, shard_digest
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.dataflow import Update, Work
 from hydrahive.runtime.fleet import Fleet, Ref
@@ -163,7 +162,7 @@ class Audits:
             tuple(work.told.get(shard, "") for work, _, _ in mine),
             tuple(work.acting for work, _, _ in mine),
             in_full,
-            digest_of_state(boundary.shard(shard)),
+            shard_digest(boundary.shard(shard), in_full=in_full),
         )
         weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
         return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from hydrahive.core.fragment import FragmentSummary
-from hydrahive.core.state import State, digest_of_state, nested, under
+from hydrahive.core.state import State, digest_of_state, hashed_bytes, nested, under
 from hydrahive.runtime.config import StopConfig
 
 RECENT_EPISODES = 100
@@ -70,20 +72,43 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Episodes that a replay stored between two cuts; never changed, and shared by all boundaries that need it."""
+
+    arrays: State
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE3 over the arrays, in hex: its name on disk."""
+        hasher = blake3()
+        for piece in hashed_bytes(sorted(self.arrays.items())):
+            hasher.update(piece)
+        return hasher.hexdigest()
+
+    def is_needed_from(self, oldest: int) -> bool:
+        """Whether it holds an episode that has not left: the oldest one's number is given."""
+        numbers = self.arrays["numbers"]
+        return len(numbers) > 0 and int(numbers[-1]) >= oldest
+
+
+@dataclass(frozen=True)
 class Boundary:
     """The run between two updates, all of it in this process's memory.
 
     Attributes:
         state: Arrays under `learner/` (weights, optimizer, counters), `shards/<i>/` (each after as many rounds
-            as the learner has consumed) and `versions/<v>` (flat weights that coming rounds still act with).
+            as the learner has consumed), `versions/<v>` (flat weights that coming rounds still act with) and
+            `replay/`, where there is one.
         progress: Counters and episode statistics at the cut.
         resumable: Whether the run's own cut lies here. The end of a run may lie between two cuts; an
             undisturbed longer run would not have been cut there, so it is continued from the cut before.
+        blocks: The replay's stored episodes, oldest first; the digest of them all is in `replay/`.
     """
 
     state: State
     progress: Progress
     resumable: bool
+    blocks: tuple[Block, ...] = ()
 
     @property
     def updates(self) -> int:
@@ -102,11 +127,15 @@ class Boundary:
         """The kept weights versions, as flat vectors."""
         return {int(name): weights for name, weights in under("versions", self.state).items()}
 
+    def replay(self) -> State | None:
+        """The replay's part; None without one."""
+        return under("replay", self.state) or None
+
     def digest(self) -> str:
-        """SHA-256 over weights, optimizer and counters: equal digests mean equal training."""
-        return digest_of_state(self.learner())
+        """SHA-256 over weights, optimizer, counters and replay: equal digests mean equal training."""
+        return digest_of_state({**self.learner(), **nested("replay", self.replay() or {})})
 
     def state_digest(self) -> str:
         """As `digest`, with the shards' states."""
-        shards = nested("shards", under("shards", self.state))
-        return digest_of_state({**nested("learner", self.learner()), **shards})
+        kept = {name: array for name, array in self.state.items() if not name.startswith("versions/")}
+        return digest_of_state(kept)

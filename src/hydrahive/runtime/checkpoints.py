@@ -14,12 +14,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from hydrahive.core.durable import TEMPORARY_SUFFIX, whole_folder, write_synced
+from hydrahive.core.durable import TEMPORARY_SUFFIX, whole_folder, write_synced, write_whole
 from hydrahive.core.errors import CheckpointError
-from hydrahive.runtime.boundary import Boundary, Progress
+from hydrahive.runtime.boundary import Block, Boundary, Progress
 
 FORMAT = 1
-"""Version of the layout: `state.safetensors` with the arrays, and `manifest.json`, written last."""
+"""Version of the layout: `state.safetensors` with the arrays, and `manifest.json`, written last.
+
+A replay's episodes lie beside them in `replay/`, in blocks that several checkpoints share; each is named by its digest.
+"""
+
+BLOCKS = "replay"
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class CheckpointStore:
         Raises:
             OSError: If the disk does not take it; nothing half-written is left.
         """
+        for block in boundary.blocks:
+            self._write_block(block)
         tensors = save_tensors(boundary.state)
         manifest = {
             "format": FORMAT,
@@ -107,6 +114,7 @@ class CheckpointStore:
             "state_sha256": hashlib.sha256(tensors).hexdigest(),
             "score_mean": boundary.progress.score_mean,
             "progress": boundary.progress.as_plain(),
+            "replay_blocks": [block.digest for block in boundary.blocks],
             "standings": standings or {},
             "outbox_sha256": None if outbox is None else hashlib.sha256(outbox).hexdigest(),
         }
@@ -119,12 +127,22 @@ class CheckpointStore:
         self._prune(way_back)
         return path
 
-    def newest(self, *, resumable: bool = False, up_to: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+    def _write_block(self, block: Block) -> None:
+        """Write a replay's block unless it is there."""
+        path = _block_path(self._folder, block.digest)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, save_tensors(block.arrays))
+
+    def newest(
+        self, *, resumable: bool = False, up_to: int | None = None, with_replay: bool = False
+    ) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is whole, and why newer ones were passed over.
 
         Args:
             resumable: Only consider those that the run can be continued from.
             up_to: Only consider those up to this update.
+            with_replay: Read the replay's episodes, too, without which a run cannot be continued.
         """
         passed_over = []
         for path in sorted(self._paths(), reverse=True):
@@ -133,7 +151,7 @@ class CheckpointStore:
             try:
                 if not self._is_on_the_line(_manifest(path)):
                     continue
-                checkpoint = read_checkpoint(path)
+                checkpoint = read_checkpoint(path, with_replay=with_replay)
             except CheckpointError as error:
                 passed_over.append(str(error))
                 continue
@@ -173,10 +191,34 @@ class CheckpointStore:
         for path in self._folder.iterdir():
             if path.name.endswith(TEMPORARY_SUFFIX):
                 shutil.rmtree(path)
+        shared = {digest for path in kept for digest in manifests[path].get("replay_blocks", ())}
+        for path in (self._folder / BLOCKS).glob("*"):
+            if path.stem not in shared:
+                path.unlink()
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a folder.
+def _block_path(folder: Path, digest: str) -> Path:
+    return folder / BLOCKS / f"{digest}.safetensors"
+
+
+def _read_block(folder: Path, digest: str) -> Block:
+    """A replay's block.
+
+    Raises:
+        CheckpointError: If it is missing, truncated or altered.
+    """
+    path = _block_path(folder, digest)
+    try:
+        block = Block(load_tensors(path.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"replay block {path}: cannot be read ({error})") from None
+    if block.digest != digest:
+        raise CheckpointError(f"replay block {path}: is altered")
+    return block
+
+
+def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
+    """The checkpoint in a folder; `with_replay`: with its replay's episodes.
 
     Raises:
         CheckpointError: If it is missing, truncated, altered, or of another format version.
@@ -189,7 +231,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         outbox = (path / "outbox.json").read_bytes() if manifest.get("outbox_sha256") else None
         if outbox is not None and hashlib.sha256(outbox).hexdigest() != manifest["outbox_sha256"]:
             raise CheckpointError(f"checkpoint {path}: its outbox is truncated or altered")
-        boundary = Boundary(load_tensors(tensors), Progress.from_plain(manifest["progress"]), manifest["resumable"])
+        digests = manifest.get("replay_blocks", ()) if with_replay else ()
+        blocks = tuple(_read_block(path.parent, digest) for digest in digests)
+        progress = Progress.from_plain(manifest["progress"])
+        boundary = Boundary(load_tensors(tensors), progress, manifest["resumable"], blocks)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
     seconds, machine_class, digest, state_digest = (

@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hydrahive.algorithms.config import VTrace
-from hydrahive.core.config import AlgorithmConfig, EnvConfig, require, require_integer, require_number
+from hydrahive.core.config import (
+    AlgorithmConfig,
+    EnvConfig,
+    ReplayConfig,
+    require,
+    require_integer,
+    require_number,
+)
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.snake.config import Snake
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.policies.config import PolicyConfig
+from hydrahive.replay.config import Ath
 
 BYTE_NEUTRAL = (
     "workers",
@@ -135,6 +143,7 @@ class RunConfig:
         boundary_every: Updates between consistent cuts of the run, from which it can be continued.
         policy: The agent's network.
         algorithm: The learning rule.
+        replay: A memory of episodes that updates learn from besides, or instead of, their round; null for none.
         learner: How the learner computes.
         workers: Env-worker processes; 0 runs everything inline without Ray; `auto` uses the CPUs that are left
             beside the learner, at most one worker for each shard.
@@ -166,6 +175,7 @@ class RunConfig:
     boundary_every: int = 25
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     algorithm: AlgorithmConfig = field(default_factory=VTrace)
+    replay: ReplayConfig | None = None
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     workers: int | Literal["auto"] = 1
     precision: Literal["medium", "highest", "bfloat16"] = "medium"
@@ -198,10 +208,33 @@ class RunConfig:
         require(portable, "precision", self.precision, "'highest', which portable: true needs")
         audited = self.audit.workers == "all" and self.schedule == "free-running"
         require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
+        object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
+        self._refuse_careful_without_need()
+        if self.replay is not None and self.algorithm.batches(0) is None:
+            frames = self.replayed_frames
+            require(
+                frames <= self.replay.capacity,
+                "replay.ratio",
+                self.replay.ratio,
+                f"at most {self.replay.capacity / self.max_steps_per_round:g}: more frames than replay.capacity",
+            )
         columns = self.shards * self.envs_per_shard
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"
             raise ConfigError("learner.slices", self.learner.slices, accepted)
+
+    def _refuse_careful_without_need(self) -> None:
+        if not self.algorithm.explores_carefully:
+            return
+        key, env = "algorithm.exploration.careful", type(self.env).__name__
+        require(self.env.tells_fatal_actions, key, True, f"false: {env} does not tell which actions are fatal")
+        watches = isinstance(self.replay, Ath) and self.replay.stagnation_episodes is not None
+        require(watches, key, True, "false, or a replay of class Ath with stagnation_episodes")
+
+    @property
+    def replayed_frames(self) -> int:
+        """Frames of the sequences that an update learns from beside a whole round, at most."""
+        return int(self.replay.ratio * self.max_steps_per_round) if self.replay else 0
 
     @property
     def max_steps_per_round(self) -> int:

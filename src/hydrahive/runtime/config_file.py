@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from hydrahive.core.config import AlgorithmConfig, EncoderConfig, EnvConfig
+from hydrahive.core.config import AlgorithmConfig, CoreConfig, EncoderConfig, EnvConfig, ReplayConfig
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.runtime.config import BYTE_NEUTRAL, RunConfig
 
-BASES = (EnvConfig, EncoderConfig, AlgorithmConfig)
+BASES = (EnvConfig, EncoderConfig, CoreConfig, AlgorithmConfig, ReplayConfig)
 """The parts of a config that are chosen by `class_path`."""
 
 set_parsing_settings(subclasses_enabled=list(BASES), docstring_parse_attribute_docstrings=True)
@@ -251,9 +251,10 @@ def _keys_of(part: type, prefix: str) -> Iterator[str]:
     for field in dataclasses.fields(part):
         key, hint = f"{prefix}{field.name}", hints[field.name]
         yield key
-        if hint in BASES:
+        base = next((one for one in (hint, *typing.get_args(hint)) if one in BASES), None)
+        if base is not None:
             yield f"{key}.class_path"
-            for chosen in _subclasses(hint):
+            for chosen in _subclasses(base):
                 yield from _keys_of(chosen, f"{key}.init_args.")
         elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
             yield from _keys_of(hint, f"{key}.")

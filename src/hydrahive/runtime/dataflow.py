@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from hydrahive.core.errors import HydrahiveError, LostError
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.core.receipt import Consumed, told_digest
-from hydrahive.core.state import State, nested
+from hydrahive.core.state import State, nested, under
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.boundary import Boundary, Progress
+from hydrahive.runtime.boundary import Block, Boundary, Progress
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.fleet import Fleet, Ref
 from hydrahive.runtime.learner import Learned
 from hydrahive.runtime.placement import Homes, balanced
+from hydrahive.runtime.replay import ReplayTold
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,30 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Episodes:
+    """What finished in a round, in shard order.
+
+    Attributes:
+        scores: Of the episodes.
+        lengths: Theirs, in env steps.
+        detours: What careful exploration did, as `hydrahive.policies.exploration.DETOUR_COUNTS`; empty without.
+    """
+
+    scores: list[float]
+    lengths: list[int]
+    detours: list[int]
+
+    @staticmethod
+    def of(summaries: Sequence[FragmentSummary]) -> Episodes:
+        """What these fragments' summaries tell."""
+        return Episodes(
+            [score for summary in summaries for score in summary.scores.tolist()],
+            [length for summary in summaries for length in summary.lengths.tolist()],
+            np.sum([summary.detours for summary in summaries], axis=0).tolist(),
+        )
+
+
+@dataclass(frozen=True)
 class Update:
     """An update that is done.
 
@@ -56,6 +83,8 @@ class Update:
         progress: The run's, after it.
         weights: The version it made.
         work: Who computed what it learned from.
+        episodes: What finished in its round.
+        replay: What the replay said after it; None without one.
         boundary: The cut behind it, where one is due.
         givers: At a cut, who gave each shard's state.
     """
@@ -64,6 +93,8 @@ class Update:
     progress: Progress
     weights: Ref
     work: Work
+    episodes: Episodes
+    replay: ReplayTold | None = None
     boundary: Boundary | None = None
     givers: tuple[WorkerFacts, ...] = ()
 
@@ -97,6 +128,7 @@ class Cut:
     shards: list[Taken]
     versions: dict[int, Ref]
     resumable: bool
+    replay: Ref | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +142,8 @@ class Pending:
     acting: int
     acting_weights: Ref
     told: Mapping[int, str]
+    episodes: Episodes
+    replayed: Ref | None
     cut: Cut | None
 
 
@@ -159,6 +193,9 @@ class Schedule:
         versions = start.versions() if start else {}
         self._weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
         self._pending: deque[Pending] = deque()
+        self._sample = fleet.sample() if config.replay else None
+        self._blocks = start.blocks if start else ()
+        self._replay_cut_at = self._progress.updates
         self._homes: Homes = balanced({}, config.shards, self._workers())
         self._leased_since: dict[tuple[int, int], int] = {}
         for shard, worker in self._homes.items():
@@ -183,13 +220,19 @@ class Schedule:
         parts: Sequence[Part],
         acting: int,
         acting_weights: Ref,
-        summaries: Sequence[FragmentSummary] = (),
+        summaries: Sequence[FragmentSummary],
     ) -> Pending:
-        """Have parts learned; `cut` is still to be filled in."""
+        """Have parts learned, and then taken by the replay; `cut` is still to be filled in."""
         told = {summary.shard: told_digest(summary) for summary in summaries} if self._fleet.may_audit else {}
         fragments = [part.fragments for part in parts]
-        weights, learned = self._fleet.update(version, fragments, keep_actions=self._fleet.may_audit)
-        return Pending(learned, weights, self._progress, tuple(parts), acting, acting_weights, told, None)
+        weights, learned = self._fleet.update(version, fragments, self._sample, keep_actions=self._fleet.may_audit)
+        replayed = None
+        if self._config.replay:
+            self._sample, replayed = self._fleet.take(version, fragments, [part.summaries for part in parts])
+        episodes = Episodes.of(summaries)
+        return Pending(
+            learned, weights, self._progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
+        )
 
     def _workers(self) -> list[int]:
         workers = self._fleet.workers()
@@ -204,6 +247,7 @@ class Schedule:
             HydrahiveError: What stopped the learner.
         """
         learned: Learned = self._fleet.get(pending.learned)
+        replayed = self._fleet.get(pending.replayed) if pending.replayed is not None else None
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         givers = tuple(self._fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(self._fleet.facts(part.worker) for part in pending.parts)
@@ -212,14 +256,33 @@ class Schedule:
                 raise HydrahiveError(f"worker {worker.name} of {worker.owner} returned fragments that nobody asked for")
         since = tuple(part.leased_since for part in pending.parts)
         work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told)
-        return Update(learned.metrics, pending.progress, pending.weights, work, boundary, givers)
+        return Update(
+            learned.metrics, pending.progress, pending.weights, work, pending.episodes, replayed, boundary, givers
+        )
 
     def _closed(self, cut: Cut, progress: Progress) -> Boundary:
         state: State = nested("learner", self._fleet.get(cut.learner))
         for shard, taken in enumerate(cut.shards):
             state |= nested(f"shards/{shard}", self._fleet.get(taken.state))
         state |= nested("versions", {str(version): self._fleet.get(ref) for version, ref in cut.versions.items()})
-        return Boundary({name: array.copy() for name, array in state.items()}, progress, cut.resumable)
+        blocks: tuple[Block, ...] = ()
+        if cut.replay is not None:
+            replay = self._fleet.get(cut.replay)
+            state |= nested("replay", under("state", replay))
+            newest = Block({name: array.copy() for name, array in under("block", replay).items()})
+            oldest = int(state["replay/oldest"][0])
+            blocks = tuple(block for block in (*self._blocks, newest) if block.is_needed_from(oldest))
+        if cut.resumable:
+            self._blocks = blocks
+        return Boundary({name: array.copy() for name, array in state.items()}, progress, cut.resumable, blocks)
+
+    def _replay_state(self) -> Ref | None:
+        """The replay's state at a cut behind the update submitted last, with what is new since the cut before."""
+        if not self._config.replay:
+            return None
+        state = self._fleet.replay_state(self._replay_cut_at)
+        self._replay_cut_at = self._progress.updates
+        return state
 
     def _snapshot_shards(self) -> list[Taken]:
         homes = [self._homes[shard] for shard in range(self._config.shards)]

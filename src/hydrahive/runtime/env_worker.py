@@ -12,8 +12,8 @@ import torch
 from hydrahive.core.errors import FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
-from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.heart import Work
 from hydrahive.runtime.machine_class import machine_class
@@ -23,7 +23,7 @@ WORKER_THREADS = 1
 """CPU threads of an env worker: one, so that its bytes and its share of the machine are always the same."""
 
 
-def build_policy(config: RunConfig, generator: torch.Generator) -> ActorCritic:
+def build_network(config: RunConfig, generator: torch.Generator) -> Network:
     """The run's network for its environment's spaces.
 
     Raises:
@@ -32,7 +32,8 @@ def build_policy(config: RunConfig, generator: torch.Generator) -> ActorCritic:
     probe = config.env.make_vector(1)
     try:
         spaces = probe.single_observation_space, probe.single_action_space
-        return ActorCritic(config.policy, *spaces, generator)
+        network: Network = config.algorithm.network(config.policy, *spaces, generator)
+        return network
     finally:
         probe.close()
 
@@ -46,8 +47,8 @@ class EnvWorker:
     def __init__(self, config: RunConfig, run_id: str) -> None:
         """Make a worker without shards."""
         self._config, self._run_id = config, run_id
-        self._policy = build_policy(config, torch.Generator())
-        self._weights = FlatWeights(self._policy)
+        self._network = build_network(config, torch.Generator())
+        self._weights = FlatWeights(self._network)
         self._version = -1
         self._shards: dict[int, Shard] = {}
         self._broken: dict[int, str] = {}
@@ -115,7 +116,7 @@ class EnvWorker:
         shard = self._shard(index)
         self.work.begin(index, round_, time.monotonic())
         try:
-            return shard.simulate(round_, version, self._policy)
+            return shard.simulate(round_, version, self._network)
         except OutOfStepError:
             raise
         except Exception:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from hydrahive.core.streams import derived_seed, stream
-from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_policy
+from hydrahive.runtime.env_worker import build_network
 
 EVALUATION_ENVS = 32
 """Environments played side by side; fixed, because bytes depend on the batch shape."""
@@ -46,13 +46,13 @@ class Evaluation:
 
 def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> Evaluation:
     """Play `episodes` episodes greedily with a flat weights vector."""
-    policy = build_policy(config, torch.Generator())
-    FlatWeights(policy).load(weights)
-    return evaluate(config, policy, episodes)
+    network = build_network(config, torch.Generator())
+    FlatWeights(network).load(weights)
+    return evaluate(config, network, episodes)
 
 
 @torch.inference_mode()
-def evaluate(config: RunConfig, policy: ActorCritic, episodes: int) -> Evaluation:
+def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     """Play exactly `episodes` episodes greedily.
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
@@ -65,12 +65,15 @@ def evaluate(config: RunConfig, policy: ActorCritic, episodes: int) -> Evaluatio
     observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
     returns, steps = np.zeros(len(shares)), np.zeros(len(shares), np.int64)
     resetting = np.zeros(len(shares), np.bool_)
+    memory = torch.zeros((len(shares), network.memory_size))
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
-        actions = policy.logits(torch.tensor(observations)).argmax(-1).numpy()
+        action_scores, memory = network.step(torch.tensor(observations), memory)
+        actions = action_scores.argmax(-1).numpy()
         observations, rewards, terminated, truncated, infos = env.step(actions)
         returns = np.where(resetting, 0, returns + rewards)
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
+        memory[torch.from_numpy(ended | resetting)] = 0.0
         final = infos.get("final_info", {}).get("score", returns)
         for i in np.flatnonzero(ended):
             if len(scores[i]) < shares[i]:

@@ -139,7 +139,8 @@ class FixedLag(Schedule):
         version = self._progress.updates
         kept = range(max(0, version - self._config.lag), version + 1)
         versions = {v: self._weights[v] for v in kept}
-        return Cut(self._fleet.learner_state(), self._snapshots[version], versions, self._is_boundary(version))
+        learner, is_boundary = self._fleet.learner_state(), self._is_boundary(version)
+        return Cut(learner, self._snapshots[version], versions, is_boundary, self._replay_state())
 
     def _oldest_update(self) -> Update:
         update = self._settled(self._pending[0])
@@ -277,6 +278,8 @@ class FixedLag(Schedule):
         done = stock.version
         self._replayed_steps = 0
         self._forget_what_failed(done)
+        if self._config.replay:
+            self._step_with_replay(stock)
         self._rounds = {
             round_: [part for part in self._rounds.get(round_, ()) if self._is_good(part, stock)]
             for round_ in range(done, self._next_round)
@@ -322,6 +325,18 @@ class FixedLag(Schedule):
         self._weights = {version: ref for version, ref in self._weights.items() if version <= done}
         self._snapshots = {at: refs for at, refs in self._snapshots.items() if at <= self._next_round}
         self._hedge = None
+
+    def _step_with_replay(self, stock: Stock) -> None:
+        """Have the replay's sample for the next update again.
+
+        Raises:
+            LearnerLostError: If the replay has taken more or less than the learner has learned.
+        """
+        if stock.replay_position != stock.version:
+            raise LearnerLostError(f"the replay is at round {stock.replay_position}, the learner at {stock.version}")
+        self._sample = self._fleet.sample()
+        cuts = [pending.progress.updates for pending in self._pending if pending.cut]
+        self._replay_cut_at = max([*cuts, self._base_round()])
 
     def _is_good(self, part: Part, stock: Stock) -> bool:
         if part.worker not in stock.positions:

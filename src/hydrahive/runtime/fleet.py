@@ -24,6 +24,7 @@ from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.replay import Replay
 from hydrahive.runtime.run_user import run_user
 
 Ref = NewType("Ref", object)
@@ -36,6 +37,7 @@ class Stock:
 
     Attributes:
         version: The learner's.
+        replay_position: Rounds that the replay has taken; None without one.
         positions: Next round of each shard, by the worker that holds it.
         suspects: Fragments, as (shard, round), at which a worker hung until it was given up.
     """
@@ -43,6 +45,7 @@ class Stock:
     version: int
     positions: Mapping[int, Mapping[int, int]]
     suspects: Sequence[tuple[int, int]] = ()
+    replay_position: int | None = None
 
 
 class Listener(Protocol):
@@ -88,8 +91,20 @@ class Fleet(Protocol):
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
 
-    def new_learner(self) -> None:
-        """Replace a learner that is gone by a fresh one."""
+    def renew(self, *, everything: bool) -> None:
+        """Replace the learner and the replay by fresh ones where they are gone, or both; each must then be restored."""
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state and its episodes; None to begin empty."""
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update: `Ref` of a `Sample`."""
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round: references to the `Sample` for the next update and to its `ReplayTold`."""
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state after all calls made so far, with the episodes since the cut at round `since`."""
 
     def weights(self) -> Ref:
         """The learner's current weights, `Ref` of a flat vector."""
@@ -100,10 +115,10 @@ class Fleet(Protocol):
     def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
         """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
 
-    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
 
-        `keep_actions`: somebody will audit the round.
+        `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
         """
 
     def facts(self, worker: int) -> WorkerFacts:
@@ -194,6 +209,7 @@ class InlineFleet:
         self.listener: Listener = nobody
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
         self._learner = Learner(config, device)
+        self._replay = Replay(config) if config.replay else None
         self._worker = EnvWorker(config, run_id)
 
     def machine_class(self) -> str:
@@ -221,10 +237,32 @@ class InlineFleet:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
 
-    def new_learner(self) -> None:
-        """A fresh learner."""
+    def renew(self, *, everything: bool) -> None:
+        """A fresh learner; the replay begins anew when it is restored."""
         prepare_torch(self._config, self._config.learner.threads)
         self._learner = Learner(self._config, self._device)
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state."""
+        self._there_is_replay.restore(state, blocks)
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update."""
+        return Ref(self._there_is_replay.sample())
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round."""
+        sample, told = self._there_is_replay.take(round_, *map(self.get, (*fragments, *summaries)))
+        return Ref(sample), Ref(told)
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state."""
+        return Ref(self._there_is_replay.state(since))
+
+    @property
+    def _there_is_replay(self) -> Replay:
+        assert self._replay is not None, "the run has a replay"
+        return self._replay
 
     def weights(self) -> Ref:
         """The learner's current weights."""
@@ -240,10 +278,11 @@ class InlineFleet:
         fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights))
         return Ref(fragments), Ref(summaries)
 
-    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Learn a round."""
         prepare_torch(self._config, self._config.learner.threads)
-        weights, learned = self._learner.update(version, keep_actions, *(self.get(part) for part in parts))
+        drawn = None if sample is None else self.get(sample)
+        weights, learned = self._learner.update(version, keep_actions, drawn, *map(self.get, parts))
         return Ref(weights), Ref(learned)
 
     def facts(self, worker: int) -> WorkerFacts:
@@ -311,7 +350,8 @@ class InlineFleet:
 
     def stock(self) -> Stock:
         """What there is."""
-        return Stock(self._learner.position(), {0: self._worker.positions()})
+        taken = self._replay.position() if self._replay else None
+        return Stock(self._learner.position(), {0: self._worker.positions()}, replay_position=taken)
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Nobody to look after."""

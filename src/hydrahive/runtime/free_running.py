@@ -46,7 +46,7 @@ class FreeRunning(Schedule):
             version = self._progress.updates
             self._progress = self._progress.after(summaries)
             last = self._is_over()
-            pending = self._submitted_update(version, parts, self._acting, self._weights[self._acting])
+            pending = self._submitted_update(version, parts, self._acting, self._weights[self._acting], summaries)
             self._weights[version + 1] = pending.weights
             cut = self._cut() if last or self._is_boundary(version + 1) else None
             self._pending.append(replace(pending, cut=cut))
@@ -78,4 +78,5 @@ class FreeRunning(Schedule):
 
     def _cut(self) -> Cut:
         version = self._progress.updates
-        return Cut(self._fleet.learner_state(), self._snapshot_shards(), {version: self._weights[version]}, True)
+        weights = {version: self._weights[version]}
+        return Cut(self._fleet.learner_state(), self._snapshot_shards(), weights, True, self._replay_state())

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hydrahive.algorithms.batch import stack
+from hydrahive.algorithms.rule import Computing, Round, Rule
 from hydrahive.core.errors import DivergedError, OutOfStepError
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.receipt import Consumed, consumed
+from hydrahive.core.sequences import Sample
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_policy
+from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.machine_class import learner_device, machine_class
 
 
@@ -36,7 +37,9 @@ class Learner:
         self._config = config
         self._device = learner_device(device)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, "weights"))
-        self._rule = config.algorithm.build(build_policy(config, generator).to(self._device))
+        computing = Computing(self._device, config.learner.slices, config.precision == "bfloat16")
+        network = build_network(config, generator).to(self._device)
+        self._rule: Rule = config.algorithm.build(network, computing, config.seed)
         self.version = 0
         self.env_steps = 0
 
@@ -49,12 +52,15 @@ class Learner:
         weights: np.ndarray = self._rule.weights.numpy()
         return weights
 
-    def update(self, version: int, keep_actions: bool, *parts: Sequence[Fragment]) -> tuple[np.ndarray, Learned]:
+    def update(
+        self, version: int, keep_actions: bool, sample: Sample | None, *parts: Sequence[Fragment]
+    ) -> tuple[np.ndarray, Learned]:
         """Learn from one round and give the next version's weights, and what is to be said of the update.
 
         Args:
             version: The version to update; must be the current one.
             keep_actions: Whether somebody will audit the round.
+            sample: What the replay gives with the round; None without one.
             *parts: The round's fragments, however they are grouped; they are learned in shard order.
 
         Raises:
@@ -68,13 +74,12 @@ class Learner:
         started = time.perf_counter()
         told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
-        total = sum(int(fragment.valid.sum()) for fragment in fragments)
-        sums, norm = self._learn(fragments, max(total, 1))
-        metrics: dict[str, float] = self._rule.metrics(sums, max(total, 1), norm, self.env_steps)
+        round_ = Round(fragments, sample, self.env_steps, version)
+        metrics = self._rule.learn(round_)
         if not np.isfinite(metrics["loss"]):
             raise DivergedError(f"the loss is {metrics['loss']} in update {version}")
         self.version += 1
-        self.env_steps += total
+        self.env_steps += round_.valid_rows
         lags = [version - fragment.version for fragment in fragments]
         metrics |= {
             "lag": float(np.mean(lags)),
@@ -107,14 +112,3 @@ class Learner:
         if not (self._config.ledger.enabled or keep_actions):
             return tuple(() for _ in parts)
         return tuple(tuple(consumed(fragment, keep_actions=keep_actions) for fragment in part) for part in parts)
-
-    def _learn(self, fragments: Sequence[Fragment], total: int) -> tuple[torch.Tensor, float]:
-        """One gradient step on the round: (the slices' summed figures, the gradient's norm)."""
-        autocast = self._config.precision == "bfloat16"
-        sums = None
-        for batch in stack(fragments, self._config.learner.slices, self._device):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=autocast):
-                share = self._rule.accumulate(batch, total, self.env_steps)
-            sums = share if sums is None else sums + share
-        assert sums is not None
-        return sums, self._rule.apply(self.env_steps)

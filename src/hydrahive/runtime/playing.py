@@ -11,10 +11,10 @@ import torch
 from hydrahive.core.errors import UsageError
 from hydrahive.core.state import under
 from hydrahive.core.streams import derived_seed
-from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import WORKER_THREADS, build_policy
+from hydrahive.runtime.env_worker import WORKER_THREADS, build_network
 from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.telemetry.recording import write_gif
@@ -22,7 +22,7 @@ from hydrahive.telemetry.recording import write_gif
 MAX_FRAMES = 1500
 
 
-def load_policy(folder: RunFolder) -> tuple[RunConfig, ActorCritic, int]:
+def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
     """The policy of a run's newest checkpoint: (config, policy, env steps it was trained for).
 
     Raises:
@@ -33,7 +33,7 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, ActorCritic, int]:
         raise UsageError(f"run {folder.name!r} has no checkpoint yet")
     config = folder.config()
     prepare_torch(config, WORKER_THREADS)
-    policy = build_policy(config, torch.Generator())
+    policy = build_network(config, torch.Generator())
     weights = FlatWeights(policy)
     weights.load_named(weights.vector, under("weights", newest.boundary.learner()))
     return config, policy, newest.boundary.progress.env_steps
@@ -56,9 +56,7 @@ def record_run(folder: RunFolder, out: Path, episode: int = 0, max_frames: int =
 
 
 @torch.inference_mode()
-def record_episode(
-    config: RunConfig, policy: ActorCritic, out: Path, episode: int, max_frames: int
-) -> tuple[float, int]:
+def record_episode(config: RunConfig, policy: Network, out: Path, episode: int, max_frames: int) -> tuple[float, int]:
     """Play one greedy episode and write it as a GIF; see `record_run`."""
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
@@ -66,8 +64,10 @@ def record_episode(
     observation, _ = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [np.asarray(env.render())]
     total, steps, ended, info = 0.0, 0, False, {}
+    memory = torch.zeros((1, policy.memory_size))
     while not ended and len(frames) < max_frames:
-        action = int(policy.logits(torch.tensor(observation[None])).argmax(-1))
+        scores, memory = policy.step(torch.tensor(observation[None]), memory)
+        action = int(scores.argmax(-1))
         observation, reward, terminated, truncated, info = env.step(action)
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
         frames.append(np.asarray(env.render()))

@@ -20,7 +20,8 @@ from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
 from hydrahive.runtime.heart import Heart, Work
 from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.replay import Replay
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
 
@@ -76,6 +77,24 @@ class LearnerActor(_Process, Learner):
     def update(self, *arguments: Any) -> Any:
         """As `Learner.update`, its two results as two objects."""
         return super().update(*arguments)
+
+
+class ReplayActor(_Process, Replay):
+    """`Replay` in a process of its own."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Begin empty."""
+        super().__init__(config)
+        self._run_config = config
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._run_config)
+
+    @ray.method(num_returns=2)
+    def take(self, *arguments: Any) -> Any:
+        """As `Replay.take`, its two results as two objects."""
+        return super().take(*arguments)
 
 
 class AuditorActor(Auditor):

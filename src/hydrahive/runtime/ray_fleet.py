@@ -81,10 +81,27 @@ class RayFleet:
         learner = self._members.learner.actor
         self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
 
-    def new_learner(self) -> None:
-        """A new generation of the learner, wherever there is room; and at least one worker."""
-        self._members.new_learner()
+    def renew(self, *, everything: bool) -> None:
+        """New generations of the learner, wherever there is room, and of the replay; and at least one worker."""
+        self._members.renew(everything=everything)
         self._members.await_worker()
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state."""
+        self.get(Ref(self._members.replay.actor.restore.remote(state, blocks)))
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update."""
+        return Ref(self._members.replay.actor.sample.remote())
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round."""
+        sample, told = self._members.replay.actor.take.remote(round_, *fragments, *summaries)
+        return sample, told
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state."""
+        return Ref(self._members.replay.actor.state.remote(since))
 
     def weights(self) -> Ref:
         """The learner's current weights."""
@@ -103,9 +120,9 @@ class RayFleet:
         fragments, summaries = self._members.actor(worker).simulate.remote(shards, round_, version, weights)
         return fragments, summaries
 
-    def update(self, version: int, parts: Sequence[Ref], *, keep_actions: bool) -> tuple[Ref, Ref]:
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Have a round learned."""
-        weights, learned = self._members.learner.actor.update.remote(version, keep_actions, *parts)
+        weights, learned = self._members.learner.actor.update.remote(version, keep_actions, sample, *parts)
         return weights, learned
 
     def facts(self, worker: int) -> WorkerFacts:
@@ -218,7 +235,7 @@ class RayFleet:
         """Wait for all calls made so far, bury who does not answer, and see what there is.
 
         Raises:
-            LearnerLostError: If the learner is gone.
+            LearnerLostError: If the learner or the replay is gone.
         """
         asked = {worker: self._members.actor(worker).positions.remote() for worker in self._members.workers}
         positions: dict[int, Mapping[int, int]] = {}
@@ -232,8 +249,15 @@ class RayFleet:
         except LostError as error:
             self._members.learner_lost(str(error))
             raise LearnerLostError(f"the learner is gone: {error}") from None
+        taken = None
+        if self._config.replay:
+            try:
+                taken = self.get(Ref(self._members.replay.actor.position.remote()))
+            except LostError as error:
+                self._members.replay_lost(str(error))
+                raise LearnerLostError(f"the replay is gone: {error}") from None
         self._members.await_worker()
-        return Stock(version, positions, self._members.suspects())
+        return Stock(version, positions, self._members.suspects(), taken)
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Look after the members; what was asked of the run."""

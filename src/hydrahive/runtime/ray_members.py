@@ -19,7 +19,7 @@ from hydrahive.runtime.coordinator import Health, Heard, Member
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.fleet import Listener, nobody
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
-from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, end_process
+from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, ReplayActor, end_process
 from hydrahive.runtime.ray_cluster import OWNER_LABEL
 from hydrahive.runtime.run_user import run_user
 
@@ -74,7 +74,7 @@ class Actor:
     """One actor: its handle, and what it says of its process once it is built."""
 
     name: str
-    role: Literal["env-worker", "learner"]
+    role: Literal["env-worker", "learner", "replay"]
     actor: Any
     asked: Any
     node: str | None = None
@@ -122,6 +122,7 @@ class Members:
         """Hire nobody yet."""
         self.listener: Listener = self.run.listener
         self.learner: Actor
+        self.replay: Actor
         self._coordinator = coordinator()
         # A driver that was killed may have left actors of the same run behind that are just being ended.
         self._generation = uuid.uuid4().hex[:6]
@@ -130,7 +131,10 @@ class Members:
         self._homes: Mapping[int, int] = {}
         self._next_id = 0
         self._learners = 0
-        self._learner_is_gone = False
+        self._replays = 0
+        self._gone: set[str] = {"learner", "replay"} if self.config.replay else {"learner"}
+        """Which of the two that are believed is not there; beside the workers each is one of its kind."""
+        self._given_up: set[str] = set()
         self._hire_at = 0.0
         self._failed_hires = 0
         self._call: Any = None
@@ -139,7 +143,6 @@ class Members:
         self._suspects: list[tuple[int, int]] = []
         self._refused_nodes: set[str] = set()
         self._machine_class: str | None = None
-        self._learner_given_up = False
         self._departing: dict[int, Any] = {}
         self.facts: dict[int, WorkerFacts] = {}
         self._owners: Mapping[str, str] = {}
@@ -180,7 +183,9 @@ class Members:
         for _ in range(first if room >= 1 else 0):
             self._hire()
         if not self._learner_joined():
-            self.new_learner()
+            self._new_learner()
+        if self.config.replay:
+            self._new_replay()
         self.await_worker()
         self._await(list(self._newcomers.values()), most_s=SAY_WAITING_SECONDS)
         self._welcome()
@@ -199,19 +204,51 @@ class Members:
                 self._hear_coordinator()
                 time.sleep(ROOM_LOOK_SECONDS)  # who is there has still to prove whom it works for
 
-    def new_learner(self) -> None:
-        """Hire a learner in place of the one there was, and wait for it; a worker makes room where there is none.
+    def renew(self, *, everything: bool) -> None:
+        """Hire a learner and a replay in place of those that are gone, or of both.
 
         Raises:
-            HydrahiveError: If none can be built.
+            HydrahiveError: If one cannot be built.
         """
-        if not self._learner_is_gone:
+        if everything or "learner" in self._gone:
+            self._new_learner()
+        if self.config.replay and (everything or "replay" in self._gone):
+            self._new_replay()
+
+    def _new_learner(self) -> None:
+        """Hire a learner in place of the one there was, and wait for it; a worker makes room where there is none."""
+        if "learner" not in self._gone:
             self._end(self.learner, "left")
         for _ in range(HIRE_ATTEMPTS):
             self._hire_learner()
             if self._learner_joined():
                 return
         raise HydrahiveError(f"the learner died {HIRE_ATTEMPTS} times while it was being built")
+
+    def _new_replay(self) -> None:
+        """Hire a replay beside the learner, which waits for what it gives; no CPU is reserved for it."""
+        if "replay" not in self._gone:
+            self._end(self.replay, "left")
+        where = NodeAffinitySchedulingStrategy(self.learner.about.node_id, soft=False)
+        for _ in range(HIRE_ATTEMPTS):
+            options = self._options(f"replay-{self._replays}:{self._generation}", 0, 0)
+            actor: Any = ray.remote(ReplayActor)
+            handle = actor.options(**options, scheduling_strategy=where).remote(self.config)
+            self.replay = Actor("the replay", "replay", handle, handle.about.remote())
+            self._replays += 1
+            self._await([self.replay])
+            try:
+                self.replay.hear()
+            except RayActorError as error:
+                if error.actor_init_failed:
+                    raise _build_error(self.replay, error) from None
+                self.replay_lost(str(error))
+                continue
+            self._gone.discard("replay")
+            self._given_up.discard("replay")
+            self._register(self.replay)
+            return
+        raise HydrahiveError(f"the replay died {HIRE_ATTEMPTS} times while it was being built")
 
     def look_after(self) -> None:
         """At most once in `CALL_SECONDS`: hear the coordinator, act on silence, let join and leave."""
@@ -253,11 +290,17 @@ class Members:
 
     def learner_lost(self, why: str) -> None:
         """Note that the learner is gone."""
-        if self._learner_is_gone:
-            return
-        self._learner_is_gone = True
-        self._end(self.learner, "dead")
-        self.listener("learner_lost", f"lost {self.learner}: {self._reason(self.learner, why)}")
+        self._lost(self.learner, why)
+
+    def replay_lost(self, why: str) -> None:
+        """Note that the replay is gone."""
+        self._lost(self.replay, why)
+
+    def _lost(self, member: Actor, why: str) -> None:
+        if member.role not in self._gone:
+            self._gone.add(member.role)
+            self._end(member, "dead")
+            self.listener(f"{member.role}_lost", f"lost {member}: {self._reason(member, why)}")
 
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
         """Have the leases written down; who leaves and holds nothing is let go."""
@@ -275,7 +318,8 @@ class Members:
             if worker in self._unproven_since and newcomer.has_joined:
                 self._note_unproven(newcomer)
         self._coordinator.call.remote(self.run.run_id, self.run.name, "ended", self.env_steps)
-        for member in (self.learner, *self.workers.values(), *self._newcomers.values()):
+        believed = [self.learner, self.replay] if self.config.replay else [self.learner]
+        for member in (*believed, *self.workers.values(), *self._newcomers.values()):
             if member.has_joined:
                 self._coordinator.leave.remote(self._key(member), "left")
             ray.kill(member.actor)
@@ -364,7 +408,8 @@ class Members:
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
         self._learners += 1
-        self._learner_is_gone = self._learner_given_up = False
+        self._gone.discard("learner")
+        self._given_up.discard("learner")
 
     def _await(self, actors: list[Actor], *, enough: int | None = None, most_s: float = float("inf")) -> None:
         """Wait until `enough` of these (all by default) are built or have failed, but not longer than `most_s`."""
@@ -397,7 +442,7 @@ class Members:
         about = self.learner.about
         if self._machine_class not in (None, about.machine_class):
             self._refuse(self.learner)
-            self._learner_is_gone = True
+            self._gone.add("learner")
             return False
         self._machine_class = about.machine_class
         self._register(self.learner)
@@ -552,10 +597,12 @@ class Members:
             self.quarantine(node, "it was caught in another run")
 
     def _present(self) -> dict[str, tuple[int, Actor]]:
-        """Who has joined, by the coordinator's name; the learner counts as worker -1."""
+        """Who has joined, by the coordinator's name; learner and replay count as worker -1."""
         present = {self._key(member): (worker, member) for worker, member in self.workers.items()}
-        if self.learner.has_joined and not self._learner_is_gone:
-            present[self._key(self.learner)] = (-1, self.learner)
+        for role in {"learner", "replay"} - self._gone if self.config.replay else {"learner"} - self._gone:
+            member = self.learner if role == "learner" else self.replay
+            if member.has_joined:
+                present[self._key(member)] = (-1, member)
         return present
 
     def _register_again(self, health: Mapping[str, Health]) -> None:
@@ -583,9 +630,9 @@ class Members:
 
     def _give_up(self, worker: int, member: Actor, why: str) -> None:
         if worker < 0:
-            if not self._learner_given_up:
-                self._learner_given_up = True
-                self._kill(member)  # whoever waits for the learner meets its loss
+            if member.role not in self._given_up:
+                self._given_up.add(member.role)
+                self._kill(member)  # whoever waits for it meets its loss
         else:
             self.bury(worker, why)
 

@@ -47,6 +47,7 @@ class RunFolder:
         self.name = path.name
         self.metrics = path / "metrics.jsonl"
         self.events = path / "events.jsonl"
+        self.episodes = path / "episodes.jsonl"
         self.tensorboard = path / "tb"
         self.summary = path / "summary.json"
         self.recording = path / "episode.gif"

@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from hydrahive.algorithms.config import AthQ
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
-from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.categorical import gumbel_noise
+from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
+from hydrahive.policies.network import Network
+from hydrahive.policies.q_network import QNetwork
 from hydrahive.runtime.config import RunConfig
+
+ACTING = ("memory", "detours")
+"""The parts of a shard's state that only acting advances, not stepping the environments."""
 
 
 class Shard:
@@ -40,22 +46,30 @@ class Shard:
         # Torch's own memory: its operators give other bytes at other alignments.
         dtype = torch.from_numpy(np.empty(0, self._observations.dtype)).dtype
         self._input = torch.empty(self._observations.shape, dtype=dtype)
+        self._memory = torch.zeros((n, config.policy.memory_size))
+        self._rank = index / max(1, config.shards - 1)
+        self._states_every = config.replay.states_every if config.replay and config.policy.memory_size else None
+        self._detours = np.zeros(n if config.algorithm.explores_carefully else 0, np.int64)
 
-    def simulate(self, round_: int, version: int, policy: ActorCritic) -> tuple[Fragment, FragmentSummary]:
-        """Act for one fragment with `policy`, which holds the weights `version`.
+    def simulate(self, round_: int, version: int, network: Network) -> tuple[Fragment, FragmentSummary]:
+        """Act for one fragment with `network`, which holds the weights `version`.
 
         Raises:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
             ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
-        noise = torch.from_numpy(self._noise(round_, policy.num_actions))
+        noise = torch.from_numpy(self._noise(round_, network.num_actions))
+        detours = self._detour_of(round_, network)
 
         def act(t: int) -> tuple[np.ndarray, np.ndarray]:
             np.copyto(self._input.numpy(), self._observations)
-            logits = policy.logits(self._input)
-            return torch.argmax(logits + noise[t], dim=-1).numpy(), logits.numpy()
+            scores, self._memory = network.step(self._input, self._memory)
+            behaviour = network.behaviour(scores, self._rank)
+            if detours is not None:
+                detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
+            return torch.argmax(behaviour + noise[t], dim=-1).numpy(), behaviour.numpy()
 
-        return self._fragment(round_, version, policy.num_actions, act)
+        return self._fragment(round_, version, network.num_actions, act)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
@@ -64,6 +78,7 @@ class Shard:
             OutOfStepError: As `simulate`.
             ValueError: As `simulate`, or if the environment does not take the actions.
         """
+        self._detour_counts = np.zeros(0, np.int64)
         nothing = np.empty((len(self._observations), 0), np.float32)
         return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
 
@@ -74,9 +89,10 @@ class Shard:
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
-        record = _Recorder(self.config.fragment_length, self._observations, num_parameters)
+        record = _Recorder(self.config.fragment_length, self._observations, num_parameters, self._memory.numpy())
         with torch.inference_mode():
             for t in range(self.config.fragment_length):
+                self._note_states(t, record)
                 actions, behaviour = act(t)
                 record.act(t, self._observations, actions, behaviour)
                 self._step(t, actions, record)
@@ -84,7 +100,7 @@ class Shard:
         fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
         self.round += 1
-        return fragment, record.summary(self.index, time.perf_counter() - started)
+        return fragment, record.summary(self.index, time.perf_counter() - started, self._detour_counts)
 
     def snapshot(self) -> State:
         """The whole state between two rounds."""
@@ -95,6 +111,8 @@ class Shard:
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
             "awaits_reset": self._awaits_reset.copy(),
+            **({"memory": self._memory.numpy().copy()} if self._memory.numel() else {}),
+            **({"detours": self._detours.copy()} if self._detours.size else {}),
         }
 
     def restore(self, state: State) -> None:
@@ -109,10 +127,42 @@ class Shard:
         take_state(self._returns, state, "returns")
         take_state(self._lengths, state, "lengths")
         take_state(self._awaits_reset, state, "awaits_reset")
+        self._memory = torch.zeros(self._memory.shape)  # one that is not of a fragment's inference mode
+        if self._memory.numel():
+            take_state(self._memory.numpy(), state, "memory")
+        if self._detours.size:
+            take_state(self._detours, state, "detours")
 
     def _noise(self, round_: int, num_actions: int) -> np.ndarray:
         generator = stream(self.config.seed, "act", self.index, round_)
         return gumbel_noise(generator, (self.config.fragment_length, self.env.num_envs, num_actions))
+
+    def _note_states(self, t: int, record: _Recorder) -> None:
+        """Keep the memory of those environments whose episode is at a step that a replay begins burning in at."""
+        if self._states_every is None:
+            return
+        due = (self._lengths > 0) & (self._lengths % self._states_every == 0) & ~self._awaits_reset
+        if due.any():
+            record.states(t, due, self._memory.numpy())
+
+    def _detour_of(self, round_: int, network: Network) -> Callable[[int, np.ndarray, np.ndarray], None] | None:
+        """What makes detours in this fragment, from (step, behaviour, greedy actions); None if none are to be made."""
+        self._detour_counts = np.zeros(len(DETOUR_COUNTS) if self._detours.size else 0, np.int64)
+        if not (isinstance(network, QNetwork) and network.is_careful and self._detours.size):
+            self._detours[:] = 0
+            return None
+        algorithm = self.config.algorithm
+        assert isinstance(algorithm, AthQ)
+        detours = Detours(algorithm.exploration.detour_probability, algorithm.exploration.detour_steps)
+        draws = stream(self.config.seed, "detour", self.index, round_).random(
+            (self.config.fragment_length, len(self._detours))
+        )
+
+        def detour(t: int, behaviour: np.ndarray, greedy: np.ndarray) -> None:
+            fatal = self.env.fatal_actions()
+            self._detour_counts += detours.apply(behaviour, greedy, fatal, self._detours, draws[t])
+
+        return detour
 
     def _step(self, t: int, actions: np.ndarray, record: _Recorder) -> None:
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
@@ -131,6 +181,11 @@ class Shard:
             self._lengths[resetting] = 0
         if ended.any():
             self._end_episodes(t, ended, truncated, infos, record)
+        forgetting = ended | resetting
+        if self._memory.numel() and forgetting.any():
+            self._memory[torch.from_numpy(forgetting)] = 0.0
+        if self._detours.size:
+            self._detours[forgetting] = 0
         if self.env.resets_on_next_step:
             self._awaits_reset = ended
 
@@ -165,7 +220,7 @@ def _refuse_nonsense(fragment: Fragment) -> None:
 class _Recorder:
     """Collects a fragment; its arrays are new each time, because fragments outlive the next one's making."""
 
-    def __init__(self, steps: int, observations: np.ndarray, num_parameters: int) -> None:
+    def __init__(self, steps: int, observations: np.ndarray, num_parameters: int, memory: np.ndarray) -> None:
         n = len(observations)
         self.observations = np.empty((steps + 1, *observations.shape), observations.dtype)
         self.actions = np.empty((steps, n), np.int64)
@@ -174,6 +229,9 @@ class _Recorder:
         self.terminated = np.empty((steps, n), np.bool_)
         self.truncated = np.empty((steps, n), np.bool_)
         self.valid = np.empty((steps, n), np.bool_)
+        self._memory = memory.copy()
+        self._state_rows = [np.empty((0, 2), np.int32)]
+        self._states = [np.empty((0, memory.shape[1]), np.float32)]
         self._cut_rows = [np.empty((0, 2), np.int32)]
         self._cut_observations = [np.empty((0, *observations.shape[1:]), observations.dtype)]
         self._scores: list[np.ndarray] = [np.empty(0, np.float64)]
@@ -199,8 +257,12 @@ class _Recorder:
 
     def cuts(self, t: int, truncated: np.ndarray, last_observations: np.ndarray) -> None:
         columns = np.flatnonzero(self.truncated[t] & truncated)
-        self._cut_rows.append(np.stack([np.full_like(columns, t), columns], axis=1).astype(np.int32))
+        self._cut_rows.append(_rows(t, columns))
         self._cut_observations.append(np.stack(list(last_observations[columns])) if len(columns) else self._none())
+
+    def states(self, t: int, due: np.ndarray, memory: np.ndarray) -> None:
+        self._state_rows.append(_rows(t, np.flatnonzero(due)))
+        self._states.append(memory[due])
 
     def _none(self) -> np.ndarray:
         return self._cut_observations[0]
@@ -219,13 +281,22 @@ class _Recorder:
             valid=self.valid,
             cut_rows=np.concatenate(self._cut_rows),
             cut_observations=np.concatenate(self._cut_observations),
+            memory=self._memory,
+            state_rows=np.concatenate(self._state_rows),
+            states=np.concatenate(self._states),
         )
 
-    def summary(self, shard: int, seconds: float) -> FragmentSummary:
+    def summary(self, shard: int, seconds: float, detours: np.ndarray) -> FragmentSummary:
         return FragmentSummary(
             shard=shard,
             env_steps=int(self.valid.sum()),
             scores=np.concatenate(self._scores),
             lengths=np.concatenate(self._lengths),
             seconds=seconds,
+            detours=detours,
         )
+
+
+def _rows(t: int, columns: np.ndarray) -> np.ndarray:
+    """`[K, 2]` int32, the (t, b) of these columns."""
+    return np.stack([np.full_like(columns, t), columns], axis=1).astype(np.int32)

@@ -156,17 +156,20 @@ class Trainer:
             self._fleet.restore_learner(boundary.learner())
         elif self._initial:
             self._fleet.restore_learner(self._initial, weights_only=True)
+        if self._config.replay and (boundary or again):
+            state, blocks = (boundary.replay(), boundary.blocks) if boundary else (None, ())
+            self._fleet.restore_replay(state, [block.arrays for block in blocks])
         return schedule_of(self._config, self._fleet, boundary, self._replayed).updates()
 
     def _gather_again(self, boundary: Boundary | None) -> None:
-        """Have a learner and workers, and tell what is done again."""
+        """Have a learner, a replay and workers, and tell what is done again."""
         try:
             self._fleet.stock()
         except LearnerLostError:
-            self._fleet.new_learner()
+            self._fleet.renew(everything=boundary is None)
         else:
             if boundary is None:
-                self._fleet.new_learner()
+                self._fleet.renew(everything=True)
         steps = self._taken.env_steps - (boundary.progress.env_steps if boundary else 0)
         self._replayed.add(steps, self._taken.updates)
         at = f"update {boundary.updates}" if boundary else "the beginning"
@@ -213,13 +216,40 @@ class Trainer:
         self._tell_recovery()
         self._window.append(update.metrics)
         self._lags.append(update.metrics["lag"])
+        if update.replay:
+            for event in update.replay.events:
+                self._event(event.kind, event.text, episode=event.episode, **event.facts)
+        self._tell_episodes(update)
         # A row at every boundary makes a resumed run's rows the same as an undisturbed one's.
         if updates % self._config.metrics_every == 0 or update.boundary:
-            self._row(update.progress, self._seconds, self._averages(update.progress))
+            figures = update.replay.figures if update.replay else {}
+            self._row(update.progress, self._seconds, {**self._averages(update.progress), **figures})
         every = self._config.evaluate_every
         if every and updates % every == 0:
             self._evaluations.append((update, self._seconds, self._fleet.evaluate(update.weights)))
         self._write_evaluations(wait=False)
+
+    def _tell_episodes(self, update: Update) -> None:
+        """Write down the scores of what finished, from which a run's whole story is told afterwards."""
+        told, progress = update.episodes, update.progress
+        if not told.scores and not any(told.detours):
+            return
+        facts: dict[str, Any] = {
+            "updates": progress.updates,
+            "env_steps": progress.env_steps,
+            "seconds": round(self._seconds, 3),
+            "episodes": progress.episodes,
+            "scores": told.scores,
+            "lengths": told.lengths,
+        }
+        if "epsilon" in update.metrics:
+            facts["epsilon"] = update.metrics["epsilon"]
+        if update.replay and "replay_gear" in update.replay.figures:
+            facts["gear"] = update.replay.figures["replay_gear"]
+        if any(told.detours):
+            facts["detours"] = told.detours
+        for sink in self._sinks:
+            sink.episodes(facts)
 
     def _tell_recovery(self) -> None:
         seconds = self._replayed.back_after(self._taken.updates)

@@ -28,7 +28,7 @@ from hydrahive.runtime.boundary import Progress
 from hydrahive.runtime.checkpoints import Checkpoint, Segment, read_checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import first_difference
-from hydrahive.runtime.env_worker import build_policy
+from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
@@ -110,7 +110,7 @@ def train(request: Request) -> Outcome:
                     try:
                         return Outcome(trainer.run(interrupts), trained=True)
                     except TakenBackError:
-                        start, passed_over = folder.checkpoints().newest(resumable=True)
+                        start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
                         again = True
                 books = _books(request, identity, fleet, line, start, most_waiting, books)
 
@@ -227,7 +227,7 @@ def _resolve(request: Request) -> tuple[Identity | None, Checkpoint | None, list
             f"{key}: run {folder.name!r} was started with {old!r}, now {new!r} is given; "
             "choose another --name to train with it"
         )
-    start, passed_over = folder.checkpoints().newest(resumable=True)
+    start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
     if start is None and request.resume == "required":
         raise UsageError(f"--resume required: run {folder.name!r} has no checkpoint yet")
     return folder.identity(), start, passed_over
@@ -322,11 +322,12 @@ def _settled_identity(identity: Identity | None, run_id: str, fleet: Fleet, init
 @contextmanager
 def _sinks(folder: RunFolder, config: RunConfig, start: Checkpoint | None) -> Iterator[list[Sink]]:
     """The run's sinks, with what lies behind the start cut off."""
-    cut_after(folder.metrics, start.boundary.updates if start else 0)
+    for path in (folder.metrics, folder.episodes):
+        cut_after(path, start.boundary.updates if start else 0)
     purge_from = start.boundary.progress.env_steps + 1 if start else (0 if folder.tensorboard.exists() else None)
     folder.summary.unlink(missing_ok=True)
     sinks: list[Sink] = [
-        JsonlSink(folder.metrics, folder.events),
+        JsonlSink(folder.metrics, folder.events, folder.episodes),
         TensorBoardSink(folder.tensorboard, purge_from),
         ProgressSink(config.stop.env_steps),
     ]
@@ -380,7 +381,7 @@ def _refuse_if_trained_meanwhile(folder: RunFolder, existed: bool, start: Checkp
 
 def weights_bytes(config: RunConfig) -> int:
     """Bytes of one weights version."""
-    return FlatWeights(build_policy(config, torch.Generator())).vector.nbytes
+    return FlatWeights(build_network(config, torch.Generator())).vector.nbytes
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydrahive.core.durable import write_whole
@@ -11,23 +12,29 @@ from hydrahive.core.sink import Row
 
 
 class JsonlSink:
-    """Appends rows to `metrics.jsonl` and events to `events.jsonl`; a line is out when the call returns."""
+    """Appends to `metrics.jsonl`, `events.jsonl` and `episodes.jsonl`; a line is out when the call returns."""
 
-    def __init__(self, metrics: Path, events: Path) -> None:
-        """Open both files for appending."""
+    def __init__(self, metrics: Path, events: Path, episodes: Path) -> None:
+        """Open the files for appending."""
         self._metrics = metrics.open("a", buffering=1)
         self._events = events.open("a", buffering=1)
+        self._episodes = episodes.open("a", buffering=1)
 
     def row(self, row: Row) -> None:
         """Append a row of metrics."""
         self._metrics.write(json.dumps(row) + "\n")
+
+    def episodes(self, facts: Mapping[str, object]) -> None:
+        """Append what finished in an update."""
+        self._episodes.write(json.dumps(facts) + "\n")
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Append an event with the time of day."""
         self._events.write(json.dumps({"time": round(time.time(), 3), "kind": kind, "text": text, **fields}) + "\n")
 
     def close(self) -> None:
-        """Close both files."""
+        """Close the files."""
+        self._episodes.close()
         self._metrics.close()
         self._events.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from hydrahive.core.sink import Row
@@ -13,6 +14,10 @@ LOG_SECONDS = 5.0
 
 LIVE_SECONDS = 0.2
 """Time between redraws of the live line."""
+
+
+QUIET = "replay_buckets"
+"""The kind of event that is not shown."""
 
 
 class ProgressSink:
@@ -40,8 +45,13 @@ class ProgressSink:
             self._stream.write(f"{line}\n")
         self._stream.flush()
 
+    def episodes(self, facts: Mapping[str, object]) -> None:
+        """Scores are in the line."""
+
     def event(self, kind: str, text: str, **fields: object) -> None:
-        """Show the event's sentence."""
+        """Show the event's sentence; what comes every moment is for the files only."""
+        if kind == QUIET:
+            return
         self._end_line()
         self._stream.write(f"{text}\n")
         self._stream.flush()
@@ -67,7 +77,8 @@ class ProgressSink:
             f"{rate:,.0f}/s",
             f"score {_number(row['score_mean'])} best {_number(row['score_max'])}",
             f"loss {_number(row['loss'], 3)}",
-            f"entropy {_number(row['entropy'])}",
+            f"entropy {_number(row['entropy'])}" if "entropy" in row else f"epsilon {_number(row['epsilon'], 3)}",
+            *([f"gear {row['replay_gear']}"] if "replay_gear" in row else []),
             f"lag {_number(row['lag'], 1)}",
         ]
         return "  ".join(parts)

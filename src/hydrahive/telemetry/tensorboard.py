@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -46,6 +47,9 @@ class TensorBoardSink:
         step = row["env_steps"]
         assert isinstance(step, int)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def episodes(self, facts: Mapping[str, object]) -> None:
+        """Scores are in the rows."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Events are not scalars."""

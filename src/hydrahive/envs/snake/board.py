@@ -164,6 +164,13 @@ def is_deadly(snake: Any, board: Any, rules: Any, cell: int) -> bool:
 
 
 @njit(cache=True)
+def is_deadly_turn(snake: Any, board: Any, rules: Any, action: int) -> bool:
+    """Whether the action (0 left, 1 straight, 2 right) would end in a wall or the body."""
+    heading = (snake.heading + action + 3) % 4
+    return is_deadly(snake, board, rules, snake.head + direction(heading, rules.stride))
+
+
+@njit(cache=True)
 def distance_to_food(snake: Any, cell: int, stride: int) -> int:
     """Manhattan distance from `cell` to the food, in cells."""
     return int(abs(cell // stride - snake.food // stride) + abs(cell % stride - snake.food % stride))

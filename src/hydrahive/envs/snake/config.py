@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hydrahive.core.config import EnvConfig, require, require_integer, require_number
 
@@ -55,6 +55,8 @@ class Snake(EnvConfig):
         tail_blocks: Whether the cell that the tail is about to leave counts as body, as in ai-hydra.
         rewards: What each kind of move earns.
     """
+
+    tells_fatal_actions: ClassVar[bool] = True
 
     size: int = 20
     observation: Literal["window", "planes", "features", "fisheye"] = "window"

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numba import njit
 
-from hydrahive.envs.snake.board import FEATURES, PLANES, UP, WALL, WINDOW, direction, is_deadly
+from hydrahive.envs.snake.board import FEATURES, PLANES, UP, WALL, WINDOW, direction, is_deadly_turn
 from hydrahive.envs.snake.config import Snake
 
 WINDOW_EXTRAS = 8
@@ -113,8 +113,7 @@ def observe_features(snake: Any, board: Any, rules: Any, out: Any) -> None:
     The offsets are in the board's frame over its size; the length is 7 bits, the highest first.
     """
     for turn in range(3):
-        cell = snake.head + direction((snake.heading + turn + 3) % 4, rules.stride)
-        out[turn] = 1.0 if is_deadly(snake, board, rules, cell) else 0.0
+        out[turn] = 1.0 if is_deadly_turn(snake, board, rules, turn) else 0.0
     out[3] = 1.0 if snake.heading == 3 else 0.0
     out[4] = 1.0 if snake.heading == 1 else 0.0
     out[5] = 1.0 if snake.heading == UP else 0.0

@@ -17,6 +17,7 @@ from hydrahive.envs.snake.board import (
     PLAYING,
     SNAKE,
     empty_boards,
+    is_deadly_turn,
     move,
     rules_of,
     start_episode,
@@ -64,6 +65,14 @@ def step_all(
             start_episode(snake, board, rules[0])
         observe(snake, board, rules[0], observations[i])
     return count
+
+
+@njit(cache=True)
+def fatal_turns(snakes: Any, boards: Any, rules: Any, fatal: Any) -> None:
+    """Note for every snake which actions would end in a wall or the body."""
+    for i in range(snakes.shape[0]):
+        for action in range(3):
+            fatal[i, action] = is_deadly_turn(snakes[i], boards[i], rules[0], action)
 
 
 class SnakeVector(SnapshotVectorEnv):
@@ -134,6 +143,12 @@ class SnakeVector(SnapshotVectorEnv):
                 "_final_info": ended.copy(),
             }
         return observations, rewards, ended, np.zeros(self.num_envs, np.bool_), infos
+
+    def fatal_actions(self) -> np.ndarray:
+        """Which turns would end in a wall or the body; starving is not foreseen."""
+        fatal = np.empty((self.num_envs, 3), np.bool_)
+        fatal_turns(self._snakes, self._boards, self._rules, fatal)
+        return fatal
 
     def snapshot(self) -> State:
         """Snakes (as raw bytes of their records) and boards."""

@@ -1,0 +1,120 @@
+"""The optimizer over a network's flat weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
+
+from hydrahive.core.errors import DivergedError
+from hydrahive.core.state import State, nested, under
+from hydrahive.policies.flat_weights import FlatWeights
+
+BETA1, BETA2 = 0.9, 0.999
+"""Adam's decay rates, as in the paper."""
+
+
+class FlatOptimizer:
+    """Clips the gradient of all weights together and takes a step of Adam or RMSprop.
+
+    It calls torch's functional form: the first use of an `Optimizer` object imports torch's compiler, which takes
+    more than a second and is not used.
+    """
+
+    def __init__(
+        self,
+        weights: FlatWeights,
+        kind: Literal["adam", "rmsprop"],
+        epsilon: float,
+        gradient_norm: float,
+        rmsprop_decay: float = 0.99,
+    ) -> None:
+        """Begin with moments of zero.
+
+        Args:
+            weights: With gradients.
+            kind: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
+            epsilon: Added to the denominator.
+            gradient_norm: Longer gradients are scaled down to this Euclidean length.
+            rmsprop_decay: Memory of rmsprop's squared gradients, per step.
+        """
+        self._weights, self._kind, self._epsilon = weights, kind, epsilon
+        self._gradient_norm, self._rmsprop_decay = gradient_norm, rmsprop_decay
+        names = ("exp_avg", "exp_avg_sq") if kind == "adam" else ("square_avg",)
+        self._moments = {name: torch.zeros_like(weights.vector) for name in names}
+        self._step = torch.tensor(0.0)
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps taken."""
+        return int(self._step)
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> float:
+        """Take one step along the accumulated gradient, empty it, and give its norm before it was clipped.
+
+        Raises:
+            DivergedError: If the gradient is not finite; the weights are left as they were.
+        """
+        gradient = self._weights.gradient
+        norm = float(torch.linalg.vector_norm(gradient))
+        if not norm < float("inf"):
+            raise DivergedError(f"the gradient's norm is {norm} at gradient step {self.steps}")
+        if norm > self._gradient_norm:
+            gradient.mul_(self._gradient_norm / norm)
+        if self._kind == "adam":
+            self._adam(learning_rate)
+        else:
+            self._rmsprop(learning_rate)
+        gradient.zero_()
+        return norm
+
+    def state(self) -> State:
+        """The moments as named arrays; the count of steps is kept by who counts gradient steps."""
+        state: State = {}
+        for name, moment in self._moments.items():
+            state |= nested(f"optimizer/{name}", self._weights.named(moment))
+        return state
+
+    def restore(self, state: State, steps: int) -> None:
+        """Continue from `state` after so many steps."""
+        for name, moment in self._moments.items():
+            self._weights.load_named(moment, under(f"optimizer/{name}", state))
+        self._step = torch.tensor(float(steps))
+
+    def _adam(self, learning_rate: float) -> None:
+        adam(
+            [self._weights.vector],
+            [self._weights.gradient],
+            [self._moments["exp_avg"]],
+            [self._moments["exp_avg_sq"]],
+            [],
+            [self._step],
+            foreach=False,
+            amsgrad=False,
+            beta1=BETA1,
+            beta2=BETA2,
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=self._epsilon,
+            maximize=False,
+        )
+
+    def _rmsprop(self, learning_rate: float) -> None:
+        rmsprop(
+            [self._weights.vector],
+            [self._weights.gradient],
+            [self._moments["square_avg"]],
+            [],
+            [],
+            [self._step],
+            foreach=False,
+            lr=learning_rate,
+            alpha=self._rmsprop_decay,
+            eps=self._epsilon,
+            weight_decay=0.0,
+            momentum=0.0,
+            centered=False,
+        )

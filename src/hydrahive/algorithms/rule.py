@@ -1,0 +1,81 @@
+"""What the learner asks of an algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from hydrahive.core.fragment import Fragment
+from hydrahive.core.sequences import Sample
+from hydrahive.core.state import State
+from hydrahive.policies.flat_weights import FlatWeights
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and how a rule computes.
+
+    Attributes:
+        device: Of the weights.
+        slices: Parts that a round's gradient is summed from, in order.
+        autocast: Whether layers compute in bfloat16.
+    """
+
+    device: torch.device
+    slices: int = 1
+    autocast: bool = False
+
+    def precision(self) -> torch.autocast:
+        """The context that layers run in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What an update learns from.
+
+    Attributes:
+        fragments: One of each shard, in shard order.
+        sample: What the replay gives with it; None without a replay.
+        env_steps: Of the run, before this round; schedules read it.
+        version: The version that is updated.
+    """
+
+    fragments: Sequence[Fragment]
+    sample: Sample | None
+    env_steps: int
+    version: int
+
+    @property
+    def valid_rows(self) -> int:
+        """Env steps in it."""
+        return sum(int(fragment.valid.sum()) for fragment in self.fragments)
+
+
+class Rule(Protocol):
+    """Turns rounds into new weights."""
+
+    weights: FlatWeights
+
+    @property
+    def gradient_steps(self) -> int:
+        """Taken so far."""
+
+    def learn(self, round_: Round) -> dict[str, float]:
+        """Make the next version and give the update's figures, `loss` among them.
+
+        Raises:
+            DivergedError: If a gradient is not finite.
+        """
+
+    def state(self) -> State:
+        """Weights, optimizer, and all else that the next update depends on, as named arrays."""
+
+    def restore(self, state: State, gradient_steps: int) -> None:
+        """Continue from `state` after so many gradient steps."""
+
+    def load_weights(self, state: State) -> None:
+        """Begin version 0 with the weights of `state`."""

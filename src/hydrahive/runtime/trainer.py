@@ -260,7 +260,8 @@ class Trainer:
     def _averages(self, progress: Progress) -> dict[str, float]:
         """The window's mean figures (counters: the newest), and the speed over it."""
         newest = self._window[-1]
-        averages = {name: sum(row[name] for row in self._window) / len(self._window) for name in newest}
+        rows_with = {name: [row[name] for row in self._window if name in row] for name in newest}
+        averages = {name: sum(values) / len(values) for name, values in rows_with.items()}
         averages["gradient_steps"] = newest["gradient_steps"]
         averages["lag_max"] = max(row["lag_max"] for row in self._window)
         steps, since = self._window_start

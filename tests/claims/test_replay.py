@@ -1,0 +1,82 @@
+"""The README's first promise with a replay: one digest, whoever computes the run and whatever dies, the replay too."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from conftest import FULL, digests_of, wait_for
+
+STEPS = 300_000 if FULL else 24_000
+BOARD = ["--env.size", 8, "--env.window", 5, "--policy.encoder.hidden", "[32]"]
+OPTIONS = [*BOARD, "--shards", 3, "--stop.env_steps", STEPS, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
+OPTIONS += ["--ledger.enabled", "false"]
+VTRACE = ["snake/ath-vtrace", *OPTIONS, "--envs_per_shard", 16, "--boundary_every", 2, "--replay.capacity", 9_000]
+VTRACE += ["--policy.core", "Gru", "--policy.core.hidden", 16]
+Q = ["snake/ath-q", *OPTIONS, "--envs_per_shard", 8, "--boundary_every", 5, "--replay.capacity", 9_000]
+Q += ["--policy.core", "Lstm", "--policy.core.hidden", 16, "--algorithm.exploration.careful", "true"]
+Q += ["--replay.stagnation_episodes", 40, "--algorithm.exploration.decay", 0.9, "--algorithm.gradient_steps_per", "episode"]
+
+
+def events(hydrahive, name, kind):
+    lines = (hydrahive.runs / name / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
+def kill_the_replay(hydrahive, process, name):
+    """SIGKILL the run's replay actor once a checkpoint is there."""
+    wait_for(lambda: any((hydrahive.runs / name / "checkpoints").glob("0*")), "a checkpoint")
+    replays = []
+
+    def found():
+        assert process.poll() is None, process.communicate()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if b"ray::ReplayActor" in (folder / "cmdline").read_bytes() and _is_under(folder, process.pid):
+                    replays.append(int(folder.name))
+            except OSError:
+                continue
+        return bool(replays)
+
+    wait_for(found, "the replay's process")
+    os.kill(replays[0], signal.SIGKILL)
+
+
+def _is_under(folder, ancestor):
+    """Whether a process belongs to the Ray that another one has started."""
+    session = os.stat(folder).st_uid
+    return session == os.getuid() and ancestor > 0
+
+
+@pytest.mark.parametrize("arguments", [VTRACE, Q], ids=["vtrace-gru", "q-lstm"])
+def test_one_digest_with_a_replay(hydrahive, report, arguments):
+    config, *options = arguments
+    inline = hydrahive.train(config, "inline", *options, "--workers", 0)
+    assert events(hydrahive, "inline", "replay_warm")
+    assert events(hydrahive, "inline", "replay_full")
+    if config == "snake/ath-q":
+        detours = [json.loads(line) for line in (hydrahive.runs / "inline" / "episodes.jsonl").read_text().splitlines()]
+        assert any(any(row.get("detours", ())) for row in detours), "careful exploration was never on"
+    killed = hydrahive.start_training(config, "killed", *options, "--workers", 0)
+    hydrahive.stop_at(killed, "killed", STEPS // 2, signal.SIGKILL)
+    # The rest on workers, whose replay is killed on the way.
+    process = hydrahive.start_training(config, "killed", *options, "--workers", 3)
+    if config == "snake/ath-vtrace" or FULL:
+        kill_the_replay(hydrahive, process, "killed")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    summary = hydrahive.summary("killed")
+    assert digests_of(summary) == digests_of(inline), err
+    if config == "snake/ath-vtrace" or FULL:
+        assert events(hydrahive, "killed", "replay_lost")
+    report.add(
+        "One digest with a replay",
+        f"- `{config}` with memory, {STEPS:,} env steps: inline; killed half-way and resumed on 3 workers"
+        f"{', the replay killed' if summary['recoveries'] else ''}: `{summary['digest']}`",
+    )
+    if FULL:
+        alone = hydrahive.train(config, "alone", *options, "--workers", 1)
+        assert digests_of(alone) == digests_of(inline)
+        report.add("One digest with a replay", f"- `{config}`, 1 worker: `{alone['digest']}`")

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train an experiment, or continue a run",
     "evaluate": "play a trained policy greedily on held-out seeds",
     "play": "record an episode of a trained policy as a GIF",
+    "snapshot": "write the report of a run: tables and plots",
     "digest": "print the digest and machine class of a run",
     "runs": "list runs, or compare some",
     "pause": "have a live run wait",

@@ -98,13 +98,20 @@ def config_arguments(path: Path) -> list[str]:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, with jsonargparse's messages rewritten into one line.
+    """Parse, with jsonargparse's messages rewritten into one line; of a config's keys those that were given.
 
     Raises:
         ConfigError: If a key is unknown or a value has the wrong type.
     """
     try:
-        return parser.parse_args(list(arguments))
+        namespace = parser.parse_args(list(arguments))
+        # With defaults, a part that is chosen takes over like-named keys of the part that is the default.
+        given = parser.parse_args(list(arguments), defaults=False)
+        for field in dataclasses.fields(RunConfig):
+            namespace.pop(field.name, None)
+            if field.name in given:
+                namespace[field.name] = given[field.name]
+        return namespace
     except ConfigError:
         raise
     except Exception as error:

@@ -3,10 +3,11 @@
 import pytest
 
 from conftest import ROOT
-from hydrahive.core.errors import FragmentError, HydrahiveError, LostError
+from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.runtime.config_file import load_run_config, shipped_experiments
 from hydrahive.runtime.env_worker import EnvWorker
 from hydrahive.runtime.fleet import InlineFleet, Ref, Stock
+from hydrahive.runtime.replay import Replay
 from hydrahive.runtime.schedules import schedule_of
 
 SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]
@@ -84,12 +85,25 @@ class FragileFleet(InlineFleet):
             return failed, failed
         return result
 
-    def update(self, version, parts, *, keep_actions):
+    def update(self, version, parts, sample, *, keep_actions):
         self._calls += 1
         if self._plan.get(self._calls) == "lose update":
             return Failed(LostError("an argument is gone")), Failed(LostError("an argument is gone"))
+        if self._plan.get(self._calls) == "lose replay":
+            self._replay = None
+        return self._twice(lambda: super(FragileFleet, self).update(version, parts, sample, keep_actions=keep_actions))
+
+    def take(self, round_, fragments, summaries):
+        if self._replay is None:
+            return Failed(LostError("the replay is gone")), Failed(LostError("the replay is gone"))
+        return self._twice(lambda: super(FragileFleet, self).take(round_, fragments, summaries))
+
+    def replay_state(self, since):
+        return super().replay_state(since) if self._replay else Failed(LostError("the replay is gone"))
+
+    def _twice(self, call):
         try:
-            return super().update(version, parts, keep_actions=keep_actions)
+            return call()
         except LostError as error:
             return Failed(error), Failed(error)
 
@@ -97,7 +111,11 @@ class FragileFleet(InlineFleet):
         self._workers = {name: worker for name, worker in self._workers.items() if name not in self._frozen}
         if not self._workers:
             self._workers[99] = EnvWorker(self._config, "run")
-        return Stock(self._learner.position(), {name: worker.positions() for name, worker in self._workers.items()})
+        if self._config.replay and self._replay is None:
+            raise LearnerLostError("the replay is gone")
+        positions = {name: worker.positions() for name, worker in self._workers.items()}
+        taken = self._replay.position() if self._replay else None
+        return Stock(self._learner.position(), positions, replay_position=taken)
 
     def _on(self, worker, call):
         if worker not in self._workers:
@@ -111,23 +129,53 @@ class FragileFleet(InlineFleet):
 
 
 def trained(config, fleet):
-    """The digests of all boundaries, and the last one."""
-    updates = list(schedule_of(config, fleet, None).updates())
-    assert [update.progress.updates for update in updates] == list(range(1, len(updates) + 1))
-    return [update.boundary.state_digest() for update in updates if update.boundary]
+    """The digests of all boundaries; as the Trainer does, the run goes back to the last one when learner or replay are
+    gone."""
+    digests, start = {}, None
+    while True:
+        try:
+            for update in schedule_of(config, fleet, start).updates():
+                if update.boundary:
+                    digests[update.progress.updates] = update.boundary.state_digest()
+                    start = update.boundary if update.boundary.resumable else start
+        except LearnerLostError:
+            fleet.renew(everything=True)
+            fleet._replay = Replay(config)
+            fleet.listener("went back", "")
+            if start:
+                fleet.restore_learner(start.learner())
+                fleet.restore_replay(start.replay(), [block.arrays for block in start.blocks])
+        else:
+            return digests
 
 
-@pytest.fixture(params=[0, 1, 3])
+REPLAY = ["--replay=Ath", "--replay.capacity=1200", "--replay.ratio=0.5", "--policy.core=Gru", "--policy.core.hidden=8"]
+
+
+@pytest.fixture(params=[(0, []), (1, []), (3, []), (1, REPLAY)], ids=["lag 0", "lag 1", "lag 3", "replay"])
 def config(request):
-    return load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, f"--lag={request.param}"])
+    lag, options = request.param
+    return load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, f"--lag={lag}", *options])
 
 
 @pytest.mark.parametrize("what", ["die", "lose result", "lose update", "join"])
 def test_every_boundary_is_the_same_whatever_is_lost_and_when(config, what):
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
-    for call in (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75):
+    calls = (4, 7, 22, 23, 60) if config.replay else (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75)
+    for call in calls:
         fleet = FragileFleet(config, {call: what})
         assert trained(config, fleet) == undisturbed, f"{what} in call {call}: {fleet.events}"
+
+
+def test_every_boundary_is_the_same_when_the_replay_is_lost():
+    config = load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, *REPLAY])
+    undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
+    back = 0
+    for call in (7, 11, 23, 27, 47):  # updates
+        fleet = FragileFleet(config, {call: "lose replay"})
+        assert trained(config, fleet) == undisturbed, f"in call {call}: {fleet.events}"
+        back += sum(kind == "went back" for kind, _ in fleet.events)
+    assert back == 5
 
 
 def test_a_straggler_is_hedged_and_ended(config, monkeypatch):

@@ -119,7 +119,9 @@ def _scores(axes: Axes, story: Story) -> None:
 
 
 def _histogram(axes: Axes, scores: np.ndarray) -> None:
-    axes.hist(scores, bins=min(40, max(1, len(np.unique(scores)))), color=ACCENT)
+    low, high = float(scores.min()), float(scores.max())
+    width = max(1.0, np.ceil((high - low) / 60)) if (scores == np.round(scores)).all() else max(high - low, 1e-9) / 60
+    axes.hist(scores, bins=np.arange(low, high + 2 * width, width) - width / 2, color=ACCENT)
     axes.set_xlabel("score", fontsize=8)
 
 

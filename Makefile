@@ -8,7 +8,7 @@ ARGS ?=
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint bench clean
+.PHONY: help train test claims chaos lint bench ath clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -42,6 +42,9 @@ chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEED
 bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)
 	@$(BIN)/hydrahive bench train $(CONFIG) --against inline --against free-running --against rllib
+
+ath: $(VENV)/installed  ## compare replays on Snake (15 minutes on 2 cores); writes docs/benchmarks/ath.md
+	@$(BIN)/python experiments/benchmarks/ath.py
 
 clean:  ## remove the environment and caches; runs stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

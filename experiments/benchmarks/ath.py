@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "benchmarks" / "ath.md")
     given = parser.parse_args()
-    jobs = [
-        (learner, replay, seed) for learner in LEARNERS for replay in REPLAYS for seed in range(1, given.seeds + 1)
-    ]
+    jobs = [(learner, replay, seed) for learner in LEARNERS for replay in REPLAYS for seed in range(1, given.seeds + 1)]
     with ThreadPoolExecutor(given.jobs) as pool:
         curves = dict(zip(jobs, pool.map(lambda job: run(given.runs, *job), jobs), strict=True))
     given.report.write_text("".join(report(curves, given.seeds, given.report.parent)))

@@ -34,6 +34,7 @@ PATIENCE_SECONDS = 240.0
 EXPERIMENTS = {
     "snake/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "600_000"],
     "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "900_000"],
+    "snake/ath-q-gru": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "80_000"],
 }
 OPTIONS = ["--recording", "false", "--metrics_every", "1", "--checkpoint.every_boundaries", "2", "--runs"]
 
@@ -46,7 +47,7 @@ class Fault:
         share: Of the run's env steps.
         kind: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT after `seconds`) or `kill node` (SIGKILL of the
             raylet that the victim runs under).
-        victim: `env worker`, `learner`, `coordinator` or `driver`.
+        victim: `env worker`, `learner`, `replay`, `coordinator` or `driver`.
         seconds: How long a freeze lasts.
         replace_node: Whether a new node joins after `kill node`.
     """
@@ -77,6 +78,11 @@ class Outcome:
     trouble: str = ""
 
 
+def experiment_of(seed: int) -> str:
+    """The experiment that a seed is for."""
+    return list(EXPERIMENTS)[seed % len(EXPERIMENTS)]
+
+
 def faults_of(seed: int) -> list[Fault]:
     """One to three faults, each drawn from this seed alone; some strike at the same moment."""
     draw = random.Random(seed)
@@ -86,6 +92,8 @@ def faults_of(seed: int) -> list[Fault]:
         share = faults[-1].share if together else draw.uniform(0.05, 0.85)
         kind = draw.choice(["kill", "kill", "kill node", "freeze", "freeze"])
         victims = ["env worker", "env worker", "env worker", "learner"]
+        if "ath" in experiment_of(seed):
+            victims += ["replay", "replay"]
         if kind == "kill":
             victims += ["coordinator", "driver"]
         if kind == "freeze":
@@ -141,7 +149,12 @@ class Nodes:
         return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)
 
 
-TITLES = {"env worker": "ray::EnvWorkerActor", "learner": "ray::LearnerActor", "coordinator": "ray::CoordinatorActor"}
+TITLES = {
+    "env worker": "ray::EnvWorkerActor",
+    "learner": "ray::LearnerActor",
+    "replay": "ray::ReplayActor",
+    "coordinator": "ray::CoordinatorActor",
+}
 
 
 class Run:
@@ -289,7 +302,7 @@ def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]],
         run.process.kill()
         run.process.wait()
         return True
-    pids = sorted(pid for pid in _titled(TITLES[fault.victim]) if nodes.below() & set(_ancestors(pid)))
+    pids = sorted(pid for pid in titled(TITLES[fault.victim]) if nodes.below() & set(ancestors(pid)))
     if not pids:
         return False
     pid = draw.choice(pids)
@@ -312,8 +325,8 @@ def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:
     lost = {"env worker": False, "learner": False}
     for event in events:
         kind = event["kind"]
-        if kind in ("worker_lost", "learner_lost"):
-            lost["learner" if kind == "learner_lost" else "env worker"] = True
+        if kind in ("worker_lost", "learner_lost", "replay_lost"):
+            lost["env worker" if kind == "worker_lost" else "learner"] = True
         elif kind == "recovering":
             outcome.replayed_env_steps += int(str(event["env_steps"]))
         elif kind == "hedged":
@@ -343,7 +356,8 @@ def _signal(pid: int, signum: int) -> None:
         return
 
 
-def _titled(title: str) -> list[int]:
+def titled(title: str) -> list[int]:
+    """The processes whose title begins so."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -361,7 +375,8 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def _ancestors(pid: int) -> Iterator[int]:
+def ancestors(pid: int) -> Iterator[int]:
+    """Its parent, that one's parent, and so on."""
     while pid > 1:
         pid = _parent(pid)
         yield pid

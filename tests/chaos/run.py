@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.harness import EXPERIMENTS, Outcome, Undisturbed, difference, run_seed, undisturbed
+from chaos.harness import EXPERIMENTS, Outcome, Undisturbed, difference, experiment_of, run_seed, undisturbed
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
         for experiment in EXPERIMENTS:
             expected[experiment] = undisturbed(experiment, runs)
         for seed in range(given.first, given.first + given.seeds):
-            experiment = list(EXPERIMENTS)[seed % len(EXPERIMENTS)]
+            experiment = experiment_of(seed)
             outcome = run_seed(seed, experiment, runs)
             outcome.trouble = difference(outcome, expected[experiment])
             outcomes.append(outcome)

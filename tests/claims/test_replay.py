@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
+from chaos.harness import TITLES, ancestors, titled
 from conftest import FULL, digests_of, wait_for
 
 STEPS = 300_000 if FULL else 24_000
@@ -32,22 +32,11 @@ def kill_the_replay(hydrahive, process, name):
 
     def found():
         assert process.poll() is None, process.communicate()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if b"ray::ReplayActor" in (folder / "cmdline").read_bytes() and _is_under(folder, process.pid):
-                    replays.append(int(folder.name))
-            except OSError:
-                continue
+        replays.extend(pid for pid in titled(TITLES["replay"]) if process.pid in ancestors(pid))
         return bool(replays)
 
     wait_for(found, "the replay's process")
     os.kill(replays[0], signal.SIGKILL)
-
-
-def _is_under(folder, ancestor):
-    """Whether a process belongs to the Ray that another one has started."""
-    session = os.stat(folder).st_uid
-    return session == os.getuid() and ancestor > 0
 
 
 @pytest.mark.parametrize("arguments", [VTRACE, Q], ids=["vtrace-gru", "q-lstm"])

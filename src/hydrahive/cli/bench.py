@@ -17,9 +17,10 @@ steps of the others."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure the environments alone (`sim`) or training (`train`)."""
+    """Measure the environments alone (`sim`), a replay alone (`replay`), or training (`train`)."""
     parser = command_parser("bench", "Measure speed; dotted config keys may follow, as for train.")
-    parser.add_argument("what", choices=["sim", "train"], help="the environments alone on one core, or training")
+    what = "the environments alone on one core, a replay alone likewise, or training"
+    parser.add_argument("what", choices=["sim", "replay", "train"], help=what)
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
     parser.add_argument(
         "--against",
@@ -46,6 +47,15 @@ def run(arguments: Sequence[str]) -> int:
         envs = given.envs or config.shards * config.envs_per_shard
         report = bench_simulation(config.env, envs, min(given.seconds, 2), given.windows)
         print(f"{name}: {report['steps_per_second']:,.0f} env steps/s on one core, {envs} environments, no learning")
+    elif given.what == "replay":
+        from hydrahive.bench.replay import bench_replay
+
+        report = bench_replay(config, min(given.seconds, 2), given.windows)
+        print(
+            f"{name}: {report['frames_per_second']:,.0f} frames/s drawn on one core, "
+            f"{report['inserted_frames_per_second']:,.0f} frames/s inserted; "
+            f"memory is {report['memory_over_raw']:.2f} times the raw frames'"
+        )
     else:
         from hydrahive.bench.training import bench_training
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "stop": "end a live run; the same train command resumes it",
     "ledger": "show and check who computed what, and what it earned",
     "worker": "have this machine join a cluster and earn for an account",
-    "bench": "measure speed: bench sim, bench train",
+    "bench": "measure speed: bench sim, bench replay, bench train",
 }
 
 MODULES = {"pause": "control", "continue": "control", "stop": "control"}

@@ -169,7 +169,7 @@ class SequenceReplay:
         length, count = self._batch()
         return {
             "replay_frames": self.frames,
-            "replay_unfinished_frames": self._unfinished.rows,
+            "replay_unfinished_frames": self.unfinished_frames,
             "replay_episodes": len(self._episodes),
             "replay_sequence": length,
             "replay_batch": count,
@@ -186,6 +186,11 @@ class SequenceReplay:
     def frames(self) -> int:
         """Rows of finished episodes in the store."""
         return self._ring.head - next(iter(self._episodes.values())).start if self._episodes else 0
+
+    @property
+    def unfinished_frames(self) -> int:
+        """Rows of episodes that have not finished."""
+        return self._unfinished.rows
 
     @property
     def finished_in_round(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.replay import replay_layout
 
 MOST_OF_STORE = 0.6
 """Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
@@ -15,17 +16,23 @@ MOST_WAITING = 4
 """Boundaries that wait for their audits at most; then the run waits, too."""
 
 
+SAMPLED_FRAMES = 4096
+"""Frames of a sample that is not sized by `replay.ratio`: several batches of a gear."""
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """Bytes of one round's fragments, of one weights version, and of all that can be in flight at once.
 
     `kept_versions` are the weights versions from which lost shards are replayed: those since the last boundary.
+    `replay_bytes` are the finished episodes that a replay holds; the driver keeps them a second time.
     """
 
     round_bytes: int
     version_bytes: int
     in_flight_bytes: int
     kept_versions: int
+    replay_bytes: int = 0
 
     def refuse_above(self, object_store_bytes: int) -> None:
         """Refuse a run that would fill the object store.
@@ -60,24 +67,33 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """One line for the start of a run."""
-        return f"{_mib(self.in_flight_bytes)} in flight at most ({_mib(self.round_bytes)} a round)"
+        replay = f", {_mib(self.replay_bytes)} of replay, twice" if self.replay_bytes else ""
+        return f"{_mib(self.in_flight_bytes)} in flight at most ({_mib(self.round_bytes)} a round){replay}"
 
 
 def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     """What a run with this config keeps in flight: rounds being simulated, waiting and learned, and their weights."""
-    probe = config.env.make_vector(1)
-    space, actions = probe.single_observation_space, probe.single_action_space
-    probe.close()
-    row_bytes = math.prod(space.shape) * space.dtype.itemsize
-    step_bytes = row_bytes + 8 + 4 * int(actions.n) + 4 + 3
+    layout = replay_layout(config)
+    row_bytes = math.prod(layout.observation_shape) * layout.observation_dtype.itemsize
+    memory_bytes = 4 * layout.memory
+    states_every = config.replay.states_every if config.replay else config.fragment_length
+    step_bytes = row_bytes + 8 + 4 * layout.parameters + 4 + 3
     columns = config.shards * config.envs_per_shard
-    round_bytes = columns * (config.fragment_length * step_bytes + row_bytes)
+    of_column = config.fragment_length * step_bytes + row_bytes
+    round_bytes = columns * (of_column + memory_bytes * (1 + config.fragment_length // states_every))
     # Rounds ahead are lag + 1; one more is held by the update under way.
     rounds, versions = config.lag + 2, config.lag + 3
     # A boundary is closed up to lag + 1 updates after it was passed; the lag's versions before it are needed too.
     kept = config.boundary_every + 2 * config.lag + 2
     in_flight = rounds * round_bytes + versions * weights_bytes
-    return MemoryPlan(round_bytes, weights_bytes, in_flight, kept)
+    replay_bytes = 0
+    if config.replay is not None:
+        frame_bytes = layout.frame_bytes + memory_bytes // config.replay.states_every
+        replay_bytes = config.replay.capacity * frame_bytes
+        # A sample for each update under way, and at a cut what the replay has stored since the one before.
+        sampled = max(config.replayed_frames, SAMPLED_FRAMES) * frame_bytes
+        in_flight += rounds * sampled + min(config.boundary_every * round_bytes, replay_bytes)
+    return MemoryPlan(round_bytes, weights_bytes, in_flight, kept, replay_bytes)
 
 
 def _mib(count: float) -> str:

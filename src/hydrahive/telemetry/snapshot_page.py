@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hydrahive.telemetry.snapshot import About, Section
 from hydrahive.telemetry.story import Story
@@ -136,5 +137,5 @@ def _gears(axes: Axes, story: Story) -> None:
     episodes = [episode for episode, _ in shifts] + [len(story.scores)]
     gears = [gear for _, gear in shifts]
     axes.step(episodes, [*gears, gears[-1]], where="post", color=ACCENT)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("episode", fontsize=8)

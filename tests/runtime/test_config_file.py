@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from hydrahive.algorithms.config import AthQ, VTrace
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.core.schedules import Linear
 from hydrahive.envs.snake.config import Snake
@@ -61,6 +62,13 @@ def test_schedules_are_read(tmp_path):
         (["--policy.encoder.hidden", "[]"], "policy.encoder.init_args.hidden:", "at least one"),
         (["--stop.env_steps", "0"], "stop.env_steps:", "at least 1"),
         (["--portable", "true"], "precision:", "highest"),
+        (["--policy.core", "Foo"], "policy.core:", "Rnn or Gru or Lstm or 'none'"),
+        (["--policy.core", "Gru", "--policy.core.hidden", "x"], "policy.core.init_args.hidden:", "int"),
+        (["--replay", "Foo"], "replay:", "Ath or Uniform or null"),
+        (["--replay", "Ath", "--replay.gears", "fast"], "replay.init_args.gears:", "'formula' or 'classic'"),
+        (["--replay", "Ath", "--replay.ratio", "2"], "replay.init_args.ratio:", "at most 1"),
+        (["--replay", "Ath", "--replay.capacity", "100"], "replay.init_args.capacity:", "deepest bucket"),
+        (["--replay", "Ath", "--replay.capcity", "9"], "replay.init_args.capcity:", "replay.init_args.capacity"),
     ],
 )
 def test_refusals_name_the_key_the_value_and_what_is_accepted(overrides, key, hint):
@@ -108,6 +116,12 @@ def test_only_keys_that_change_results_make_configs_differ():
     neutral = ["--workers", "3", "--stop.env_steps", "7", "--checkpoint.keep", "9", "--metrics_every", "3"]
     assert first_difference(config, load_run_config(VTRACE, neutral)) is None
     assert first_difference(config, load_run_config(VTRACE, ["--lag", "2"])) == ("lag", 1, 2)
+
+
+def test_a_part_that_is_chosen_has_its_own_defaults():
+    """Not those of like-named keys of the part that is the default."""
+    config = load_run_config(VTRACE, ["--algorithm", "AthQ"])
+    assert config.algorithm.optimizer_epsilon == AthQ().optimizer_epsilon != VTrace().optimizer_epsilon
 
 
 def test_config_errors_travel_between_processes():

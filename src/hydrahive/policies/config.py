@@ -64,7 +64,7 @@ class Conv(EncoderConfig):
 
 
 @dataclass(frozen=True)
-class Recurrent(CoreConfig):
+class _Recurrent(CoreConfig):
     """Recurrent layers on top of the encoder.
 
     Attributes:
@@ -94,7 +94,7 @@ class Recurrent(CoreConfig):
 
 
 @dataclass(frozen=True)
-class Rnn(Recurrent):
+class Rnn(_Recurrent):
     """Plain recurrent layers with tanh (Elman 1990).
 
     Attributes:
@@ -106,7 +106,7 @@ class Rnn(Recurrent):
 
 
 @dataclass(frozen=True)
-class Gru(Recurrent):
+class Gru(_Recurrent):
     """Gated recurrent units (Cho et al. 2014).
 
     Attributes:
@@ -118,7 +118,7 @@ class Gru(Recurrent):
 
 
 @dataclass(frozen=True)
-class Lstm(Recurrent):
+class Lstm(_Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997).
 
     Attributes:
@@ -144,7 +144,7 @@ class PolicyConfig:
     @property
     def core_kind(self) -> Literal["none", "rnn", "gru", "lstm"]:
         """Which kind of memory it is."""
-        return self.core.kind if isinstance(self.core, Recurrent) else "none"
+        return self.core.kind if isinstance(self.core, _Recurrent) else "none"
 
     @property
     def memory_size(self) -> int:

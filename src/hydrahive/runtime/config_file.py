@@ -195,6 +195,12 @@ def one_line(error: object) -> str:
 def readable(message: str, keys: Sequence[str]) -> str:
     """Jsonargparse's multi-line message as one line: which key, what was given, what is accepted, nearest names."""
     paths = re.findall(r'Parser key "([^"]+)"', message)
+    # A part that is one of several types: what is wrong inside of it counts, not that the other types do not fit.
+    inside = re.search(
+        r"Union subtypes.*?Problem with given class_path '[^']+':\n(.*?)\n    - Expected", message, re.DOTALL
+    )
+    if inside:
+        return readable(f'Parser key "{paths[0]}":\n{inside.group(1)}', keys)
     path = ".".join([*paths[:1], "init_args", *paths[1:]] if len(paths) > 1 else paths)
     unknown = (
         re.search(r"Option '([^']+)' is not accepted", message)
@@ -233,6 +239,8 @@ def readable(message: str, keys: Sequence[str]) -> str:
 def _types_in_words(types: str) -> str:
     """Python's spelling of types as people say it: `<class 'int'>, typing.Literal['auto']` is `int or 'auto'`."""
     words = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", one_line(types))
+    for base in BASES:
+        words = words.replace(base.__name__, " or ".join(part.__name__ for part in _subclasses(base)))
     words = re.sub(r"typing\.Literal\[([^\]]*)\]", lambda found: found.group(1).replace(", ", " or "), words)
     return words.replace("NoneType", "null").replace(", ", " or ")
 
@@ -243,7 +251,8 @@ def _part_names() -> list[str]:
 
 def _subclasses(base: type) -> list[type]:
     directs: list[type] = base.__subclasses__()
-    return [part for direct in directs for part in (direct, *_subclasses(direct))]
+    parts = [part for direct in directs for part in (direct, *_subclasses(direct))]
+    return [part for part in parts if not part.__name__.startswith("_")]
 
 
 def _meanings(part: type) -> dict[str, str]:

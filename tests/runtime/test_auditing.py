@@ -69,7 +69,9 @@ class VolunteerFleet(InlineFleet):
         return Ref(state)
 
     def stock(self):
-        return Stock(self._learner.position(), {name: worker.positions() for name, worker in self._workers.items()})
+        positions = {name: worker.positions() for name, worker in self._workers.items()}
+        taken = self._replay.position() if self._replay else None
+        return Stock(self._learner.position(), positions, replay_position=taken)
 
     def quarantine(self, worker, why):
         self.quarantined.append(worker.name)
@@ -233,6 +235,17 @@ def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a
     )
     assert back <= first_unverified
     assert verify(ledger.journal).problem is None
+
+
+MEMORY = ["--policy.core=Gru", "--policy.core.hidden=8", "--replay=Ath", "--replay.capacity=1200"]
+
+
+def test_a_policy_with_memory_and_a_replay_are_audited_likewise(trained):
+    summary, fleet, *_ = trained("a", Honest(), *MEMORY)
+    assert (summary["segments"], fleet.quarantined) == (1, [])
+    caught, fleet, *_ = trained("b", StaleWeights(), *MEMORY)
+    assert (caught["segments"], fleet.quarantined) == (2, ["w1"])
+    assert digests_of(caught) == digests_of(summary)
 
 
 def test_a_lazy_worker_is_caught_by_a_draw(trained):

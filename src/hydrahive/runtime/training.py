@@ -280,17 +280,24 @@ def _initial_weights(request: Request) -> State:
     """The learner state that `--init-from` names.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If there is none, or its weights are those of another network.
     """
     assert request.init_from is not None
     path = Path(request.init_from)
     if (path / "manifest.json").is_file():
-        return read_checkpoint(path).boundary.learner()
-    folder = find_run(request.runs, request.init_from)
-    newest, _ = folder.checkpoints().newest()
-    if newest is None:
-        raise UsageError(f"--init-from: run {folder.name!r} has no checkpoint")
-    return newest.boundary.learner()
+        state = read_checkpoint(path).boundary.learner()
+    else:
+        folder = find_run(request.runs, request.init_from)
+        newest, _ = folder.checkpoints().newest()
+        if newest is None:
+            raise UsageError(f"--init-from: run {folder.name!r} has no checkpoint")
+        state = newest.boundary.learner()
+    weights = FlatWeights(build_network(request.config, torch.Generator()))
+    try:
+        weights.load_named(weights.vector, under("weights", state))
+    except ValueError as error:
+        raise UsageError(f"--init-from: {error}; the run's network is another one than this config's") from None
+    return state
 
 
 def _weights_digest(initial: State | None) -> str | None:

@@ -19,6 +19,10 @@ class SnapshotKind(StrEnum):
     EXACT = "exact"
     """`restore(snapshot())` continues identically."""
 
+    REBUILT = "rebuilt"
+    """A restored environment continues like any other restored one, but not like the one that was never interrupted;
+    so all are restored at each boundary."""
+
 
 def nested(prefix: str, state: Mapping[str, np.ndarray]) -> State:
     """`state` with every name placed under `prefix/`."""

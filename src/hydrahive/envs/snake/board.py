@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hydrahive.envs.philox import philox
 from hydrahive.envs.snake.config import START_LENGTH, Snake
 
 WALL = np.int32(2**31 - 1)
@@ -88,26 +89,6 @@ def empty_boards(num_envs: int, rules: np.ndarray) -> np.ndarray:
     boards = np.full((num_envs, stride, stride), WALL, np.int32)
     boards[:, border:-border, border:-border] = 0
     return boards.reshape(num_envs, -1)
-
-
-@njit(cache=True)
-def philox(key: int, counter: int) -> int:
-    """32 random bits: Philox-4x32-10 (Salmon et al. 2011) of a 64-bit key and a 64-bit counter."""
-    c0, c1 = np.uint32(counter & 0xFFFFFFFF), np.uint32(counter >> np.uint64(32))
-    c2, c3 = np.uint32(0), np.uint32(0)
-    k0, k1 = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> np.uint64(32))
-    for _ in range(10):
-        product0 = np.uint64(0xD2511F53) * np.uint64(c0)
-        product1 = np.uint64(0xCD9E8D57) * np.uint64(c2)
-        c0, c1, c2, c3 = (
-            np.uint32(np.uint32(product1 >> np.uint64(32)) ^ c1 ^ k0),
-            np.uint32(product1 & np.uint64(0xFFFFFFFF)),
-            np.uint32(np.uint32(product0 >> np.uint64(32)) ^ c3 ^ k1),
-            np.uint32(product0 & np.uint64(0xFFFFFFFF)),
-        )
-        k0 = np.uint32(k0 + np.uint32(0x9E3779B9))
-        k1 = np.uint32(k1 + np.uint32(0xBB67AE85))
-    return int(c0)
 
 
 @njit(cache=True)

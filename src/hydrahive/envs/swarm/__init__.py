@@ -1,0 +1,1 @@
+"""A Pymunk world of lidar robots that drive to goals, as one vector over worlds and agents."""

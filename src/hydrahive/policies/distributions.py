@@ -1,0 +1,167 @@
+"""The distributions that actions are drawn from."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from hydrahive.core.errors import ConfigError
+from hydrahive.policies.categorical import chosen, entropy, gumbel_noise, kl_divergence
+
+LOG_STD_RANGE = (-5.0, 1.0)
+"""Bounds of a Gaussian's log standard deviation, before it is squashed."""
+
+
+class Distribution(Protocol):
+    """Actions as `[..., P]` parameters describe them.
+
+    Attributes:
+        parameters: How many numbers describe it.
+        action_shape: Shape of one action as it is learned from.
+        action_dtype: Likewise.
+    """
+
+    parameters: int
+    action_shape: tuple[int, ...]
+    action_dtype: np.dtype
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """What `drawn` needs for so many actions, float32 `[*shape, ...]`."""
+
+    def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Actions."""
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The greedy actions."""
+
+    def for_env(self, actions: np.ndarray) -> np.ndarray:
+        """Actions as the environment takes them."""
+
+    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """Log-probability (or density) of each action, `[N]`, up to a term that the action alone decides."""
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Entropy in nats, `[N]`."""
+
+    def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """KL(p || q) in nats, `[N]`."""
+
+
+class Categorical:
+    """One of `n` actions, by unnormalised log-probabilities; drawn by Gumbel noise."""
+
+    action_shape: tuple[int, ...] = ()
+    action_dtype = np.dtype(np.int64)
+
+    def __init__(self, n: int) -> None:
+        """Of `n` actions."""
+        self.parameters = n
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Gumbel noise, `[*shape, n]`."""
+        return gumbel_noise(generator, (*shape, self.parameters))
+
+    def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """The noisily best."""
+        return torch.argmax(parameters + noise, dim=-1)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The best."""
+        return parameters.argmax(-1)
+
+    def for_env(self, actions: np.ndarray) -> np.ndarray:
+        """As they are."""
+        return actions
+
+    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """Exact log-probabilities."""
+        return chosen(parameters.log_softmax(-1), actions)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Exact."""
+        return entropy(parameters.log_softmax(-1))
+
+    def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """Exact."""
+        return kl_divergence(p.log_softmax(-1), q.log_softmax(-1))
+
+
+class SquashedGaussian:
+    """Independent Gaussians u, squashed: the environment gets low + (high - low) (tanh(u) + 1) / 2.
+
+    An action is learned from as u. Its density in the environment's terms is N(u) times |du/da|, which the action
+    alone decides: it cancels in ratios and divergences, and has no gradient. (With a instead of u, tanh would have to
+    be inverted, which near its ends float32 cannot.)
+    """
+
+    action_dtype = np.dtype(np.float32)
+
+    def __init__(self, space: spaces.Box) -> None:
+        """For a bounded Box of one dimension.
+
+        Raises:
+            ConfigError: If the space is another.
+        """
+        if len(space.shape) != 1 or not space.is_bounded():
+            raise ConfigError("env", str(space), "an environment with bounded Box actions of one dimension")
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self.action_shape = space.shape
+        self.parameters = 2 * space.shape[0]
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Standard normal, `[*shape, D]`."""
+        return generator.standard_normal((*shape, *self.action_shape), np.float32)
+
+    def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Mean plus noise."""
+        mean, log_std = self._split(parameters)
+        return mean + log_std.exp() * noise
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The means."""
+        return self._split(parameters)[0]
+
+    def for_env(self, actions: np.ndarray) -> np.ndarray:
+        """Squashed into the environment's bounds."""
+        squashed = np.tanh(actions.astype(np.float64))
+        return (self._low + (self._high - self._low) * (squashed + 1) / 2).astype(np.float32)
+
+    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """Log-densities of u; see the class."""
+        mean, log_std = self._split(parameters)
+        standard = (actions - mean) * (-log_std).exp()
+        return (-0.5 * standard.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Of u; the squashed action's has no closed form."""
+        _, log_std = self._split(parameters)
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """Exact: squashing both changes nothing."""
+        (mean_p, log_p), (mean_q, log_q) = self._split(p), self._split(q)
+        apart = (mean_p - mean_q).square() * (-2 * log_q).exp()
+        return (log_q - log_p + 0.5 * ((2 * (log_p - log_q)).exp() + apart - 1)).sum(-1)
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        return mean, log_std.clamp(*LOG_STD_RANGE)
+
+
+def distribution_of(space: spaces.Space[object]) -> Categorical | SquashedGaussian:
+    """The distribution for an action space.
+
+    Raises:
+        ConfigError: If there is none for it.
+    """
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return Categorical(int(space.n))
+    if isinstance(space, spaces.Box):
+        return SquashedGaussian(space)
+    accepted = "an environment with Discrete actions that start at 0, or bounded Box actions"
+    raise ConfigError("env", str(space), accepted)

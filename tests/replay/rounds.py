@@ -60,7 +60,10 @@ class Rounds:
                 self.frames[column], self.left[column] = [], self.length()
                 self.resetting[column] = self.next_step_resets
         observations[-1] = [(column, self.count[column]) for column in range(COLUMNS)]
-        fragments = [self._fragment(shard, observations, terminated, truncated, valid, cuts[shard], states[shard]) for shard in (0, 1)]
+        fragments = [
+            self._fragment(shard, observations, terminated, truncated, valid, cuts[shard], states[shard])
+            for shard in (0, 1)
+        ]
         summaries = [
             FragmentSummary(
                 shard,

@@ -123,6 +123,8 @@ def report(curves: dict[tuple[str, str, int], Curve], seeds: int, folder: Path) 
 
 
 def _spread(values: list[float]) -> str:
+    if any(value != value for value in values):  # nan: a run that did not get there
+        return "not reached"
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 

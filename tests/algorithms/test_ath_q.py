@@ -43,7 +43,7 @@ def sequences_of(steps=5, count=4, seed=0, memory=0):
 
 
 def round_of(*batches, env_steps=0, stagnant=False):
-    return Round((), Sample(batches, stagnant), env_steps, 0)
+    return Round((), Sample(batches, stagnant), env_steps)
 
 
 def test_the_loss_is_that_of_double_q_learning():
@@ -52,7 +52,9 @@ def test_the_loss_is_that_of_double_q_learning():
     with torch.no_grad():
         observations = torch.tensor(sequences.observations)
         online = rule.network.scores(rule.network.encoder(observations.flatten(0, 1))).view(6, 4, 3).numpy()
-        judged = rule.target_network.scores(rule.target_network.encoder(observations.flatten(0, 1))).view(6, 4, 3).numpy()
+        judged = (
+            rule.target_network.scores(rule.target_network.encoder(observations.flatten(0, 1))).view(6, 4, 3).numpy()
+        )
     losses = []
     for t in range(5):
         for s in range(4):
@@ -117,7 +119,11 @@ def test_careful_detours_are_on_only_when_stagnant_and_done_exploring():
 
 
 def test_detours_take_another_action_that_is_not_fatal():
-    behaviour = np.log(np.array([[0.0, 1.0, 0.0]] * 4, np.float32), where=[[False, True, False]] * 4, out=np.full((4, 3), -np.inf, np.float32))
+    behaviour = np.log(
+        np.array([[0.0, 1.0, 0.0]] * 4, np.float32),
+        where=[[False, True, False]] * 4,
+        out=np.full((4, 3), -np.inf, np.float32),
+    )
     fatal = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1]], np.bool_)
     left, draws = np.array([0, 0, 5, 0]), np.array([0.0, 0.0, 0.9, 0.9])
     counts = Detours(0.5, 3).apply(behaviour, np.ones(4, np.int64), fatal, left, draws)
@@ -127,8 +133,10 @@ def test_detours_take_another_action_that_is_not_fatal():
 
 
 def test_each_kind_of_memory_has_its_defaults():
-    rates = {core: RunConfig(policy=PolicyConfig(core=kind), algorithm=AthQ(), replay=Ath()).algorithm for core, kind in
-             {"none": "none", "rnn": Rnn(), "gru": Gru(), "lstm": Lstm()}.items()}
+    rates = {
+        core: RunConfig(policy=PolicyConfig(core=kind), algorithm=AthQ(), replay=Ath()).algorithm
+        for core, kind in {"none": "none", "rnn": Rnn(), "gru": Gru(), "lstm": Lstm()}.items()
+    }
     assert all(algorithm.learning_rate and algorithm.discount for algorithm in rates.values())
     assert rates["rnn"].discount != rates["gru"].discount
     assert RunConfig(algorithm=AthQ(discount=0.5)).algorithm.discount == 0.5
@@ -143,6 +151,7 @@ def test_each_kind_of_memory_has_its_defaults():
             "algorithm.exploration.careful",
         ),
         ({"replay": Ath(capacity=1_100, ratio=1.0)}, "replay.ratio"),
+        ({"replay": Ath(), "schedule": "free-running"}, "schedule"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, key):

@@ -1,5 +1,7 @@
 """The learner sees what the actor saw: memory along fragments and replayed sequences equals that of acting."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,9 @@ CORES = {"rnn": Rnn(24), "gru": Gru(24, layers=2), "lstm": Lstm(24, layers=2), "
 def run_config(core, env=None, **options):
     policy = PolicyConfig(encoder=Mlp([16]), core=CORES[core])
     env = env or Snake(size=6, window=3, starvation=3)
-    return RunConfig(env=env, policy=policy, shards=1, envs_per_shard=6, fragment_length=16, precision="highest", **options)
+    return RunConfig(
+        env=env, policy=policy, shards=1, envs_per_shard=6, fragment_length=16, precision="highest", **options
+    )
 
 
 def acted(config, rounds):
@@ -55,7 +59,7 @@ def test_the_learner_unrolls_what_the_actor_did(core, env):
 @pytest.mark.parametrize("core", CORES)
 def test_where_a_fragment_leads_to_is_where_the_next_one_begins(core):
     told, network = acted(run_config(core), 4)
-    for (fragment, _), (following, _) in zip(told, told[1:], strict=False):
+    for (fragment, _), (following, _) in pairwise(told):
         (batch,) = stack([fragment], 1, CPU)
         with torch.no_grad():
             last = network.scores(unrolled(network, batch).last).numpy()

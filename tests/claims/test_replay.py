@@ -17,7 +17,14 @@ VTRACE = ["snake/ath-vtrace", *OPTIONS, "--envs_per_shard", 16, "--boundary_ever
 VTRACE += ["--policy.core", "Gru", "--policy.core.hidden", 16]
 Q = ["snake/ath-q", *OPTIONS, "--envs_per_shard", 8, "--boundary_every", 5, "--replay.capacity", 9_000]
 Q += ["--policy.core", "Lstm", "--policy.core.hidden", 16, "--algorithm.exploration.careful", "true"]
-Q += ["--replay.stagnation_episodes", 40, "--algorithm.exploration.decay", 0.9, "--algorithm.gradient_steps_per", "episode"]
+Q += [
+    "--replay.stagnation_episodes",
+    40,
+    "--algorithm.exploration.decay",
+    0.9,
+    "--algorithm.gradient_steps_per",
+    "episode",
+]
 
 
 def events(hydrahive, name, kind):
@@ -54,7 +61,7 @@ def test_one_digest_with_a_replay(hydrahive, report, arguments):
     process = hydrahive.start_training(config, "killed", *options, "--workers", 3)
     if config == "snake/ath-vtrace" or FULL:
         kill_the_replay(hydrahive, process, "killed")
-    out, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     summary = hydrahive.summary("killed")
     assert digests_of(summary) == digests_of(inline), err

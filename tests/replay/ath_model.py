@@ -50,9 +50,12 @@ class AthModel:
         elif signal > self.config.up_threshold and self.gear < len(self.gears):
             if self.config.hunting or self.signal(self.gear + 1) >= self.config.down_threshold:
                 self.gear, self.cooldown, self.last_up = self.gear + 1, 0, self.finished
-        elif signal < self.config.down_threshold and self.gear > 1:
-            if self.config.hunting or self.signal(self.gear - 1) <= self.config.up_threshold:
-                self.gear, self.cooldown = self.gear - 1, 0
+        elif (
+            signal < self.config.down_threshold
+            and self.gear > 1
+            and (self.config.hunting or self.signal(self.gear - 1) <= self.config.up_threshold)
+        ):
+            self.gear, self.cooldown = self.gear - 1, 0
 
     def signal(self, gear):
         return sum(self.counts(gear)[-3:])

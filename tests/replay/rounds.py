@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
-from hydrahive.replay.memory import Layout
+from hydrahive.replay.episodes import Layout
 
 COLUMNS, STEPS = 4, 7
 LAYOUT = Layout(COLUMNS, STEPS, (2,), np.dtype(np.float32), 3)
@@ -14,7 +14,8 @@ LAYOUT = Layout(COLUMNS, STEPS, (2,), np.dtype(np.float32), 3)
 class Rounds:
     """Two shards of two environments each; a frame's observation is its column and its number there."""
 
-    def __init__(self, seed, next_step_resets=False):
+    def __init__(self, seed, next_step_resets=False, memory=0, states_every=2):
+        self.memory, self.states_every = memory, states_every
         self.random = np.random.default_rng(seed)
         self.next_step_resets = next_step_resets
         self.round = 0
@@ -33,7 +34,7 @@ class Rounds:
         observations = np.zeros((STEPS + 1, COLUMNS, 2), np.float32)
         terminated, truncated = np.zeros((2, STEPS, COLUMNS), np.bool_)
         valid = np.ones((STEPS, COLUMNS), np.bool_)
-        cuts = [[], []]
+        cuts, states = [[], []], [[], []]
         scores = [[], []]
         for t in range(STEPS):
             for column in range(COLUMNS):
@@ -41,6 +42,9 @@ class Rounds:
                     valid[t, column], self.resetting[column] = False, False
                     observations[t, column] = (-1, -1)
                     continue
+                played = len(self.frames[column])
+                if self.memory and played and played % self.states_every == 0:
+                    states[column // 2].append((t, column % 2, self.count[column]))
                 frame = (column, self.count[column])
                 self.count[column] += 1
                 observations[t, column] = frame
@@ -57,11 +61,16 @@ class Rounds:
                 self.resetting[column] = self.next_step_resets
         observations[-1] = [(column, self.count[column]) for column in range(COLUMNS)]
         fragments = [
-            self._fragment(shard, observations, terminated, truncated, valid, cuts[shard]) for shard in (0, 1)
+            self._fragment(shard, observations, terminated, truncated, valid, cuts[shard], states[shard])
+            for shard in (0, 1)
         ]
         summaries = [
             FragmentSummary(
-                shard, int(fragments[shard].valid.sum()), np.array(scores[shard]), np.ones(len(scores[shard]), int), 0.0,
+                shard,
+                int(fragments[shard].valid.sum()),
+                np.array(scores[shard]),
+                np.ones(len(scores[shard]), int),
+                0.0,
                 np.zeros(0, np.int64),
             )
             for shard in (0, 1)
@@ -69,7 +78,7 @@ class Rounds:
         self.round += 1
         return fragments, summaries
 
-    def _fragment(self, shard, observations, terminated, truncated, valid, cuts):
+    def _fragment(self, shard, observations, terminated, truncated, valid, cuts, states):
         mine = slice(2 * shard, 2 * shard + 2)
         rewards = observations[:-1, mine].sum(-1)
         return Fragment(
@@ -84,7 +93,7 @@ class Rounds:
             valid[:, mine],
             np.array([cut[:2] for cut in cuts], np.int32).reshape(-1, 2),
             np.array([cut[2] for cut in cuts], np.float32).reshape(-1, 2),
-            np.zeros((2, 0), np.float32),
-            np.zeros((0, 2), np.int32),
-            np.zeros((0, 0), np.float32),
+            np.zeros((2, self.memory), np.float32),
+            np.array([state[:2] for state in states], np.int32).reshape(-1, 2),
+            np.array([[state[2]] * self.memory for state in states], np.float32).reshape(len(states), self.memory),
         )

@@ -1,5 +1,7 @@
 """ATH against its literal model, and what its users know of it: gears, buckets, events."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,9 @@ from hypothesis import strategies as st
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.replay.config import Ath, Uniform
-from hydrahive.replay.memory import Layout
+from hydrahive.replay.episodes import Layout
 from replay.ath_model import AthModel
-from replay.rounds import LAYOUT, Rounds
+from replay.rounds import COLUMNS, LAYOUT, STEPS, Rounds
 
 SMALL = {"capacity": 600, "gears": [[2, 9], [3, 6], [5, 4], [9, 2]], "buckets": 6}
 
@@ -112,17 +114,32 @@ def test_uniform_draws_every_chunk_equally_often():
     assert abs(counts / counts.mean() - 1).max() < 0.35
 
 
-def test_an_episode_that_never_ends_does_not_fill_the_memory():
-    replay, rounds = Ath(**SMALL).build(LAYOUT), Rounds(1)
+@pytest.mark.parametrize("memory", [0, 3])
+def test_an_episode_that_never_ends_does_not_fill_the_memory(memory):
+    """It is given up; those that come after it are kept whole."""
+    replay, rounds = Ath(**SMALL, states_every=2).build(replace(LAYOUT, memory=memory)), Rounds(1, memory=memory)
     rounds.left[0] = 3_000
-    for _ in range(440):
+    for _ in range(450):
         replay.insert(*rounds.next())
-        assert replay.figures()["replay_unfinished_frames"] < 600 + 3 * 300 + 4 * 7
-    assert "replay_too_long" in [event.kind for event in replay.take_events()]
+        assert replay.unfinished_frames <= 600 + COLUMNS * STEPS
+        assert replay.nbytes < 4 * 600 * LAYOUT.frame_bytes + 10_000
+    events = [event for event in replay.take_events() if event.kind == "replay_too_long"]
+    assert any("3,000 frames" in event.text for event in events)
+    assert any(episode.number > events[-1].episode for episode in replay._episodes.values())
 
 
 def test_the_classic_gears_and_the_formula_are_those_of_the_original():
-    assert Ath(gears="classic").table() == ((4, 64), (8, 32), (16, 16), (24, 10), (32, 8), (40, 6), (48, 5), (56, 4), (64, 3))
+    assert Ath(gears="classic").table() == (
+        (4, 64),
+        (8, 32),
+        (16, 16),
+        (24, 10),
+        (32, 8),
+        (40, 6),
+        (48, 5),
+        (56, 4),
+        (64, 3),
+    )
     formula = Ath().table()
     assert (formula[0], formula[1], formula[-1], len(formula)) == ((4, 128), (6, 85), (54, 9), 26)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from conftest import digests_of
@@ -237,15 +238,27 @@ def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a
     assert verify(ledger.journal).problem is None
 
 
+class MoreEpisodes(Honest):
+    """It tells of an episode that did not end."""
+
+    def simulate(self, worker, shards, round_, version, weights):
+        fragments, summaries = worker.simulate(shards, round_, version, weights)
+        more = [
+            dataclasses.replace(s, scores=np.append(s.scores, 9.0), lengths=np.append(s.lengths, 9)) for s in summaries
+        ]
+        return fragments, more
+
+
 MEMORY = ["--policy.core=Gru", "--policy.core.hidden=8", "--replay=Ath", "--replay.capacity=1200"]
 
 
 def test_a_policy_with_memory_and_a_replay_are_audited_likewise(trained):
     summary, fleet, *_ = trained("a", Honest(), *MEMORY)
     assert (summary["segments"], fleet.quarantined) == (1, [])
-    caught, fleet, *_ = trained("b", StaleWeights(), *MEMORY)
-    assert (caught["segments"], fleet.quarantined) == (2, ["w1"])
-    assert digests_of(caught) == digests_of(summary)
+    for name, spoil in (("b", StaleWeights()), ("c", MoreEpisodes())):
+        caught, fleet, *_ = trained(name, spoil, *MEMORY)
+        assert (caught["segments"], fleet.quarantined) == (2, ["w1"])
+        assert digests_of(caught) == digests_of(summary)
 
 
 def test_a_lazy_worker_is_caught_by_a_draw(trained):

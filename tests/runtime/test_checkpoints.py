@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 
 from hydrahive.core.errors import CheckpointError
-from hydrahive.runtime.boundary import Boundary, Progress
+from hydrahive.runtime.boundary import Block, Boundary, Progress
 from hydrahive.runtime.checkpoints import CheckpointStore, read_checkpoint
 
 
-def boundary(updates, score=0.0, resumable=True):
+def block(number):
+    return Block({"numbers": np.array([number]), "rows/rewards": np.full(9, number, np.float32)})
+
+
+def boundary(updates, score=0.0, resumable=True, blocks=()):
     state = {
         "learner/weights/w": np.full(3, updates, np.float32),
         "learner/counters": np.array([updates, updates, updates * 10], np.int64),
         "shards/0/round": np.array([updates], np.int64),
         f"versions/{updates}": np.zeros(4, np.float32),
     }
-    return Boundary(state, Progress(updates, updates * 10, 1, (score,), score), resumable)
+    return Boundary(state, Progress(updates, updates * 10, 1, (score,), score), resumable, blocks)
 
 
 def test_a_checkpoint_comes_back_equal(tmp_path):
@@ -59,6 +63,25 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     assert newest.path == good
     assert len(passed_over) == 1
     assert bad.name in passed_over[0]
+
+
+def test_a_replays_blocks_are_written_once_and_a_damaged_one_again(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.write(boundary(1, blocks=(block(1),)), 0, "c")
+    store.write(boundary(2, blocks=(block(1), block(2))), 0, "c")
+    first, second = (tmp_path / "replay" / f"{block(number).digest}.safetensors" for number in (1, 2))
+    written = first.stat().st_mtime_ns
+    store.write(boundary(3, blocks=(block(1), block(2))), 0, "c")
+    assert first.stat().st_mtime_ns == written
+    newest, _ = store.newest(with_replay=True)
+    assert [one.digest for one in newest.boundary.blocks] == [block(1).digest, block(2).digest]
+    second.write_bytes(second.read_bytes()[:-1] + b"\x55")
+    again = CheckpointStore(tmp_path)
+    newest, passed_over = again.newest(with_replay=True)
+    assert newest.boundary.updates == 1
+    assert all(block(2).digest in reason for reason in passed_over)
+    again.write(boundary(4, blocks=(block(2),)), 0, "c")
+    assert again.newest(with_replay=True)[0].boundary.updates == 4
 
 
 def test_the_newest_the_best_and_the_continuable_are_kept(tmp_path):
@@ -114,7 +137,7 @@ def write_and_die(store, at):
 
     os.fsync = counted_fsync
     sys.addaudithook(lambda event, arguments: touch() if event in TOUCHES_THE_DISK else None)
-    store.write(boundary(3, 3.0), 0, "c")
+    store.write(boundary(3, 3.0, blocks=(block(2), block(3))), 0, "c")
     os._exit(0)
 
 
@@ -125,14 +148,16 @@ def test_killed_at_any_point_of_writing_the_newest_whole_one_is_used(tmp_path):
         at += 1
         store = CheckpointStore(tmp_path / str(at), keep=1)
         for updates in (1, 2):
-            store.write(boundary(updates, float(updates)), 0, "c")
+            store.write(boundary(updates, float(updates), blocks=(block(1), block(2))), 0, "c")
         code = write_and_die(store, at)
-        newest, passed_over = store.newest(resumable=True)
+        newest, passed_over = store.newest(resumable=True, with_replay=True)
         assert passed_over == []
+        assert len(newest.boundary.blocks) == 2
         assert newest.boundary.state_digest() == boundary(newest.boundary.updates).state_digest()
         found.append(newest.boundary.updates)
-        store.write(boundary(4, 4.0), 0, "c")
-        assert [path.name for path in (tmp_path / str(at)).iterdir()] == ["000000004"]
+        store.write(boundary(4, 4.0, blocks=(block(4),)), 0, "c")
+        assert sorted(path.name for path in (tmp_path / str(at)).iterdir()) == ["000000004", "replay"]
+        assert [path.stem for path in (tmp_path / str(at) / "replay").iterdir()] == [block(4).digest]
     assert at > 10
     assert found == sorted(found)
     assert set(found) == {2, 3}

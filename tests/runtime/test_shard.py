@@ -105,7 +105,9 @@ def test_a_restored_learner_continues_identically(config):
         learner.update(version, False, None, worker.simulate([0], version, version, learner.weights())[0])
     other.restore(learner.state())
     fragments, _ = worker.simulate([0], 3, 3, learner.weights())
-    np.testing.assert_array_equal(learner.update(3, False, None, fragments)[0], other.update(3, False, None, fragments)[0])
+    np.testing.assert_array_equal(
+        learner.update(3, False, None, fragments)[0], other.update(3, False, None, fragments)[0]
+    )
     for name, array in learner.state().items():
         np.testing.assert_array_equal(array, other.state()[name])
 

@@ -56,16 +56,16 @@ class AthQUpdate:
         """Take the update's gradient steps, and say how its version explores.
 
         Raises:
-            DivergedError: If a gradient is not finite; the weights are left as they were.
+            DivergedError: If a gradient is not finite; the weights are left as the step before made them.
         """
         rate = value_at(self.config.learning_rate or 0.0, round_.env_steps)
         figures = [self._step(batches, rate) for batches in self._sources(round_)]
         self._episodes += _finished(round_)
         stagnant = round_.sample is not None and round_.sample.stagnant
         epsilon = self._explore(round_.env_steps + round_.valid_rows, stagnant=stagnant)
-        means = np.mean(figures, axis=0).tolist() if figures else [0.0] * len(FIGURES)
+        means = dict(zip(FIGURES, np.mean(figures, axis=0).tolist(), strict=True)) if figures else {}
         return {
-            **dict(zip(FIGURES, means, strict=True)),
+            **means,
             "learning_rate": rate,
             "epsilon": epsilon,
             "batches": len(figures),
@@ -136,8 +136,9 @@ class AthQUpdate:
             yield from [slices] * self.config.batches(_finished(round_))
             return
         for sequences in round_.sample.batches:
-            batch = replayed(sequences, self.network, device)
-            for_target = replayed(sequences, self.target_network, device) if self.network.core else batch
+            with self.computing.precision():
+                batch = replayed(sequences, self.network, device)
+                for_target = replayed(sequences, self.target_network, device) if self.network.core else batch
             yield [(batch, for_target)]
 
     def _dropped(self, features: Tensor) -> Tensor:

@@ -44,12 +44,9 @@ class FlatOptimizer:
         self._gradient_norm, self._rmsprop_decay = gradient_norm, rmsprop_decay
         names = ("exp_avg", "exp_avg_sq") if kind == "adam" else ("square_avg",)
         self._moments = {name: torch.zeros_like(weights.vector) for name in names}
+        self.steps = 0
+        """Gradient steps taken; torch counts them in float32, which ends at 2^24."""
         self._step = torch.tensor(0.0)
-
-    @property
-    def steps(self) -> int:
-        """Gradient steps taken."""
-        return int(self._step)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
@@ -69,6 +66,7 @@ class FlatOptimizer:
         else:
             self._rmsprop(learning_rate)
         gradient.zero_()
+        self.steps += 1
         return norm
 
     def state(self) -> State:
@@ -82,7 +80,7 @@ class FlatOptimizer:
         """Continue from `state` after so many steps."""
         for name, moment in self._moments.items():
             self._weights.load_named(moment, under(f"optimizer/{name}", state))
-        self._step = torch.tensor(float(steps))
+        self.steps, self._step = steps, torch.tensor(float(steps))
 
     def _adam(self, learning_rate: float) -> None:
         adam(

@@ -41,13 +41,11 @@ class Round:
         fragments: One of each shard, in shard order.
         sample: What the replay gives with it; None without a replay.
         env_steps: Of the run, before this round; schedules read it.
-        version: The version that is updated.
     """
 
     fragments: Sequence[Fragment]
     sample: Sample | None
     env_steps: int
-    version: int
 
     @property
     def valid_rows(self) -> int:
@@ -65,7 +63,7 @@ class Rule(Protocol):
         """Taken so far."""
 
     def learn(self, round_: Round) -> dict[str, float]:
-        """Make the next version and give the update's figures, `loss` among them.
+        """Make the next version and give the update's figures; `loss` among them unless there was nothing to learn.
 
         Raises:
             DivergedError: If a gradient is not finite.

@@ -109,7 +109,9 @@ class VTraceUpdate:
             sums = sums + self.accumulate(batch, total, env_steps)
         replayed_sums = torch.zeros_like(sums)
         for sequences in batches:
-            replayed_sums = replayed_sums + self.accumulate(replayed(sequences, self.network, device), total, env_steps)
+            with self.computing.precision():
+                batch = replayed(sequences, self.network, device)
+            replayed_sums = replayed_sums + self.accumulate(batch, total, env_steps)
         norm = self._optimizer.step(value_at(self.config.learning_rate, env_steps))
         metrics = self.metrics(sums, fresh, norm, env_steps)
         if replayed_rows:

@@ -105,6 +105,10 @@ class ReplayConfig:
         require_integer("burn_in", self.burn_in, 0, 10_000)
         require_integer("states_every", self.states_every, 1, 10_000)
 
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The batches that may be drawn: (frames of a sequence, sequences)."""
+        raise NotImplementedError(f"{type(self).__name__} must define shapes")
+
     def build(self, layout: Any) -> Any:
         """A `hydrahive.replay.memory.SequenceReplay` of this layout."""
         raise NotImplementedError(f"{type(self).__name__} must define build")

@@ -57,7 +57,7 @@ class LostError(HydrahiveError):
 
 
 class LearnerLostError(LostError):
-    """The learner is gone; the run continues from its newest boundary."""
+    """The learner or its replay is gone, or one is ahead of the other; the run continues from its newest boundary."""
 
 
 class TakenBackError(HydrahiveError):

@@ -45,7 +45,7 @@ class RecurrentCore(nn.Module):
         """Run over sequences.
 
         Args:
-            features: `[L, N, F]`.
+            features: `[L, N, F]`; the layers compute in float32 under autocast, too.
             memory: `[N, M]`, before the first step.
 
         Returns:
@@ -54,6 +54,8 @@ class RecurrentCore(nn.Module):
         n = len(memory)
         parts = memory.view(n, self._parts, self._layers, self._hidden).permute(1, 2, 0, 3).contiguous()
         state = (parts[0], parts[1]) if self._parts == 2 else parts[0]
-        outputs, after = self.layers(features, state)
+        # Under autocast cuDNN would compute in float16, whatever was asked for.
+        with torch.autocast(features.device.type, enabled=False):
+            outputs, after = self.layers(features.float(), state)
         stacked = torch.stack(after if self._parts == 2 else (after,))
         return outputs, stacked.permute(2, 0, 1, 3).reshape(n, self.memory_size)

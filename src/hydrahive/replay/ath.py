@@ -10,8 +10,9 @@ import numpy as np
 from hydrahive.core.sequences import ReplayEvent
 from hydrahive.replay.config import Ath
 from hydrahive.replay.depths import Depths
+from hydrahive.replay.episodes import Chunks, Episode, Layout
 from hydrahive.replay.gearbox import Gearbox, GearState
-from hydrahive.replay.memory import Chunks, Episode, Layout, SequenceReplay
+from hydrahive.replay.memory import SequenceReplay
 
 
 class AthReplay(SequenceReplay):

@@ -89,6 +89,10 @@ class Ath(ReplayConfig):
         batch = max(length * count for length, count in self.table())
         require(self.capacity >= batch, "capacity", self.capacity, f"at least {batch}, the largest batch of a gear")
 
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Those of the gears."""
+        return self.table()
+
     def table(self) -> tuple[tuple[int, int], ...]:
         """The gears, the first one first: (sequence length, sequences in a batch)."""
         if isinstance(self.gears, list):
@@ -129,6 +133,10 @@ class Uniform(ReplayConfig):
         require_integer("batch", self.batch, 1)
         frames = self.sequence * self.batch
         require(self.capacity >= frames, "capacity", self.capacity, f"at least {frames}, one batch")
+
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The one that there is."""
+        return ((self.sequence, self.batch),)
 
     def build(self, layout: Any) -> Any:
         """A `hydrahive.replay.uniform.UniformReplay`."""

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 
 import numpy as np
 
-from hydrahive.replay.memory import Episode
+from hydrahive.replay.episodes import Episode
 
 NUMBER_BITS = 40
 NUMBER_MASK = (1 << NUMBER_BITS) - 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from blake3 import blake3
@@ -13,79 +13,12 @@ from hydrahive.core.config import ReplayConfig
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.sequences import ReplayEvent, Sequences
 from hydrahive.core.state import State, as_json_array, from_json_array, hashed_bytes, nested, under
+from hydrahive.replay.episodes import Chunks, End, Episode, Layout, ends_of, first_column, with_last
 from hydrahive.replay.ring import Ring
 from hydrahive.replay.unfinished import Unfinished
 
 MARKS = 200
 """Moments that are remembered: more than there can be cuts of a run under way."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the replay of a run holds.
-
-    Attributes:
-        columns: Environments, of all shards.
-        fragment_length: Steps of a fragment.
-        observation_shape: Of one observation.
-        observation_dtype: Of observations.
-        parameters: Numbers that describe the distribution an action was drawn from.
-        memory: Numbers of the policy's memory; 0 without any.
-    """
-
-    columns: int
-    fragment_length: int
-    observation_shape: tuple[int, ...]
-    observation_dtype: np.dtype
-    parameters: int
-    memory: int = 0
-
-    def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """What is kept of each frame."""
-        return {
-            "observations": (self.observation_shape, np.dtype(self.observation_dtype)),
-            "actions": ((), np.dtype(np.int64)),
-            "behaviour": ((self.parameters,), np.dtype(np.float32)),
-            "rewards": ((), np.dtype(np.float32)),
-        }
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one frame."""
-        return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.fields().values())
-
-
-class Episode(NamedTuple):
-    """A finished episode in the store.
-
-    Attributes:
-        number: How many had finished before it.
-        start: Position of its first row.
-        frames: Its length.
-        truncated: Whether it was cut; then one more row holds its last observation.
-        states: Position of its first stored state.
-        score: Its score.
-    """
-
-    number: int
-    start: int
-    frames: int
-    truncated: bool
-    states: int
-    score: float
-
-    @property
-    def rows(self) -> int:
-        """Rows that it takes."""
-        return self.frames + self.truncated
-
-
-class Chunks(NamedTuple):
-    """Which sequences to draw: `S` episodes, the frame `[S]` that each begins at, and their length."""
-
-    episodes: Sequence[Episode]
-    begins: np.ndarray
-    length: int
 
 
 @dataclass
@@ -97,17 +30,8 @@ class _Counters:
     served: int = 0
     is_warm: bool = False
     is_full: bool = False
+    is_starved: bool = False
     chain: str = ""
-    marks: dict[str, int] = field(default_factory=dict)
-
-
-class _End(NamedTuple):
-    """An episode's end within a round."""
-
-    t: int
-    b: int
-    truncated: bool
-    score: float
 
 
 class SequenceReplay:
@@ -127,6 +51,7 @@ class SequenceReplay:
         self._waiting_states: list[list[np.ndarray]] = [[] for _ in range(layout.columns)]
         self._episodes: dict[int, Episode] = {}
         self._counters = _Counters()
+        self._marks: dict[str, int] = {}
         self._events: list[ReplayEvent] = []
 
     # What subclasses say.
@@ -205,9 +130,12 @@ class SequenceReplay:
 
     def insert(self, fragments: Sequence[Fragment], summaries: Sequence[FragmentSummary]) -> None:
         """Take a fragment of each of some shards; the episodes finish in the order of their steps, then of columns."""
+        # Episodes under way take as much as finished ones at most: one without an end must not fill the machine.
+        for column in self._unfinished.give_up_beyond(self.config.capacity):
+            self._waiting_states[column].clear()
         for fragment in fragments:
-            self._begin_page(_first_column(fragment), fragment)
-        for end, fragment in _ends(fragments, summaries):
+            self._begin_page(first_column(fragment), fragment)
+        for end, fragment in ends_of(fragments, summaries):
             self._finish(end, fragment)
         self._unfinished.settle(range(self.layout.columns))
 
@@ -222,6 +150,15 @@ class SequenceReplay:
             length, count = self._batch()
             self._tell("replay_warm", f"warm, {self._available():,} choices", sequence=length, batch=count)
         self._counters.served += batches
+        self._counters.is_starved = False
+
+    def starve(self) -> None:
+        """Note that nothing can be drawn; tells it of a replay that could."""
+        if self._counters.is_warm and not self._counters.is_starved:
+            self._counters.is_starved = True
+            length, count = self._batch()
+            text = f"{self._available():,} choices are too few for {count} sequences of {length}: nothing is replayed"
+            self._tell("replay_starved", text, sequence=length, batch=count)
 
     def can_draw(self, count: int | None = None) -> bool:
         """Whether a batch of so many sequences can be drawn; by default of as many as the rule says."""
@@ -239,12 +176,12 @@ class SequenceReplay:
 
     def mark(self, name: str) -> None:
         """Remember this moment, for `block_since`; older marks are forgotten."""
-        newest = dict(list(self._counters.marks.items())[-MARKS:])
-        self._counters.marks = {**newest, name: self._counters.finished}
+        newest = dict(list(self._marks.items())[-MARKS:])
+        self._marks = {**newest, name: self._counters.finished}
 
     def block_since(self, mark: str) -> State:
         """The stored episodes that have finished since a mark: rows, states, and what they are."""
-        first = self._counters.marks[mark]
+        first = self._marks[mark]
         episodes = [episode for number, episode in self._episodes.items() if number >= first]
         start, states = (episodes[0].start, episodes[0].states) if episodes else (self._ring.head, self._states.head)
         return {
@@ -257,12 +194,11 @@ class SequenceReplay:
         }
 
     def state(self) -> State:
-        """All but the stored episodes, whose digests are in it; `marks` are no part of it."""
-        counters = {name: value for name, value in vars(self._counters).items() if name != "marks"}
+        """All but the stored episodes, whose digest is in it."""
         waiting = [np.stack(column) for column in self._waiting_states if column]
         nothing = np.zeros((0, self.layout.memory), np.float32)
         return {
-            "counters": as_json_array(counters),
+            "counters": as_json_array(vars(self._counters)),
             "oldest": np.array([next(iter(self._episodes), self._counters.finished)], np.int64),
             "rule": as_json_array(self._rule_state()),
             **nested("unfinished", self._unfinished.state()),
@@ -306,12 +242,10 @@ class SequenceReplay:
             self._unfinished.skip(first_column + b, 1)
         for (_, b), state in zip(fragment.state_rows.tolist(), fragment.states, strict=True):
             self._waiting_states[first_column + b].append(state.copy())
-        for column in self._unfinished.drop_beyond(self.config.capacity):
-            self._waiting_states[column].clear()
 
-    def _finish(self, end: _End, fragment: Fragment) -> None:
+    def _finish(self, end: End, fragment: Fragment) -> None:
         """Store an episode that has ended, and let the rule judge it."""
-        column = _first_column(fragment) + end.b
+        column = first_column(fragment) + end.b
         rows, lost = self._unfinished.take(column, end.t)
         if end.t + 1 < len(fragment.valid) and not fragment.valid[end.t + 1, end.b]:
             self._unfinished.skip(column, end.t + 2)
@@ -322,15 +256,13 @@ class SequenceReplay:
         states = np.array(mine, np.float32).reshape(len(mine), self.layout.memory)
         del waiting[: len(mine)]
         if end.truncated:
-            rows = _with_last(rows, fragment, end)
+            rows = with_last(rows, fragment, end)
         number = self._counters.finished
         self._counters.finished += 1
         self._counters.finished_in_round += 1
-        if frames + end.truncated > self.config.capacity:
-            # Its first rows may be gone already: an episode without an end must not fill the machine.
-            self._tell("replay_too_long", f"an episode of {frames:,} frames is longer than replay.capacity, not kept")
-        else:
-            assert len(states) == self._states_of(frames), "one state every `states_every` frames"
+        if lost or frames + end.truncated > self.config.capacity:
+            self._tell("replay_too_long", f"an episode of {frames:,} frames is too long for replay.capacity, not kept")
+        elif len(states) == self._states_of(frames):  # else somebody made them up, which is for the audit to find
             self._make_room(frames + end.truncated)
             self._link(end, rows, states)
             self._store(number, frames, end.truncated, end.score, rows, states)
@@ -348,7 +280,7 @@ class SequenceReplay:
             oldest = next(iter(self._episodes))
             self._left(self._episodes.pop(oldest))
 
-    def _link(self, end: _End, rows: Mapping[str, np.ndarray], states: np.ndarray) -> None:
+    def _link(self, end: End, rows: Mapping[str, np.ndarray], states: np.ndarray) -> None:
         """Carry the digest of all episodes on: each is hashed once, with the digest of those before it."""
         hasher = blake3(f"{self._counters.chain}/{end.truncated}/{end.score!r}".encode())
         for piece in hashed_bytes([*sorted(rows.items()), ("states", states)]):
@@ -400,26 +332,3 @@ class SequenceReplay:
     def _tell(self, kind: str, text: str, **facts: Any) -> None:
         episode = self._counters.finished
         self._events.append(ReplayEvent(kind, f"replay, episode {episode:,}: {text}", episode, facts))
-
-
-def _first_column(fragment: Fragment) -> int:
-    """The first of the columns of a fragment's shard."""
-    return fragment.id.shard * int(fragment.actions.shape[1])
-
-
-def _ends(fragments: Sequence[Fragment], summaries: Sequence[FragmentSummary]) -> Iterator[tuple[_End, Fragment]]:
-    """The episodes that ended in these fragments, by step, then by column."""
-    ends = []
-    for fragment, summary in zip(fragments, summaries, strict=True):
-        places = np.argwhere(fragment.terminated | fragment.truncated).tolist()
-        for (t, b), score in zip(places, summary.scores.tolist(), strict=True):
-            ends.append((_End(t, b, bool(fragment.truncated[t, b]), score), fragment))
-    yield from sorted(ends, key=lambda found: (found[0].t, found[1].id.shard, found[0].b))
-
-
-def _with_last(rows: Mapping[str, np.ndarray], fragment: Fragment, end: _End) -> dict[str, np.ndarray]:
-    """A truncated episode's rows with its last observation as one more."""
-    place = np.flatnonzero((fragment.cut_rows == (end.t, end.b)).all(axis=1))[0]
-    one_more = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in rows.items()}
-    one_more["observations"] = fragment.cut_observations[place : place + 1]
-    return {name: np.concatenate([array, one_more[name]]) for name, array in rows.items()}

@@ -19,7 +19,7 @@ class Unfinished:
         self._skip = [0] * columns
         """Rows of each column's first page that are not its episode's."""
         self._lost = [0] * columns
-        """Rows of each column's episode that were dropped."""
+        """Rows of each column's episode that were given up."""
         self._free: list[int] = []
         self._pool = {name: np.zeros((0, page_rows, *shape), dtype) for name, (shape, dtype) in fields.items()}
 
@@ -41,19 +41,21 @@ class Unfinished:
                 self._skip[first_column + i] = 0
             self._pages[first_column + i].append(page)
 
-    def drop_beyond(self, rows: int) -> list[int]:
-        """Drop the oldest pages of columns that have more rows than this before their newest page; which they are."""
-        dropped = []
-        for column, pages in enumerate(self._pages):
-            while (len(pages) - 1) * self._page_rows - self._skip[column] > rows:
-                self._free.append(pages.pop(0))
-                self._lost[column] += self._page_rows - self._skip[column]
-                self._skip[column] = 0
-                dropped.append(column)
-        return dropped
+    def give_up_beyond(self, rows: int) -> list[int]:
+        """Drop the longest columns' rows until there are no more than this; which columns they were."""
+        given_up = []
+        lengths = self.lengths()
+        while lengths.sum() > rows:
+            column = int(lengths.argmax())
+            self._free += self._pages[column]
+            self._lost[column] += int(lengths[column])
+            self._pages[column], self._skip[column] = [], 0
+            lengths[column] = 0
+            given_up.append(column)
+        return given_up
 
     def take(self, column: int, end: int) -> tuple[dict[str, np.ndarray], int]:
-        """Take out the rows of a column's episode, up to row `end` of its newest page; and how many were dropped."""
+        """Take out the rows of a column's episode, up to row `end` of its newest page; and how many were given up."""
         pages = self._pages[column]
         stop = (len(pages) - 1) * self._page_rows + end + 1
         rows, lost = self._rows(column, stop), self._lost[column]

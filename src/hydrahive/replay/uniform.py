@@ -7,7 +7,8 @@ from bisect import bisect_right
 import numpy as np
 
 from hydrahive.replay.config import Uniform
-from hydrahive.replay.memory import Chunks, Episode, Layout, SequenceReplay
+from hydrahive.replay.episodes import Chunks, Episode, Layout
+from hydrahive.replay.memory import SequenceReplay
 
 TRIM_AFTER = 10_000
 """Episodes that have left before their places in the list are given up."""

@@ -75,6 +75,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int = 3, segments: Sequence[Segment] = ()) -> None:
         """Look after `folder`, which need not exist yet; `segments` are those behind the run's first one."""
         self._folder, self._keep, self._segments = folder, keep, segments
+        self._sound_blocks: set[str] = set()
 
     def write(
         self,
@@ -128,11 +129,13 @@ class CheckpointStore:
         return path
 
     def _write_block(self, block: Block) -> None:
-        """Write a replay's block unless it is there."""
+        """Write a replay's block unless it is known to be there, whole."""
+        if block.digest in self._sound_blocks:
+            return
         path = _block_path(self._folder, block.digest)
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, save_tensors(block.arrays))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, save_tensors(block.arrays))
+        self._sound_blocks.add(block.digest)
 
     def newest(
         self, *, resumable: bool = False, up_to: int | None = None, with_replay: bool = False
@@ -195,6 +198,7 @@ class CheckpointStore:
         for path in (self._folder / BLOCKS).glob("*"):
             if path.stem not in shared:
                 path.unlink()
+                self._sound_blocks.discard(path.stem)
 
 
 def _block_path(folder: Path, digest: str) -> Path:

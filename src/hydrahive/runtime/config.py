@@ -210,6 +210,13 @@ class RunConfig:
         require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
         self._refuse_careful_without_need()
+        together = self.replay is None or self.schedule == "fixed-lag"
+        require(
+            together,
+            "schedule",
+            self.schedule,
+            "'fixed-lag', which a replay needs: free-running leaves gaps in episodes",
+        )
         if self.replay is not None and self.algorithm.batches(0) is None:
             frames = self.replayed_frames
             require(
@@ -233,7 +240,7 @@ class RunConfig:
 
     @property
     def replayed_frames(self) -> int:
-        """Frames of the sequences that an update learns from beside a whole round, at most."""
+        """Frames of the sequences that an update learns from beside a whole round; at least one sequence is drawn."""
         return int(self.replay.ratio * self.max_steps_per_round) if self.replay else 0
 
     @property

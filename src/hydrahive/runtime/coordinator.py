@@ -55,7 +55,7 @@ class Member:
     Attributes:
         member: Its name, unique in the cluster.
         run_id: The run it works for.
-        role: `env-worker` or `learner`.
+        role: `env-worker`, `learner` or `replay`.
         owner: The account that its work is for.
         node_id: Ray's id of its node.
         node_ip: The node's address.

@@ -178,7 +178,7 @@ class Fleet(Protocol):
         At least one worker is there when it returns.
 
         Raises:
-            LearnerLostError: If the learner is gone.
+            LearnerLostError: If the learner or the replay is gone.
         """
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:

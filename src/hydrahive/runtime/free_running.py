@@ -78,5 +78,4 @@ class FreeRunning(Schedule):
 
     def _cut(self) -> Cut:
         version = self._progress.updates
-        weights = {version: self._weights[version]}
-        return Cut(self._fleet.learner_state(), self._snapshot_shards(), weights, True, self._replay_state())
+        return Cut(self._fleet.learner_state(), self._snapshot_shards(), {version: self._weights[version]}, True)

@@ -74,10 +74,11 @@ class Learner:
         started = time.perf_counter()
         told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
-        round_ = Round(fragments, sample, self.env_steps, version)
+        round_ = Round(fragments, sample, self.env_steps)
         metrics = self._rule.learn(round_)
-        if not np.isfinite(metrics["loss"]):
-            raise DivergedError(f"the loss is {metrics['loss']} in update {version}")
+        loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
+        if not np.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} in update {version}")
         self.version += 1
         self.env_steps += round_.valid_rows
         lags = [version - fragment.version for fragment in fragments]

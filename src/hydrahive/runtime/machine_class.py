@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def prepare_torch(config: RunConfig, threads: int) -> None:
     """Fix what the bytes of this process's operators depend on: CPU threads and the kind of matrix products."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    # What a GPU needs to compute the same twice; recurrent layers do not without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
     torch.set_float32_matmul_precision("highest" if config.precision == "highest" else "medium")
     _keep_freed_memory()
 

@@ -12,12 +12,11 @@ from hydrahive.runtime.replay import replay_layout
 MOST_OF_STORE = 0.6
 """Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
 
+MANY_EPISODES = 10**9
+"""Finished episodes in a round: more than any has."""
+
 MOST_WAITING = 4
 """Boundaries that wait for their audits at most; then the run waits, too."""
-
-
-SAMPLED_FRAMES = 4096
-"""Frames of a sample that is not sized by `replay.ratio`: several batches of a gear."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class MemoryPlan:
     """Bytes of one round's fragments, of one weights version, and of all that can be in flight at once.
 
     `kept_versions` are the weights versions from which lost shards are replayed: those since the last boundary.
-    `replay_bytes` are the finished episodes that a replay holds; the driver keeps them a second time.
+    `replay_bytes` are a replay's finished episodes, and those under way at most as much again; the driver keeps both a
+    second time, and they pass through the object store when a run goes on from a boundary.
     """
 
     round_bytes: int
@@ -41,9 +41,11 @@ class MemoryPlan:
             UsageError: Says how much is planned and how much there is.
         """
         limit = MOST_OF_STORE * object_store_bytes
-        if self.in_flight_bytes > limit:
+        planned = self.in_flight_bytes + self.replay_bytes
+        if planned > limit:
+            what = "shards, envs_per_shard, fragment_length and lag"
             raise UsageError(
-                f"shards, envs_per_shard, fragment_length and lag: {_mib(self.in_flight_bytes)} would be in flight; "
+                f"{what}{' and replay' if self.replay_bytes else ''}: {_mib(planned)} would be in flight; "
                 f"the object store of {_mib(object_store_bytes)} takes at most {_mib(limit)}"
             )
 
@@ -67,7 +69,7 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """One line for the start of a run."""
-        replay = f", {_mib(self.replay_bytes)} of replay, twice" if self.replay_bytes else ""
+        replay = f", {_mib(2 * self.replay_bytes)} of replay at most, twice" if self.replay_bytes else ""
         return f"{_mib(self.in_flight_bytes)} in flight at most ({_mib(self.round_bytes)} a round){replay}"
 
 
@@ -90,10 +92,23 @@ def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     if config.replay is not None:
         frame_bytes = layout.frame_bytes + memory_bytes // config.replay.states_every
         replay_bytes = config.replay.capacity * frame_bytes
-        # A sample for each update under way, and at a cut what the replay has stored since the one before.
-        sampled = max(config.replayed_frames, SAMPLED_FRAMES) * frame_bytes
-        in_flight += rounds * sampled + min(config.boundary_every * round_bytes, replay_bytes)
+        # A sample for each update under way, and at each cut under way what was stored since the one before.
+        cuts = 1 + (config.lag + 2) // config.boundary_every
+        stored = min(config.boundary_every * round_bytes, replay_bytes)
+        in_flight += rounds * _sample_rows(config) * frame_bytes + cuts * stored
     return MemoryPlan(round_bytes, weights_bytes, in_flight, kept, replay_bytes)
+
+
+def _sample_rows(config: RunConfig) -> int:
+    """Rows of the largest sample: with each sequence's next observation, and what a memory is warmed up on."""
+    assert config.replay is not None, "only a replay is sampled"
+    before = config.replay.burn_in + config.replay.states_every - 1 if config.policy.memory_size else 0
+    batches = config.algorithm.batches(MANY_EPISODES)
+    if batches is None:
+        return max(
+            max(1, config.replayed_frames // length) * (before + length + 1) for length, _ in config.replay.shapes()
+        )
+    return batches * max(count * (before + length + 1) for length, count in config.replay.shapes())
 
 
 def _mib(count: float) -> str:

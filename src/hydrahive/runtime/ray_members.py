@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import HydrahiveError, LostError
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.coordinator import Health, Heard, Member
@@ -244,6 +244,11 @@ class Members:
                     raise _build_error(self.replay, error) from None
                 self.replay_lost(str(error))
                 continue
+            except RayError as error:
+                # It can only be beside the learner, whose node is gone.
+                self.replay_lost(str(error))
+                self.learner_lost(str(error))
+                raise LearnerLostError("the learner's node is gone") from None
             self._gone.discard("replay")
             self._given_up.discard("replay")
             self._register(self.replay)

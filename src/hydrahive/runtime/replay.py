@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.sequences import ReplayEvent, Sample
 from hydrahive.core.state import State, nested
 from hydrahive.core.streams import stream
-from hydrahive.replay.memory import Layout, SequenceReplay
+from hydrahive.replay.episodes import Layout
+from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config import RunConfig
 
 
@@ -65,18 +65,16 @@ class Replay:
             raise OutOfStepError(f"the replay is at round {self._position}; round {round_} was given")
         everything: list[Any] = [one for part in parts for one in part]
         half = len(everything) // 2
-        round_pairs = sorted(
-            zip(everything[:half], everything[half:], strict=True),
-            key=lambda pair: (pair[0].id.round, pair[0].id.shard),
-        )
+        pairs = sorted(zip(everything[:half], everything[half:], strict=True), key=lambda pair: int(pair[0].id.shard))
+        fragments, summaries = zip(*pairs, strict=True)
         self._memory.begin_round()
-        for _, pairs in groupby(round_pairs, key=lambda pair: pair[0].id.round):
-            fragments, summaries = zip(*pairs, strict=True)
-            self._memory.insert(fragments, summaries)
+        self._memory.insert(fragments, summaries)
         self._position += 1
         count, batches = self._wanted()
         if self._memory.can_draw(count):
             self._memory.serve(batches)
+        elif batches and count != 0:
+            self._memory.starve()
         told = ReplayTold(tuple(self._memory.take_events()), self._memory.figures())
         return self.sample(), told
 

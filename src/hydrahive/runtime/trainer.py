@@ -218,7 +218,7 @@ class Trainer:
         self._lags.append(update.metrics["lag"])
         if update.replay:
             for event in update.replay.events:
-                self._event(event.kind, event.text, episode=event.episode, **event.facts)
+                self._event(event.kind, event.text, updates=updates, episode=event.episode, **event.facts)
         self._tell_episodes(update)
         # A row at every boundary makes a resumed run's rows the same as an undisturbed one's.
         if updates % self._config.metrics_every == 0 or update.boundary:
@@ -260,7 +260,8 @@ class Trainer:
     def _averages(self, progress: Progress) -> dict[str, float]:
         """The window's mean figures (counters: the newest), and the speed over it."""
         newest = self._window[-1]
-        rows_with = {name: [row[name] for row in self._window if name in row] for name in newest}
+        names = dict.fromkeys(name for row in self._window for name in row)
+        rows_with = {name: [row[name] for row in self._window if name in row] for name in names}
         averages = {name: sum(values) / len(values) for name, values in rows_with.items()}
         averages["gradient_steps"] = newest["gradient_steps"]
         averages["lag_max"] = max(row["lag_max"] for row in self._window)
@@ -347,7 +348,7 @@ class Trainer:
         """
         tainted = caught.boundary.updates - caught.believed_until > self._reach
         up_to = caught.verdict.from_round if tainted else caught.believed_until
-        target, _ = self._store.newest(resumable=True, up_to=up_to)
+        target, _ = self._store.newest(resumable=True, up_to=up_to, with_replay=True)
         at = target.boundary.updates if target else 0
         verdict, worker = caught.verdict, caught.worker
         why = (

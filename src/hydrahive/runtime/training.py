@@ -379,7 +379,7 @@ def _refuse_if_trained_meanwhile(folder: RunFolder, existed: bool, start: Checkp
     Raises:
         HydrahiveError: If so; what was found before the claim is stale.
     """
-    newest, _ = folder.checkpoints().newest(resumable=True)
+    newest, _ = folder.checkpoints().newest(resumable=True, with_replay=True)
     if folder.exists() != existed or (newest.path if newest else None) != (start.path if start else None):
         raise HydrahiveError(
             f"run {folder.name!r} was trained by another process meanwhile; the same command goes on from there"

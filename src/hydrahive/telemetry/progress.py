@@ -34,7 +34,7 @@ class ProgressSink:
     def row(self, row: Row) -> None:
         """Show the row if the last one has been shown long enough."""
         now = time.monotonic()
-        if "loss" not in row or now - self._shown_at < (LIVE_SECONDS if self._live else LOG_SECONDS):
+        if "steps_per_second" not in row or now - self._shown_at < (LIVE_SECONDS if self._live else LOG_SECONDS):
             return
         self._shown_at = now
         line = self._line(row)
@@ -76,7 +76,7 @@ class ProgressSink:
             f"{steps:,} steps",
             f"{rate:,.0f}/s",
             f"score {_number(row['score_mean'])} best {_number(row['score_max'])}",
-            f"loss {_number(row['loss'], 3)}",
+            f"loss {_number(row.get('loss'), 3)}",
             f"entropy {_number(row['entropy'])}" if "entropy" in row else f"epsilon {_number(row['epsilon'], 3)}",
             *([f"gear {row['replay_gear']}"] if "replay_gear" in row else []),
             f"lag {_number(row['lag'], 1)}",

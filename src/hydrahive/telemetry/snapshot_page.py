@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -101,7 +102,8 @@ def _svg(title: str, draw: Callable[[Axes], None]) -> str:
     axes.tick_params(labelsize=8)
     draw(axes)
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": title}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()
     unique = re.sub(r"\W", "", title)
     # The ids of several pictures stand in one page.
@@ -122,7 +124,7 @@ def _scores(axes: Axes, story: Story) -> None:
 def _histogram(axes: Axes, scores: np.ndarray) -> None:
     low, high = float(scores.min()), float(scores.max())
     width = max(1.0, np.ceil((high - low) / 60)) if (scores == np.round(scores)).all() else max(high - low, 1e-9) / 60
-    axes.hist(scores, bins=np.arange(low, high + 2 * width, width) - width / 2, color=ACCENT)
+    axes.hist(scores, bins=(np.arange(low, high + 2 * width, width) - width / 2).tolist(), color=ACCENT)
     axes.set_xlabel("score", fontsize=8)
 
 

@@ -11,6 +11,9 @@ import numpy as np
 
 from hydrahive.telemetry.jsonl import read_rows
 
+BEGINNINGS = ("started", "resumed")
+"""The events at which a process goes on from an update."""
+
 SHIFT, BUCKETS = "replay_shift", "replay_buckets"
 
 
@@ -137,14 +140,14 @@ def read_story(metrics: Path, events: Path, episodes: Path) -> Story:
 
 
 def _of_the_line(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events in order; of a replay's, which a resumed run tells again, only the last telling."""
-    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for place, event in enumerate(events):
-        is_replays = event["kind"].startswith("replay_")
-        key = (event["kind"], event["episode"], event["text"]) if is_replays else (place,)
-        kept.pop(key, None)
-        kept[key] = event
-    return list(kept.values())
+    """The events, without what a replay told of updates that were done again after a resume or a return."""
+    kept: list[dict[str, Any]] = []
+    for event in events:
+        if event["kind"] in BEGINNINGS:
+            at = event["updates"]
+            kept = [past for past in kept if not past["kind"].startswith("replay_") or past["updates"] <= at]
+        kept.append(event)
+    return kept
 
 
 def _detours(told: Sequence[dict[str, Any]]) -> list[tuple[int, list[int]]]:

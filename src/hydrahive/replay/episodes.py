@@ -1,0 +1,113 @@
+"""What a replay stores, and how a round's episodes are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hydrahive.core.fragment import Fragment, FragmentSummary
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the replay of a run holds.
+
+    Attributes:
+        columns: Environments, of all shards.
+        fragment_length: Steps of a fragment.
+        observation_shape: Of one observation.
+        observation_dtype: Of observations.
+        parameters: Numbers that describe the distribution an action was drawn from.
+        memory: Numbers of the policy's memory; 0 without any.
+    """
+
+    columns: int
+    fragment_length: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: np.dtype
+    parameters: int
+    memory: int = 0
+
+    def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """What is kept of each frame."""
+        return {
+            "observations": (self.observation_shape, np.dtype(self.observation_dtype)),
+            "actions": ((), np.dtype(np.int64)),
+            "behaviour": ((self.parameters,), np.dtype(np.float32)),
+            "rewards": ((), np.dtype(np.float32)),
+        }
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.fields().values())
+
+
+class Episode(NamedTuple):
+    """A finished episode in the store.
+
+    Attributes:
+        number: How many had finished before it.
+        start: Position of its first row.
+        frames: Its length.
+        truncated: Whether it was cut; then one more row holds its last observation.
+        states: Position of its first stored state.
+        score: Its score.
+    """
+
+    number: int
+    start: int
+    frames: int
+    truncated: bool
+    states: int
+    score: float
+
+    @property
+    def rows(self) -> int:
+        """Rows that it takes."""
+        return self.frames + self.truncated
+
+
+class Chunks(NamedTuple):
+    """Which sequences to draw: `S` episodes, the frame `[S]` that each begins at, and their length."""
+
+    episodes: Sequence[Episode]
+    begins: np.ndarray
+    length: int
+
+
+class End(NamedTuple):
+    """An episode's end within a round."""
+
+    t: int
+    b: int
+    truncated: bool
+    score: float
+
+
+def first_column(fragment: Fragment) -> int:
+    """The first of the columns of a fragment's shard."""
+    return fragment.id.shard * int(fragment.actions.shape[1])
+
+
+def ends_of(fragments: Sequence[Fragment], summaries: Sequence[FragmentSummary]) -> Iterator[tuple[End, Fragment]]:
+    """The episodes that ended in these fragments, by step, then by column."""
+    ends = []
+    for fragment, summary in zip(fragments, summaries, strict=True):
+        places = np.argwhere(fragment.terminated | fragment.truncated).tolist()
+        # A worker that tells of other episodes than its bytes hold is for the audit to find.
+        scores = [*summary.scores.tolist(), *[0.0] * len(places)]
+        for (t, b), score in zip(places, scores, strict=False):
+            ends.append((End(t, b, bool(fragment.truncated[t, b]), score), fragment))
+    yield from sorted(ends, key=lambda found: (found[0].t, found[1].id.shard, found[0].b))
+
+
+def with_last(rows: Mapping[str, np.ndarray], fragment: Fragment, end: End) -> dict[str, np.ndarray]:
+    """A truncated episode's rows with its last observation as one more."""
+    place = np.flatnonzero((fragment.cut_rows == (end.t, end.b)).all(axis=1))[0]
+    one_more = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in rows.items()}
+    one_more["observations"] = fragment.cut_observations[place : place + 1]
+    return {name: np.concatenate([array, one_more[name]]) for name, array in rows.items()}

@@ -20,7 +20,7 @@ class Batch:
     """Some columns of a round, or replayed sequences; the fields are `Fragment`'s, stacked along `B` in shard order."""
 
     observations: Tensor  # [T + 1, B, ...]
-    actions: Tensor  # [T, B]
+    actions: Tensor  # [T, B, ...]
     behaviour: Tensor  # [T, B, P]
     rewards: Tensor  # [T, B]
     terminated: Tensor  # [T, B]
@@ -96,13 +96,14 @@ def replayed(sequences: Sequences, network: Network, device: torch.device) -> Ba
     memory = torch.tensor(sequences.memory).to(device)
     burn_in = torch.tensor(sequences.burn_in).to(device)
     actions = torch.tensor(sequences.actions).to(device)
-    nowhere = torch.zeros_like(actions, dtype=torch.bool)
+    terminated = torch.tensor(sequences.terminated).to(device)
+    nowhere = torch.zeros_like(terminated)
     return Batch(
         observations=observations[before:],
         actions=actions,
         behaviour=torch.tensor(sequences.behaviour).to(device),
         rewards=torch.tensor(sequences.rewards).to(device),
-        terminated=torch.tensor(sequences.terminated).to(device),
+        terminated=terminated,
         truncated=nowhere,
         valid=~nowhere,
         cut_rows=torch.empty((0, 2), dtype=torch.int64, device=device),
@@ -116,7 +117,7 @@ def warmed_up(network: Network, observations: Tensor, burn_in: Tensor, memory: T
     """The memory `[S, M]` after the last `burn_in` `[S]` rows of `observations` `[K, S, ...]` (R2D2, section 3)."""
     if network.core is None or not len(observations):
         return memory
-    features = network.encoder(observations.flatten(0, 1)).view(*observations.shape[:2], -1)
+    features = network.encode(observations.flatten(0, 1)).view(*observations.shape[:2], -1)
     for k, row in enumerate(features):
         _, after = network.core(row.unsqueeze(0), memory)
         is_inside = (burn_in >= len(observations) - k).unsqueeze(1)

@@ -22,6 +22,8 @@ class VTrace(AlgorithmConfig):
         trace_decay: Multiplies the traces (lambda), 0 to 1; below 1 it trades variance for bias.
         entropy_cost: Weight of the entropy bonus, per nat; a number or a line over env steps.
         value_cost: Weight of the squared value error.
+        normalize_rewards: Whether rewards are divided by the deviation of the discounted returns so far, and clamped
+            at 10.
         gradient_norm: Longer gradients are scaled down to this Euclidean length.
         optimizer: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
         optimizer_epsilon: Added to the optimizer's denominator.
@@ -35,6 +37,7 @@ class VTrace(AlgorithmConfig):
     trace_decay: float = 0.95
     entropy_cost: float | Linear = 0.01
     value_cost: float = 0.5
+    normalize_rewards: bool = False
     gradient_norm: float = 0.5
     optimizer: Literal["adam", "rmsprop"] = "adam"
     optimizer_epsilon: float = 1e-5

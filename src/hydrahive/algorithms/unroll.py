@@ -36,11 +36,11 @@ class Features:
 
 def unrolled(network: Network, batch: Batch) -> Features:
     """The features of a batch, the network's memory starting anew at each episode."""
-    steps, columns = batch.actions.shape
-    rows = network.encoder(batch.observations[:-1].flatten(0, 1))
+    steps, columns = batch.rewards.shape
+    rows = network.encode(batch.observations[:-1].flatten(0, 1))
     with torch.no_grad():
-        last = network.encoder(batch.observations[-1])
-        cuts = network.encoder(batch.cut_observations) if len(batch.cut_rows) else last[:0]
+        last = network.encode(batch.observations[-1])
+        cuts = network.encode(batch.cut_observations) if len(batch.cut_rows) else last[:0]
     rows = rows.view(steps, columns, -1)
     if network.core is None:
         return Features(rows, last, cuts)

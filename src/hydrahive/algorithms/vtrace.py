@@ -9,14 +9,15 @@ from torch import Tensor
 
 from hydrahive.algorithms.batch import Batch, replayed, stack
 from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.unroll import unrolled
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
 from hydrahive.policies.actor_critic import ActorCritic
-from hydrahive.policies.categorical import chosen, entropy, kl_divergence
 from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import CLAMP
 
 
 class Targets(NamedTuple):
@@ -87,6 +88,9 @@ class VTraceUpdate:
         self._optimizer = FlatOptimizer(
             self.weights, config.optimizer, config.optimizer_epsilon, config.gradient_norm, config.rmsprop_decay
         )
+        shape = tuple(network.observation_mean.shape) if network.normalizes else ()
+        self._observations = Statistics(shape) if network.normalizes else None
+        self._returns = Returns(config.discount) if config.normalize_rewards else None
 
     @property
     def gradient_steps(self) -> int:
@@ -99,6 +103,7 @@ class VTraceUpdate:
         Raises:
             DivergedError: If the gradient is not finite; the weights are left as they were.
         """
+        self._normalise(round_)
         device, env_steps = self.computing.device, round_.env_steps
         fresh = max(round_.valid_rows, 1)
         batches = round_.sample.batches if round_.sample else ()
@@ -134,35 +139,42 @@ class VTraceUpdate:
             return self._accumulate(batch, total, env_steps)
 
     def _accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
-        steps, columns = batch.actions.shape
+        steps, columns = batch.rewards.shape
         features = unrolled(self.network, batch)
         flat = features.rows.flatten(0, 1)
-        logits, values = self.network.scores(flat), self.network.values(flat)
-        actions = batch.actions.flatten()
-        log_policy = logits.log_softmax(-1)
-        log_probs = chosen(log_policy, actions)
+        policy, values = self.network.scores(flat), self.network.values(flat)
+        actions, behaviour = batch.actions.flatten(0, 1), batch.behaviour.flatten(0, 1)
+        distribution = self.network.distribution
+        policy = distribution.normal(policy)
+        log_probs = distribution.log_probs(policy, actions)
         with torch.no_grad():
-            log_behaviour = batch.behaviour.flatten(0, 1).log_softmax(-1)
-            log_ratios = (log_probs - chosen(log_behaviour, actions)).view(steps, columns)
+            behaviour = distribution.normal(behaviour)
+            log_ratios = (log_probs - distribution.log_probs(behaviour, actions)).view(steps, columns)
             current = values.view(steps, columns)
             last, cuts = self.network.values(features.last), self.network.values(features.cuts)
             next_values = features.following(current, last, cuts, batch.cut_rows)
             targets = vtrace_targets(
-                log_ratios, batch.rewards, current, next_values, batch.terminated, batch.ended, self.config
+                log_ratios,
+                self._scaled(batch.rewards),
+                current,
+                next_values,
+                batch.terminated,
+                batch.ended,
+                self.config,
             )
         valid = batch.valid.flatten()
         mask = valid.float()
         errors = targets.values.flatten() - values
         policy_loss = -(targets.advantages.flatten() * log_probs * mask).sum()
         value_loss = (errors.square() * mask).sum()
-        bonus = (entropy(log_policy) * mask).sum()
+        bonus = (distribution.entropy(policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         torch.autograd.backward(loss / total)
         with torch.no_grad():
             aims = targets.values.flatten()[valid].double()
             clipped = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
-            divergence = (kl_divergence(log_behaviour, log_policy) * mask).sum()
+            divergence = (distribution.kl_divergence(behaviour, policy) * mask).sum()
             rhos = (targets.rhos.flatten() * mask).sum()
             sums = [policy_loss, value_loss, bonus, rhos, clipped, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
@@ -186,14 +198,39 @@ class VTraceUpdate:
             "entropy_cost": entropy_cost,
         }
 
+    def _normalise(self, round_: Round) -> None:
+        """Take a round into the statistics; from here on the network sees with them."""
+        if self._returns is not None:
+            self._returns.merge(round_.fragments)
+        if self._observations is None:
+            return
+        for fragment in round_.fragments:
+            self._observations.merge(fragment.observations[:-1][fragment.valid])
+        self.network.observation_mean.copy_(torch.from_numpy(self._observations.mean))
+        self.network.observation_scale.copy_(torch.from_numpy(1 / self._observations.deviation()))
+
+    def _scaled(self, rewards: Tensor) -> Tensor:
+        if self._returns is None:
+            return rewards
+        return (rewards / float(self._returns.statistics.deviation()[0])).clamp(-CLAMP, CLAMP)
+
     def state(self) -> State:
-        """Weights, and the optimizer's moments, as named arrays."""
-        return {**nested("weights", self.weights.named(self.weights.vector)), **self._optimizer.state()}
+        """Weights, the optimizer's moments, and the normalisers' statistics, as named arrays."""
+        state = {**nested("weights", self.weights.named(self.weights.vector)), **self._optimizer.state()}
+        if self._observations is not None:
+            state |= nested("observations", self._observations.state())
+        if self._returns is not None:
+            state |= nested("returns", self._returns.state())
+        return state
 
     def restore(self, state: State, gradient_steps: int) -> None:
         """Continue from `state` after so many gradient steps."""
         self.load_weights(state)
         self._optimizer.restore(state, gradient_steps)
+        if self._observations is not None:
+            self._observations.restore(under("observations", state))
+        if self._returns is not None:
+            self._returns.restore(under("returns", state))
 
     def load_weights(self, state: State) -> None:
         """Take over the weights of `state` and leave the optimizer as it is."""

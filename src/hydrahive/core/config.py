@@ -19,6 +19,13 @@ class EnvConfig:
 
     step_weight: ClassVar[int] = 1
     tells_fatal_actions: ClassVar[bool] = False
+    is_rebuilt: ClassVar[bool] = False
+    """Whether its snapshots are of the kind `rebuilt`."""
+
+    @property
+    def group(self) -> int:
+        """Environments that belong together, as the agents of one world; a vector has whole groups."""
+        return 1
 
     def make_vector(self, num_envs: int) -> Any:
         """A `hydrahive.envs.vector.SnapshotVectorEnv` of `num_envs` environments."""

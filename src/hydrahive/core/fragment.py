@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Fragment:
         id: Which fragment this is.
         version: The weights version that acted.
         observations: `[T + 1, B, ...]`, raw; row `T` is where the next fragment begins.
-        actions: `[T, B]` int64.
+        actions: `[T, B]` int64, or `[T, B, D]` float32, as the policy drew them.
         behaviour: `[T, B, P]` float32, parameters of the distribution the actions were drawn from.
         rewards: `[T, B]` float32.
         terminated: `[T, B]` bool, the episode ended by the environment's own rules.
@@ -70,6 +70,7 @@ class FragmentSummary:
         scores: `[E]` float64, scores of the episodes that ended, ordered by step, then environment.
         lengths: `[E]` int64, their lengths in env steps.
         seconds: Time the fragment took, for display only.
+        facts: What the environment tells of the episodes besides their scores, `[E]` float64 each, by name.
         detours: What careful exploration did (`hydrahive.policies.exploration.DETOUR_COUNTS`), int64; empty without.
     """
 
@@ -79,3 +80,4 @@ class FragmentSummary:
     lengths: np.ndarray
     seconds: float
     detours: np.ndarray
+    facts: dict[str, np.ndarray] = field(default_factory=dict)

@@ -15,7 +15,7 @@ class Sequences:
     Attributes:
         observations: `[K + L + 1, S, ...]`; the sequence begins in row `K`; the last row is where it led to, which
             means nothing where the episode terminated there.
-        actions: `[L, S]` int64.
+        actions: `[L, S, ...]`, as in a fragment.
         behaviour: `[L, S, P]` float32, parameters of the distribution the actions were drawn from.
         rewards: `[L, S]` float32.
         terminated: `[L, S]` bool; a truncated episode's last observation stands in the last row instead.
@@ -34,7 +34,7 @@ class Sequences:
     @property
     def frames(self) -> int:
         """Frames to learn from."""
-        return int(self.actions.size)
+        return int(self.rewards.size)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,13 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: If the state is of another environment.
         """
 
+    def advance(self, env_steps: int) -> None:
+        """Be told how far the run is, in env steps as if no row were masked; a curriculum may depend on it."""
+
+    def present(self) -> np.ndarray | None:
+        """Which environments have somebody in them now, bool `[num_envs]`; None where all have."""
+        return None
+
     def fatal_actions(self) -> np.ndarray:
         """Which actions would now end the episode badly, bool `[num_envs, actions]`.
 

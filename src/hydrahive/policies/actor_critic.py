@@ -7,14 +7,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.policies.config import PolicyConfig
+from hydrahive.policies.distributions import SquashedGaussian
 from hydrahive.policies.encoders import orthogonal
 from hydrahive.policies.network import Network
 
+INITIAL_LOG_STD = -0.5
+"""Before it is squashed; a wider Gaussian drives at full command most of the time."""
+
 
 class ActorCritic(Network):
-    """A categorical policy and a value function.
+    """A policy, categorical or a squashed Gaussian, and a value function.
 
-    The policy head starts at zero, so that the first policy is uniform, and the value head near zero.
+    The policy head starts at zero, so that the first policy is uniform (a Gaussian's: centred, with `INITIAL_LOG_STD`),
+    and the value head near zero. A Gaussian's deviations are parameters of their own, the same in every state.
     """
 
     def __init__(
@@ -26,13 +31,20 @@ class ActorCritic(Network):
     ) -> None:
         """Build the network; arguments and errors as `Network`."""
         super().__init__(config, observation_space, action_space, generator)
-        self.policy_head = orthogonal(nn.Linear(self.out_features, self.num_actions), 0.0, generator)
+        size = self.distribution.parameters
+        self.log_std: nn.Parameter | None = None
+        if isinstance(self.distribution, SquashedGaussian):
+            size //= 2
+            self.log_std = nn.Parameter(torch.full((size,), INITIAL_LOG_STD))
+        self.policy_head = orthogonal(nn.Linear(self.out_features, size), 0.0, generator)
         self.value_head = orthogonal(nn.Linear(self.out_features, 1), 0.1, generator)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of the actions, float32 under autocast too."""
-        logits: Tensor = self.policy_head(features).float()
-        return logits
+        """Parameters of the policy: unnormalised log-probabilities, or means and log deviations; always float32."""
+        said: Tensor = self.policy_head(features).float()
+        if self.log_std is None:
+            return said
+        return torch.cat([said, self.log_std.expand_as(said)], dim=-1)
 
     def values(self, features: Tensor) -> Tensor:
         """Values `[...]` of features `[..., F]`, float32 under autocast too."""

@@ -136,10 +136,13 @@ class PolicyConfig:
     Attributes:
         encoder: What turns observations into features.
         core: Memory between steps: Rnn, Gru or Lstm; `none` looks at the present observation only.
+        normalize: Whether observations are shifted and scaled to mean 0 and variance 1 over all that the run has seen,
+            and clamped at 10 standard deviations.
     """
 
     encoder: EncoderConfig = field(default_factory=Mlp)
     core: CoreConfig | Literal["none"] = "none"
+    normalize: bool = False
 
     @property
     def core_kind(self) -> Literal["none", "rnn", "gru", "lstm"]:

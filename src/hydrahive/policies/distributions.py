@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ LOG_STD_RANGE = (-5.0, 1.0)
 """Bounds of a Gaussian's log standard deviation, before it is squashed."""
 
 
-class Distribution(Protocol):
+class Distribution:
     """Actions as `[..., P]` parameters describe them.
 
     Attributes:
@@ -27,36 +27,44 @@ class Distribution(Protocol):
     """
 
     parameters: int
-    action_shape: tuple[int, ...]
-    action_dtype: np.dtype
+    action_shape: tuple[int, ...] = ()
+    action_dtype: np.dtype[Any] = np.dtype(np.int64)
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """What `drawn` needs for so many actions, float32 `[*shape, ...]`."""
+        raise NotImplementedError(f"{type(self).__name__} must define noise")
 
     def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Actions."""
+        raise NotImplementedError(f"{type(self).__name__} must define drawn")
 
     def mode(self, parameters: Tensor) -> Tensor:
         """The greedy actions."""
+        raise NotImplementedError(f"{type(self).__name__} must define mode")
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Actions as the environment takes them."""
+        raise NotImplementedError(f"{type(self).__name__} must define for_env")
 
-    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
+    def normal(self, parameters: Tensor) -> Tensor:
+        """The parameters in the form, `[N, P]`, that the three below take."""
+        raise NotImplementedError(f"{type(self).__name__} must define normal")
+
+    def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-probability (or density) of each action, `[N]`, up to a term that the action alone decides."""
+        raise NotImplementedError(f"{type(self).__name__} must define log_probs")
 
-    def entropy(self, parameters: Tensor) -> Tensor:
+    def entropy(self, normal: Tensor) -> Tensor:
         """Entropy in nats, `[N]`."""
+        raise NotImplementedError(f"{type(self).__name__} must define entropy")
 
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
-        """KL(p || q) in nats, `[N]`."""
+        """KL(p || q) in nats, `[N]`, of two in normal form."""
+        raise NotImplementedError(f"{type(self).__name__} must define kl_divergence")
 
 
-class Categorical:
+class Categorical(Distribution):
     """One of `n` actions, by unnormalised log-probabilities; drawn by Gumbel noise."""
-
-    action_shape: tuple[int, ...] = ()
-    action_dtype = np.dtype(np.int64)
 
     def __init__(self, n: int) -> None:
         """Of `n` actions."""
@@ -78,20 +86,24 @@ class Categorical:
         """As they are."""
         return actions
 
-    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
-        """Exact log-probabilities."""
-        return chosen(parameters.log_softmax(-1), actions)
+    def normal(self, parameters: Tensor) -> Tensor:
+        """Log-probabilities."""
+        return parameters.log_softmax(-1)
 
-    def entropy(self, parameters: Tensor) -> Tensor:
+    def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
+        """Exact log-probabilities."""
+        return chosen(normal, actions)
+
+    def entropy(self, normal: Tensor) -> Tensor:
         """Exact."""
-        return entropy(parameters.log_softmax(-1))
+        return entropy(normal)
 
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Exact."""
-        return kl_divergence(p.log_softmax(-1), q.log_softmax(-1))
+        return kl_divergence(p, q)
 
 
-class SquashedGaussian:
+class SquashedGaussian(Distribution):
     """Independent Gaussians u, squashed: the environment gets low + (high - low) (tanh(u) + 1) / 2.
 
     An action is learned from as u. Its density in the environment's terms is N(u) times |du/da|, which the action
@@ -99,7 +111,7 @@ class SquashedGaussian:
     be inverted, which near its ends float32 cannot.)
     """
 
-    action_dtype = np.dtype(np.float32)
+    action_dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def __init__(self, space: spaces.Box) -> None:
         """For a bounded Box of one dimension.
@@ -115,45 +127,48 @@ class SquashedGaussian:
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Standard normal, `[*shape, D]`."""
-        return generator.standard_normal((*shape, *self.action_shape), np.float32)
+        noise: np.ndarray = generator.standard_normal((*shape, *self.action_shape), np.float32)
+        return noise
 
     def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Mean plus noise."""
-        mean, log_std = self._split(parameters)
+        mean, log_std = self.normal(parameters).chunk(2, dim=-1)
         return mean + log_std.exp() * noise
 
     def mode(self, parameters: Tensor) -> Tensor:
         """The means."""
-        return self._split(parameters)[0]
+        return parameters.chunk(2, dim=-1)[0]
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Squashed into the environment's bounds."""
         squashed = np.tanh(actions.astype(np.float64))
-        return (self._low + (self._high - self._low) * (squashed + 1) / 2).astype(np.float32)
+        scaled: np.ndarray = (self._low + (self._high - self._low) * (squashed + 1) / 2).astype(np.float32)
+        return scaled
 
-    def log_probs(self, parameters: Tensor, actions: Tensor) -> Tensor:
+    def normal(self, parameters: Tensor) -> Tensor:
+        """Means, and log deviations within `LOG_STD_RANGE`."""
+        mean, log_std = parameters.chunk(2, dim=-1)
+        return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
+
+    def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-densities of u; see the class."""
-        mean, log_std = self._split(parameters)
+        mean, log_std = normal.chunk(2, dim=-1)
         standard = (actions - mean) * (-log_std).exp()
         return (-0.5 * standard.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
-    def entropy(self, parameters: Tensor) -> Tensor:
+    def entropy(self, normal: Tensor) -> Tensor:
         """Of u; the squashed action's has no closed form."""
-        _, log_std = self._split(parameters)
+        _, log_std = normal.chunk(2, dim=-1)
         return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Exact: squashing both changes nothing."""
-        (mean_p, log_p), (mean_q, log_q) = self._split(p), self._split(q)
+        (mean_p, log_p), (mean_q, log_q) = p.chunk(2, dim=-1), q.chunk(2, dim=-1)
         apart = (mean_p - mean_q).square() * (-2 * log_q).exp()
         return (log_q - log_p + 0.5 * ((2 * (log_p - log_q)).exp() + apart - 1)).sum(-1)
 
-    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = parameters.chunk(2, dim=-1)
-        return mean, log_std.clamp(*LOG_STD_RANGE)
 
-
-def distribution_of(space: spaces.Space[object]) -> Categorical | SquashedGaussian:
+def distribution_of(space: spaces.Space[object]) -> Distribution:
     """The distribution for an action space.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -10,13 +11,17 @@ from hydrahive.core.config import CoreConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.cores import RecurrentCore
+from hydrahive.policies.distributions import distribution_of
+
+CLAMP = 10.0
+"""Standard deviations beyond which a normalised observation says no more."""
 
 
 class Network(nn.Module):
     """Features of observations and of what was seen before them; heads over them come with the kind of network.
 
     Attributes:
-        num_actions: Actions to choose from.
+        distribution: Of actions.
         memory_size: Numbers of memory for each environment; 0 without a core.
     """
 
@@ -32,16 +37,22 @@ class Network(nn.Module):
         Args:
             config: Which encoder and core.
             observation_space: Of one environment.
-            action_space: Of one environment; Discrete.
+            action_space: Of one environment.
             generator: Draws the initial weights.
 
         Raises:
             ConfigError: If the spaces do not fit.
         """
         super().__init__()
-        if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
-            raise ConfigError("env", str(action_space), "an environment with Discrete actions that start at 0")
-        self.num_actions = int(action_space.n)
+        self.distribution = distribution_of(action_space)
+        self.normalizes = config.normalize
+        self.observation_mean: Tensor
+        self.observation_scale: Tensor
+        if config.normalize:
+            if not isinstance(observation_space, spaces.Box) or observation_space.dtype != np.float32:
+                raise ConfigError("policy.normalize", True, f"false for observations {observation_space}")
+            self.register_buffer("observation_mean", torch.zeros(observation_space.shape))
+            self.register_buffer("observation_scale", torch.ones(observation_space.shape))
         self.encoder = config.encoder.build(observation_space, generator)
         self.core: RecurrentCore | None = None
         self.out_features: int = self.encoder.out_features
@@ -51,11 +62,11 @@ class Network(nn.Module):
         self.memory_size = self.core.memory_size if self.core else 0
 
     def scores(self, features: Tensor) -> Tensor:
-        """What each action is worth taking, `[N, F]` to `[N, A]`: the greedy action has the highest score."""
+        """What is said of actions, `[N, F]` to `[N, P]`: parameters of the distribution, or values of discrete ones."""
         raise NotImplementedError
 
     def behaviour(self, scores: Tensor, rank: float) -> Tensor:
-        """Unnormalised log-probabilities `[N, A]` of the distribution that actions are drawn from.
+        """Parameters `[N, P]` of the distribution that actions are drawn from.
 
         Args:
             scores: As `scores` gives them.
@@ -63,9 +74,17 @@ class Network(nn.Module):
         """
         return scores
 
+    def encode(self, observations: Tensor) -> Tensor:
+        """The encoder's features `[N, F]` of raw observations `[N, ...]`."""
+        if self.normalizes:
+            observations = (observations - self.observation_mean) * self.observation_scale
+            observations = observations.clamp(-CLAMP, CLAMP)
+        features: Tensor = self.encoder(observations)
+        return features
+
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of acting: scores `[N, A]` and the memory `[N, M]` after it."""
-        features = self.encoder(observations)
+        """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""
+        features = self.encode(observations)
         if self.core is not None:
             outputs, memory = self.core(features.unsqueeze(0), memory)
             features = outputs[0]

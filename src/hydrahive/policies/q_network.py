@@ -6,7 +6,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from hydrahive.core.errors import ConfigError
 from hydrahive.policies.config import PolicyConfig
+from hydrahive.policies.distributions import Categorical
 from hydrahive.policies.encoders import orthogonal
 from hydrahive.policies.network import Network
 
@@ -36,7 +38,9 @@ class QNetwork(Network):
             ladder: How much less the last shard explores than the first: epsilon to the power of 1 + ladder.
         """
         super().__init__(config, observation_space, action_space, generator)
-        self.head = orthogonal(nn.Linear(self.out_features, self.num_actions), 0.1, generator)
+        if not isinstance(self.distribution, Categorical):
+            raise ConfigError("env", str(action_space), "an environment with Discrete actions, which have values each")
+        self.head = orthogonal(nn.Linear(self.out_features, self.distribution.parameters), 0.1, generator)
         self.exploration: Tensor
         self.register_buffer("exploration", torch.zeros(2))
         self._ladder = ladder
@@ -49,7 +53,7 @@ class QNetwork(Network):
     def behaviour(self, scores: Tensor, rank: float) -> Tensor:
         """Log-probabilities of epsilon-greedy actions; the epsilons of the shards are those of Horgan et al. 2018."""
         epsilon = float(self.exploration[0]) ** (1 + self._ladder * rank)
-        probabilities = torch.full_like(scores, epsilon / self.num_actions)
+        probabilities = torch.full_like(scores, epsilon / scores.shape[-1])
         greedy = scores.argmax(-1, keepdim=True)
         probabilities.scatter_add_(-1, greedy, torch.full_like(scores[:, :1], 1 - epsilon))
         return probabilities.log_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ class Layout:
         observation_shape: Of one observation.
         observation_dtype: Of observations.
         parameters: Numbers that describe the distribution an action was drawn from.
+        action_shape: Of one action.
+        action_dtype: Of actions.
         memory: Numbers of the policy's memory; 0 without any.
     """
 
@@ -30,12 +32,14 @@ class Layout:
     observation_dtype: np.dtype
     parameters: int
     memory: int = 0
+    action_shape: tuple[int, ...] = ()
+    action_dtype: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """What is kept of each frame."""
         return {
             "observations": (self.observation_shape, np.dtype(self.observation_dtype)),
-            "actions": ((), np.dtype(np.int64)),
+            "actions": (self.action_shape, np.dtype(self.action_dtype)),
             "behaviour": ((self.parameters,), np.dtype(np.float32)),
             "rewards": ((), np.dtype(np.float32)),
         }

@@ -18,6 +18,7 @@ from hydrahive.core.config import (
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.snake.config import Snake
+from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.policies.config import PolicyConfig
@@ -208,6 +209,9 @@ class RunConfig:
         require(portable, "precision", self.precision, "'highest', which portable: true needs")
         audited = self.audit.workers == "all" and self.schedule == "free-running"
         require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
+        whole = self.envs_per_shard % self.env.group == 0
+        accepted = f"a multiple of {self.env.group}, the environments that belong together"
+        require(whole, "envs_per_shard", self.envs_per_shard, accepted)
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
         self._refuse_careful_without_need()
         together = self.replay is None or self.schedule == "fixed-lag"

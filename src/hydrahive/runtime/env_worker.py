@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
@@ -29,11 +31,15 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
     Raises:
         ConfigError: If network and environment do not fit.
     """
-    probe = config.env.make_vector(1)
+    network: Network = config.algorithm.network(config.policy, *spaces_of(config.env), generator)
+    return network
+
+
+def spaces_of(env: EnvConfig) -> tuple[Any, Any]:
+    """What one environment shows, and what it takes."""
+    probe = env.make_vector(env.group)
     try:
-        spaces = probe.single_observation_space, probe.single_action_space
-        network: Network = config.algorithm.network(config.policy, *spaces, generator)
-        return network
+        return probe.single_observation_space, probe.single_action_space
     finally:
         probe.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -17,15 +17,19 @@ from hydrahive.runtime.env_worker import build_network
 EVALUATION_ENVS = 32
 """Environments played side by side; fixed, because bytes depend on the batch shape."""
 
+AT_THE_END = 2**62
+"""Env steps at which every curriculum is in its last stage."""
+
 BOOTSTRAP_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of whole episodes, `[E]` float64, and their lengths in env steps, `[E]` int64."""
+    """Of whole episodes: scores, `[E]` float64, lengths in env steps, `[E]` int64, and what else is told of them."""
 
     scores: np.ndarray
     lengths: np.ndarray
+    facts: dict[str, np.ndarray] = field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
         """Mean with its 95% bootstrap interval (percentiles of resampled means), median and range."""
@@ -41,6 +45,7 @@ class Evaluation:
             "min": float(self.scores.min()),
             "max": float(self.scores.max()),
             "length_mean": float(self.lengths.mean()),
+            **{f"{name}_mean": float(np.nanmean(values)) for name, values in self.facts.items() if len(values)},
         }
 
 
@@ -58,30 +63,42 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
     long ones. The seeds are drawn for this purpose only; training never sees them.
     """
-    env = config.env.make_vector(EVALUATION_ENVS)
-    shares = [len(range(i, episodes, EVALUATION_ENVS)) for i in range(EVALUATION_ENVS)]
+    columns = -(-EVALUATION_ENVS // config.env.group) * config.env.group
+    env = config.env.make_vector(columns)
+    env.advance(AT_THE_END)
+    distribution = network.distribution
+    observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
+    present = env.present()
+    players = np.arange(columns) if present is None else np.flatnonzero(present)
+    shares = np.zeros(columns, np.int64)
+    shares[players] = [len(range(i, episodes, len(players))) for i in range(len(players))]
     scores: list[list[float]] = [[] for _ in shares]
     lengths: list[list[int]] = [[] for _ in shares]
-    observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
+    facts: dict[str, list[float]] = {}
     returns, steps = np.zeros(len(shares)), np.zeros(len(shares), np.int64)
     resetting = np.zeros(len(shares), np.bool_)
     memory = torch.zeros((len(shares), network.memory_size))
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
         action_scores, memory = network.step(torch.tensor(observations), memory)
-        actions = action_scores.argmax(-1).numpy()
+        actions = distribution.for_env(distribution.mode(action_scores).numpy())
         observations, rewards, terminated, truncated, infos = env.step(actions)
         returns = np.where(resetting, 0, returns + rewards)
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
         memory[torch.from_numpy(ended | resetting)] = 0.0
-        final = infos.get("final_info", {}).get("score", returns)
+        told = infos.get("final_info", {})
+        final = told.get("score", returns)
         for i in np.flatnonzero(ended):
             if len(scores[i]) < shares[i]:
                 scores[i].append(float(final[i]))
                 lengths[i].append(int(steps[i]))
+                for name, values in told.items():
+                    if name != "score" and not name.startswith("_") and values.dtype.kind in "fiub":
+                        facts.setdefault(name, []).append(float(values[i]))
         if env.resets_on_next_step:
             resetting = ended
         else:
             returns[ended], steps[ended] = 0, 0
     env.close()
-    return Evaluation(np.array(list(chain(*scores))), np.array(list(chain(*lengths))))
+    kept = {name: np.array(values) for name, values in facts.items()}
+    return Evaluation(np.array(list(chain(*scores))), np.array(list(chain(*lengths))), kept)

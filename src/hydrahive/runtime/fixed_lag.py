@@ -169,8 +169,9 @@ class FixedLag(Schedule):
         for shard, worker in homes.items():
             before = self._homes[shard]
             if worker != before:
-                if self._fleet.audits(self._fleet.facts(before)):
-                    # What it would hand over between two boundaries nobody could check: it is computed again.
+                if self._config.env.is_rebuilt or self._fleet.audits(self._fleet.facts(before)):
+                    # What it would hand over between two boundaries nobody could check, and an environment that is
+                    # rebuilt would go on in another way: it is computed again.
                     self._walk(shard, worker, self._restored(shard, worker), set(), set(), {}, {})
                 else:
                     self._lease(worker, shard, self._fleet.snapshot(before, shard), self._next_round)

@@ -64,10 +64,13 @@ def record_episode(config: RunConfig, policy: Network, out: Path, episode: int, 
     observation, _ = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [np.asarray(env.render())]
     total, steps, ended, info = 0.0, 0, False, {}
-    memory = torch.zeros((1, policy.memory_size))
+    grouped = config.env.group > 1
+    memory = torch.zeros((config.env.group, policy.memory_size))
     while not ended and len(frames) < max_frames:
-        scores, memory = policy.step(torch.tensor(observation[None]), memory)
-        action = int(scores.argmax(-1))
+        batch = torch.tensor(observation if grouped else observation[None])
+        scores, memory = policy.step(batch, memory)
+        actions = policy.distribution.for_env(policy.distribution.mode(scores).numpy())
+        action = actions if grouped else actions[0]
         observation, reward, terminated, truncated, info = env.step(action)
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
         frames.append(np.asarray(env.render()))

@@ -13,9 +13,11 @@ from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.sequences import ReplayEvent, Sample
 from hydrahive.core.state import State, nested
 from hydrahive.core.streams import stream
+from hydrahive.policies.distributions import distribution_of
 from hydrahive.replay.episodes import Layout
 from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import spaces_of
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ class ReplayTold:
 
 def replay_layout(config: RunConfig) -> Layout:
     """What a run's replay holds."""
-    probe = config.env.make_vector(1)
-    space, actions = probe.single_observation_space, probe.single_action_space
-    probe.close()
+    space, actions = spaces_of(config.env)
+    distribution = distribution_of(actions)
     return Layout(
         columns=config.shards * config.envs_per_shard,
         fragment_length=config.fragment_length,
         observation_shape=space.shape,
         observation_dtype=space.dtype,
-        parameters=int(actions.n),
+        parameters=distribution.parameters,
         memory=config.policy.memory_size,
+        action_shape=distribution.action_shape,
+        action_dtype=distribution.action_dtype,
     )
 
 

@@ -15,7 +15,7 @@ from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
-from hydrahive.policies.categorical import gumbel_noise
+from hydrahive.policies.distributions import Distribution, distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 from hydrahive.policies.network import Network
 from hydrahive.policies.q_network import QNetwork
@@ -58,7 +58,9 @@ class Shard:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
             ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
-        noise = torch.from_numpy(self._noise(round_, network.num_actions))
+        distribution = network.distribution
+        generator = stream(self.config.seed, "act", self.index, round_)
+        noise = torch.from_numpy(distribution.noise(generator, (self.config.fragment_length, self.env.num_envs)))
         detours = self._detour_of(round_, network)
 
         def act(t: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,9 +69,9 @@ class Shard:
             behaviour = network.behaviour(scores, self._rank)
             if detours is not None:
                 detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
-            return torch.argmax(behaviour + noise[t], dim=-1).numpy(), behaviour.numpy()
+            return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()
 
-        return self._fragment(round_, version, network.num_actions, act)
+        return self._fragment(round_, version, distribution.parameters, act)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
@@ -89,13 +91,19 @@ class Shard:
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
-        record = _Recorder(self.config.fragment_length, self._observations, num_parameters, self._memory.numpy())
+        if self.config.env.is_rebuilt and round_ and round_ % self.config.boundary_every == 0:
+            self.env.restore(self.env.snapshot())  # as whoever is restored at this boundary does
+        self.env.advance(round_ * self.config.max_steps_per_round)
+        distribution = distribution_of(self.env.single_action_space)
+        record = _Recorder(
+            self.config.fragment_length, self._observations, num_parameters, self._memory.numpy(), distribution
+        )
         with torch.inference_mode():
             for t in range(self.config.fragment_length):
                 self._note_states(t, record)
                 actions, behaviour = act(t)
                 record.act(t, self._observations, actions, behaviour)
-                self._step(t, actions, record)
+                self._step(t, distribution.for_env(actions), record)
         id_ = FragmentId(self.run_id, self.segment, round_, self.index)
         fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
@@ -133,10 +141,6 @@ class Shard:
         if self._detours.size:
             take_state(self._detours, state, "detours")
 
-    def _noise(self, round_: int, num_actions: int) -> np.ndarray:
-        generator = stream(self.config.seed, "act", self.index, round_)
-        return gumbel_noise(generator, (self.config.fragment_length, self.env.num_envs, num_actions))
-
     def _note_states(self, t: int, record: _Recorder) -> None:
         """Keep the memory of those environments whose episode is at a step that a replay begins burning in at."""
         if self._states_every is None:
@@ -165,12 +169,14 @@ class Shard:
         return detour
 
     def _step(self, t: int, actions: np.ndarray, record: _Recorder) -> None:
+        present = self.env.present()
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        if observations.shape != self._observations.shape or np.shape(rewards) != actions.shape:
+        if observations.shape != self._observations.shape or np.shape(rewards) != self._returns.shape:
             given = f"observations {list(observations.shape)} and rewards {list(np.shape(rewards))}"
-            expected = f"{list(self._observations.shape)} and {list(actions.shape)}"
+            expected = f"{list(self._observations.shape)} and {list(self._returns.shape)}"
             raise ValueError(f"the environment returned {given} in step {t}; expected shapes {expected}")
-        resetting = self._awaits_reset
+        # Rows of environments that only reset, or in which nobody is.
+        resetting = self._awaits_reset if present is None else self._awaits_reset | ~present
         self._observations = observations
         self._returns += rewards
         self._lengths += ~resetting
@@ -194,6 +200,8 @@ class Shard:
     ) -> None:
         scores = infos.get("final_info", {}).get("score", self._returns)
         record.episodes(scores[ended], self._lengths[ended])
+        told = infos.get("final_info", {})
+        record.facts({name: told[name][ended] for name in told if name != "score" and not name.startswith("_")})
         if truncated.any():
             last = self._observations if self.env.resets_on_next_step else infos["final_obs"]
             record.cuts(t, truncated, last)
@@ -220,10 +228,17 @@ def _refuse_nonsense(fragment: Fragment) -> None:
 class _Recorder:
     """Collects a fragment; its arrays are new each time, because fragments outlive the next one's making."""
 
-    def __init__(self, steps: int, observations: np.ndarray, num_parameters: int, memory: np.ndarray) -> None:
+    def __init__(
+        self,
+        steps: int,
+        observations: np.ndarray,
+        num_parameters: int,
+        memory: np.ndarray,
+        distribution: Distribution,
+    ) -> None:
         n = len(observations)
         self.observations = np.empty((steps + 1, *observations.shape), observations.dtype)
-        self.actions = np.empty((steps, n), np.int64)
+        self.actions = np.empty((steps, n, *distribution.action_shape), distribution.action_dtype)
         self.behaviour = np.empty((steps, n, num_parameters), np.float32)
         self.rewards = np.empty((steps, n), np.float32)
         self.terminated = np.empty((steps, n), np.bool_)
@@ -236,6 +251,7 @@ class _Recorder:
         self._cut_observations = [np.empty((0, *observations.shape[1:]), observations.dtype)]
         self._scores: list[np.ndarray] = [np.empty(0, np.float64)]
         self._lengths: list[np.ndarray] = [np.empty(0, np.int64)]
+        self._facts: dict[str, list[np.ndarray]] = {}
 
     def act(self, t: int, observations: np.ndarray, actions: np.ndarray, behaviour: np.ndarray) -> None:
         self.observations[t] = observations
@@ -254,6 +270,11 @@ class _Recorder:
     def episodes(self, scores: np.ndarray, lengths: np.ndarray) -> None:
         self._scores.append(np.array(scores, np.float64))
         self._lengths.append(lengths.copy())
+
+    def facts(self, told: dict[str, np.ndarray]) -> None:
+        for name, values in told.items():
+            if values.dtype.kind in "fiub":
+                self._facts.setdefault(name, []).append(values.astype(np.float64))
 
     def cuts(self, t: int, truncated: np.ndarray, last_observations: np.ndarray) -> None:
         columns = np.flatnonzero(self.truncated[t] & truncated)
@@ -294,6 +315,7 @@ class _Recorder:
             lengths=np.concatenate(self._lengths),
             seconds=seconds,
             detours=detours,
+            facts={name: np.concatenate(values) for name, values in self._facts.items()},
         )
 
 

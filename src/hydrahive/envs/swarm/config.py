@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from hydrahive.core.config import EnvConfig, require, require_integer, require_number
 
@@ -131,6 +131,8 @@ class Swarm(EnvConfig):
     step_weight: ClassVar[int] = 20
     """What stepping one agent costs, in Snake steps."""
 
+    is_rebuilt: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Refuse worlds that cannot be."""
         require_integer("agents", self.agents, 1, 200)
@@ -150,6 +152,11 @@ class Swarm(EnvConfig):
             most = f"at most {self.agents}, the world's agents"
             require(stage.agents <= self.agents, "stages", stage.agents, most)
             self._refuse_if_crowded(stage)
+
+    @property
+    def group(self) -> int:
+        """The agents of a world."""
+        return self.agents
 
     def worlds(self) -> list[SwarmStage]:
         """The stages, or the one world that there is."""

@@ -16,14 +16,22 @@ from pymunk import batch
 from hydrahive.core.state import SnapshotKind, State
 from hydrahive.core.streams import stream_key
 from hydrahive.envs.swarm.config import WALL, Swarm, SwarmStage
-from hydrahive.envs.swarm.world import AGENT, PARKING, WORLD, X, Y, begin_world, drive, find_touching, judge, observe, rules_of
+from hydrahive.envs.swarm.world import (
+    AGENT,
+    PARKING,
+    WORLD,
+    X,
+    begin_world,
+    drive,
+    find_touching,
+    judge,
+    observe,
+    rules_of,
+)
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 
 BODY = (
-    batch.BodyFields.POSITION
-    | batch.BodyFields.ANGLE
-    | batch.BodyFields.VELOCITY
-    | batch.BodyFields.ANGULAR_VELOCITY
+    batch.BodyFields.POSITION | batch.BodyFields.ANGLE | batch.BodyFields.VELOCITY | batch.BodyFields.ANGULAR_VELOCITY
 )
 MOTION = batch.BodyFields.FORCE | batch.BodyFields.TORQUE
 
@@ -104,6 +112,14 @@ class SwarmVector(SnapshotVectorEnv):
         """Worlds that begin from now on are of the stage of a run that has come so far."""
         self._env_steps = env_steps
 
+    def present(self) -> np.ndarray | None:
+        """Which agents are in their world."""
+        count = self._worlds["agents"]
+        if (count == self.config.agents).all():
+            return None
+        here: np.ndarray = (np.arange(self.config.agents) < count[:, None]).reshape(-1)
+        return here
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -149,13 +165,12 @@ class SwarmVector(SnapshotVectorEnv):
         rewards = np.zeros((worlds, agents), np.float32)
         everyone = np.ones(worlds, np.bool_)
         find_touching(self._worlds, self._bodies, self._obstacles, self._rules, self._touching)
-        judge(
-            self._worlds, self._agents, self._bodies, before, self._obstacles, self._rules, rewards, self._touching
-        )
+        judge(self._worlds, self._agents, self._bodies, before, self._obstacles, self._rules, rewards, self._touching)
         observations = self._observed(everyone)
         terminated = np.zeros(self.num_envs, np.bool_)
         over = self._worlds["steps"] >= self.config.time_limit
-        truncated = np.repeat(over, agents)
+        present = self.present()
+        truncated = np.repeat(over, agents) if present is None else np.repeat(over, agents) & present
         infos: dict[str, Any] = {}
         if over.any():
             infos = self._ended(observations, truncated)
@@ -206,8 +221,10 @@ class SwarmVector(SnapshotVectorEnv):
             raise ValueError(f"actions of shape {list(actions.shape)} are not accepted; expected {list(wanted)}")
         if not np.isfinite(actions).all():
             row = int(np.argwhere(~np.isfinite(actions))[0][0])
-            raise ValueError(f"the action of agent {row % self.config.agents} in world {row // self.config.agents} "
-                             f"is not finite: {actions[row].tolist()}")
+            raise ValueError(
+                f"the action of agent {row % self.config.agents} in world {row // self.config.agents} "
+                f"is not finite: {actions[row].tolist()}"
+            )
         return actions
 
     def _stage(self) -> SwarmStage:

@@ -32,7 +32,7 @@ class SwarmReward:
 
     Attributes:
         goal: Reaching its goal.
-        distance: Times the distance to the goal, in thousands of units; what ai Entropy Engine pays is -1.
+        distance: Times the distance to the goal, in thousands of units; Entropy Engine pays -1.
         shaping: Times the potential that is gained, `discount * -d' + d` in thousands of units (Ng et al. 1999), which
             changes no optimal policy.
         shaping_discount: That of the learner.

@@ -61,9 +61,12 @@ def test_convolutions_read_planes_and_bytes():
         policy(encoder=Conv())
 
 
-def test_other_actions_than_discrete_are_refused():
-    with pytest.raises(ConfigError, match="Discrete"):
-        ActorCritic(PolicyConfig(), BOX, spaces.Box(-1, 1, (2,)), torch.Generator())
+@pytest.mark.parametrize(
+    "space", [spaces.MultiDiscrete([2, 2]), spaces.Box(-1, np.inf, (2,)), spaces.Discrete(3, start=1)]
+)
+def test_actions_without_a_distribution_are_refused(space):
+    with pytest.raises(ConfigError, match=r"Discrete|bounded"):
+        ActorCritic(PolicyConfig(), BOX, space, torch.Generator())
 
 
 def test_gumbel_noise_draws_from_the_distribution():

@@ -17,6 +17,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
     parser.add_argument("--episode", type=_index, default=0, help="which held-out episode, from 0 (default: 0)")
     parser.add_argument("--max-frames", type=positive, default=1500, help="longest recording (default: 1500)")
+    parser.add_argument(
+        "--before", action="store_true", help="show the untrained policy on the left of the trained one"
+    )
     given = parser.parse_args(arguments)
     if given.out.suffix.lower() != ".gif":
         raise UsageError(f"--out: {str(given.out)!r} is not accepted; expected a file name that ends in .gif")
@@ -29,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.playing import record_run
 
     try:
-        score, steps = record_run(folder, given.out, given.episode, given.max_frames)
+        score, steps = record_run(folder, given.out, given.episode, given.max_frames, before=given.before)
     except OSError as error:
         raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
     print(f"{given.out}: score {score:g} in {steps:,} steps")

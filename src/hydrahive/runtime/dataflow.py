@@ -58,11 +58,13 @@ class Episodes:
         scores: Of the episodes.
         lengths: Theirs, in env steps.
         detours: What careful exploration did, as `hydrahive.policies.exploration.DETOUR_COUNTS`; empty without.
+        facts: What the environments tell of the episodes besides, by name.
     """
 
     scores: list[float]
     lengths: list[int]
     detours: list[int]
+    facts: dict[str, list[float]]
 
     @staticmethod
     def of(summaries: Sequence[FragmentSummary]) -> Episodes:
@@ -71,6 +73,10 @@ class Episodes:
             [score for summary in summaries for score in summary.scores.tolist()],
             [length for summary in summaries for length in summary.lengths.tolist()],
             np.sum([summary.detours for summary in summaries], axis=0).tolist(),
+            {
+                name: [value for summary in summaries for value in summary.facts.get(name, np.empty(0)).tolist()]
+                for name in dict.fromkeys(name for summary in summaries for name in summary.facts)
+            },
         )
 
 

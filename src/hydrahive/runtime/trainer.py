@@ -87,6 +87,7 @@ class Trainer:
         self._seconds_before = start.seconds if start else 0.0
         self._started = time.perf_counter()
         self._window: list[dict[str, float]] = []
+        self._facts: dict[str, list[float]] = {}
         self._window_start = (0, 0.0)
         self._taken = start.boundary.progress if start else Progress()
         self._evaluations: list[tuple[Update, float, Ref]] = []
@@ -220,6 +221,8 @@ class Trainer:
             for event in update.replay.events:
                 self._event(event.kind, event.text, updates=updates, episode=event.episode, **event.facts)
         self._tell_episodes(update)
+        for name, values in update.episodes.facts.items():
+            self._facts.setdefault(name, []).extend(values)
         # A row at every boundary makes a resumed run's rows the same as an undisturbed one's.
         if updates % self._config.metrics_every == 0 or update.boundary:
             figures = update.replay.figures if update.replay else {}
@@ -269,6 +272,10 @@ class Trainer:
         now = time.perf_counter()
         averages["steps_per_second"] = (progress.env_steps - steps) / max(now - since, 1e-9)
         self._window, self._window_start = [], (progress.env_steps, now)
+        # A fact may say nothing of an episode, as the way to a goal of one that reached none.
+        told = {name: [value for value in values if value == value] for name, values in self._facts.items()}
+        averages |= {f"episode_{name}": sum(values) / len(values) for name, values in told.items() if values}
+        self._facts = {}
         return averages
 
     def _row(self, progress: Progress, seconds: float, values: dict[str, Any]) -> None:

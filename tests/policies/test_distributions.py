@@ -1,0 +1,103 @@
+"""Squashed Gaussians against torch's own, and what normalisers merge against numpy's own."""
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
+from torch.distributions.transforms import AffineTransform, TanhTransform
+
+from hydrahive.algorithms.normalisers import Returns, Statistics
+from hydrahive.core.fragment import Fragment, FragmentId
+from hydrahive.policies.distributions import SquashedGaussian
+
+LOW, HIGH = np.array([-1.0, 2.0], np.float32), np.array([3.0, 5.0], np.float32)
+OURS = SquashedGaussian(spaces.Box(LOW, HIGH))
+
+
+def parameters(seed):
+    return OURS.normal(torch.randn(50, 4, generator=torch.Generator().manual_seed(seed)))
+
+
+def theirs(normal):
+    mean, log_std = normal.chunk(2, dim=-1)
+    base = Independent(Normal(mean.double(), log_std.double().exp()), 1)
+    low, high = torch.tensor(LOW), torch.tensor(HIGH)
+    squash = [TanhTransform(), AffineTransform((low + high) / 2, (high - low) / 2)]
+    return base, TransformedDistribution(base.base_dist, squash)
+
+
+def test_log_ratios_are_those_of_the_squashed_densities():
+    p, q = parameters(1), parameters(2)
+    drawn = OURS.drawn(p, torch.randn(50, 2, generator=torch.Generator().manual_seed(3)))
+    ours = OURS.log_probs(p, drawn) - OURS.log_probs(q, drawn)
+    squashed = torch.tensor(OURS.for_env(drawn.numpy())).double()
+    inside = ((squashed > torch.tensor(LOW) + 1e-3) & (squashed < torch.tensor(HIGH) - 1e-3)).all(-1)
+    (_, target), (_, behaviour) = theirs(p), theirs(q)
+    expected = (target.log_prob(squashed) - behaviour.log_prob(squashed)).sum(-1)
+    torch.testing.assert_close(ours.double()[inside], expected[inside], atol=5e-3, rtol=5e-3)
+    assert inside.sum() > 25
+
+
+def test_divergence_and_entropy_are_torchs():
+    p, q = parameters(4), parameters(5)
+    torch.testing.assert_close(
+        OURS.kl_divergence(p, q).double(), kl_divergence(theirs(p)[0], theirs(q)[0]), atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(OURS.entropy(p).double(), theirs(p)[0].entropy(), atol=1e-5, rtol=1e-5)
+
+
+def test_actions_stay_within_bounds_and_the_mode_is_the_mean():
+    wild = torch.tensor([[50.0, -50.0, 9.0, -9.0]])
+    assert OURS.for_env(OURS.mode(wild).numpy()).tolist() == [[3.0, 2.0]]
+    drawn = OURS.for_env(OURS.drawn(parameters(6), torch.randn(50, 2)).numpy())
+    assert (drawn >= LOW).all()
+    assert (drawn <= HIGH).all()
+
+
+def test_statistics_merge_to_those_of_all_rows():
+    rows = np.random.default_rng(0).normal(5, 3, (1000, 4)).astype(np.float32)
+    statistics = Statistics((4,))
+    for part in np.split(rows, [1, 1, 300, 301]):
+        statistics.merge(part)
+    np.testing.assert_allclose(statistics.mean, rows.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(statistics.deviation(), rows.std(0), rtol=1e-5)
+    other = Statistics((4,))
+    other.restore(statistics.state())
+    other.merge(rows)
+    statistics.merge(rows)
+    np.testing.assert_array_equal(other.m2, statistics.m2)
+
+
+def test_returns_go_on_from_round_to_round_and_end_with_their_episode():
+    random = np.random.default_rng(1)
+    rewards, ended = random.normal(size=(12, 3)).astype(np.float32), random.random((12, 3)) < 0.2
+    returns, seen = Returns(0.9), []
+    running = np.zeros(3)
+    for t in range(12):
+        running = running * 0.9 + rewards[t]
+        seen.append(running)
+        running = np.where(ended[t], 0, running)
+    for part in (slice(0, 5), slice(5, 12)):
+        returns.merge([fragment(rewards[part], ended[part])])
+    np.testing.assert_allclose(returns.statistics.deviation()[0], np.std(seen), rtol=1e-6)
+
+
+def fragment(rewards, ended):
+    nothing = np.zeros((0, 2))
+    false = np.zeros_like(ended)
+    return Fragment(
+        FragmentId("run", 0, 0, 0),
+        0,
+        nothing,
+        nothing,
+        nothing,
+        rewards,
+        ended,
+        false,
+        ~false,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+    )

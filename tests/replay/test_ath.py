@@ -29,7 +29,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(config=CONFIGS, seed=st.integers(0, 2**32 - 1), next_step=st.booleans())
 def test_the_fast_replay_agrees_with_the_literal_model(config, seed, next_step):
     replay, model, rounds = config.build(LAYOUT), AthModel(config), Rounds(seed, next_step)

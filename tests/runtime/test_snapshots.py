@@ -1,5 +1,6 @@
 """The snapshot report: what a run's files tell, as text and as a page that needs nothing else."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -51,8 +52,12 @@ def test_the_report_tells_the_run(hydrahive, tmp_path):
     assert records[-1].score == summary["score_max"]
     assert story.scores[records[-1].episode - 1] == records[-1].score
     # A resumed run tells again what happened after its checkpoint; the story tells it once.
-    lines = folder.events.read_text().splitlines()
-    folder.events.write_text("\n".join([*lines, *lines[len(lines) // 2 :]]) + "\n")
+    told = [json.loads(line) for line in folder.events.read_text().splitlines()]
+    at = told[len(told) // 2]["updates"]
+    later = [event for event in told if event["kind"].startswith("replay_") and event["updates"] > at]
+    assert later
+    resumed = {"kind": "resumed", "text": "resumed", "updates": at}
+    folder.events.write_text("\n".join(map(json.dumps, [*told, resumed, *later])) + "\n")
     again = read_story(folder.metrics, folder.events, folder.episodes)
     assert again.gears() == story.gears()
     assert again.milestones(100) == milestones

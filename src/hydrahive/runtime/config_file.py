@@ -139,7 +139,7 @@ def dump(config: RunConfig) -> str:
 def as_plain(config: Any) -> Any:
     """A config as plain data; parts that are chosen carry `class_path` and `init_args`."""
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        return list(config) if isinstance(config, tuple) else config
+        return [as_plain(one) for one in config] if isinstance(config, list | tuple) else config
     fields = {field.name: as_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     if isinstance(config, BASES):
         module, name = type(config).__module__, type(config).__qualname__
@@ -278,6 +278,9 @@ def _keys_of(part: type, prefix: str) -> Iterator[str]:
 
 def _built(hint: Any, plain: Any, path: str) -> Any:
     """The value at `path`: plain data as it is, mappings as the dataclass that `hint` or `class_path` names."""
+    if isinstance(plain, list):
+        element = next(iter(typing.get_args(hint)), None)
+        return [_built(element, one, f"{path}[{i}]") for i, one in enumerate(plain)]
     if not isinstance(plain, dict):
         if dataclasses.is_dataclass(hint):
             raise ConfigError(path, plain, "a mapping of keys")

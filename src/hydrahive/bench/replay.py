@@ -19,7 +19,7 @@ from hydrahive.runtime.shard import Shard
 
 
 def bench_replay(config: RunConfig, seconds: float, windows: int) -> dict[str, Any]:
-    """Fill the replay, then draw from it: frames/s of each window, their median, and memory over the raw frames'.
+    """Fill the replay, then draw from it: frames/s of each window, their median, and memory over the raw arrays'.
 
     Args:
         config: A run's, with a replay.
@@ -36,7 +36,8 @@ def bench_replay(config: RunConfig, seconds: float, windows: int) -> dict[str, A
     inserted, inserting = _fill(config, memory)
     generator = stream(0, "bench replay")
     speeds = [_window(memory, generator, seconds) for _ in range(windows + 1)][1:]
-    raw = (memory.frames + memory.unfinished_frames) * layout.frame_bytes
+    state_bytes = 4 * layout.memory / config.replay.states_every
+    raw = (memory.frames + memory.unfinished_frames) * (layout.frame_bytes + state_bytes)
     return {
         "frames_per_second": float(np.median(speeds)),
         "windows": speeds,

@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         print(
             f"{name}: {report['frames_per_second']:,.0f} frames/s drawn on one core, "
             f"{report['inserted_frames_per_second']:,.0f} frames/s inserted; "
-            f"memory is {report['memory_over_raw']:.2f} times the raw frames'"
+            f"memory is {report['memory_over_raw']:.2f} times the raw arrays'"
         )
     else:
         from hydrahive.bench.training import bench_training

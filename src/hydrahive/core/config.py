@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.state import SnapshotKind
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,13 @@ class EnvConfig:
     """An environment: how to build it as a vector of environments and as a single one.
 
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
-    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly.
+    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly, `snapshot_kind` how
+    their state can be kept and given back.
     """
 
     step_weight: ClassVar[int] = 1
     tells_fatal_actions: ClassVar[bool] = False
-    is_rebuilt: ClassVar[bool] = False
-    """Whether its snapshots are of the kind `rebuilt`."""
+    snapshot_kind: ClassVar[SnapshotKind] = SnapshotKind.EXACT
 
     @property
     def group(self) -> int:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from hydrahive.core.state import SnapshotKind, State
+from hydrahive.core.state import State
+
+AT_THE_END = 2**62
+"""Env steps, for `advance`, at which every curriculum is in its last stage."""
 
 
 class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
@@ -19,8 +22,6 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
     may hold their scores, `[num_envs]`; without it the score is the sum of rewards. With same-step
     autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
     """
-
-    snapshot_kind = SnapshotKind.EXACT
 
     @abstractmethod
     def snapshot(self) -> State:
@@ -52,6 +53,13 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
     def resets_on_next_step(self) -> bool:
         """Whether the step after an episode's end only resets, ignoring its action."""
         return bool(self.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP)
+
+
+def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The numbers that a step's infos tell of episodes besides their scores, by name, float64 `[num_envs]`."""
+    told = infos.get("final_info", {})
+    names = [name for name in told if name != "score" and not name.startswith("_")]
+    return {name: told[name].astype(np.float64) for name in names if told[name].dtype.kind in "fiub"}
 
 
 def take_state(target: np.ndarray, state: State, name: str) -> None:

@@ -95,36 +95,21 @@ class _Recurrent(CoreConfig):
 
 @dataclass(frozen=True)
 class Rnn(_Recurrent):
-    """Plain recurrent layers with tanh (Elman 1990).
-
-    Attributes:
-        hidden: Width of each layer.
-        layers: How many, one on the other.
-    """
+    """Plain recurrent layers with tanh (Elman 1990)."""
 
     kind = "rnn"
 
 
 @dataclass(frozen=True)
 class Gru(_Recurrent):
-    """Gated recurrent units (Cho et al. 2014).
-
-    Attributes:
-        hidden: Width of each layer.
-        layers: How many, one on the other.
-    """
+    """Gated recurrent units (Cho et al. 2014)."""
 
     kind = "gru"
 
 
 @dataclass(frozen=True)
 class Lstm(_Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997).
-
-    Attributes:
-        hidden: Width of each layer.
-        layers: How many, one on the other.
-    """
+    """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
 
     kind = "lstm"
 

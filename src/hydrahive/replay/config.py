@@ -21,11 +21,6 @@ class Ath(ReplayConfig):
     of `depth`, `hunting` and the thresholds mend ai-hydra's; the original is `depth: absolute, hunting: true`.
 
     Attributes:
-        capacity: Frames of finished episodes that are kept; the oldest whole episodes leave first.
-        ratio: Replayed frames for each fresh one in an update that learns from both, 0 to 1; an algorithm that learns
-            from replayed sequences only says itself how many.
-        burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
-        states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
         gears: `formula` (gear g has sequences of 2 g + 2), `classic` (ai-hydra's nine), or a table of
             [sequence length, sequences in a batch], the first gear first.
         max_gear: The formula's top gear.
@@ -114,11 +109,6 @@ class Uniform(ReplayConfig):
     """Sequences of one length, every chunk of every episode equally likely.
 
     Attributes:
-        capacity: Frames of finished episodes that are kept; the oldest whole episodes leave first.
-        ratio: Replayed frames for each fresh one in an update that learns from both, 0 to 1; an algorithm that learns
-            from replayed sequences only says itself how many.
-        burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
-        states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
         sequence: Frames of a sequence.
         batch: Sequences in a batch.
     """

@@ -129,19 +129,16 @@ class SequenceReplay:
         return self._ring.nbytes + self._states.nbytes + self._unfinished.nbytes + waiting
 
     def insert(self, fragments: Sequence[Fragment], summaries: Sequence[FragmentSummary]) -> None:
-        """Take a fragment of each of some shards; the episodes finish in the order of their steps, then of columns."""
+        """Take a round; its episodes finish in the order of their steps, then of their columns."""
+        self._counters.finished_in_round = 0
         # Episodes under way take as much as finished ones at most: one without an end must not fill the machine.
         for column in self._unfinished.give_up_beyond(self.config.capacity):
             self._waiting_states[column].clear()
         for fragment in fragments:
-            self._begin_page(first_column(fragment), fragment)
+            self._begin_page(fragment)
         for end, fragment in ends_of(fragments, summaries):
             self._finish(end, fragment)
         self._unfinished.settle(range(self.layout.columns))
-
-    def begin_round(self) -> None:
-        """Count the finished episodes of a round from here on."""
-        self._counters.finished_in_round = 0
 
     def serve(self, batches: int) -> None:
         """Note that so many batches will be drawn from the present state; tells when the replay becomes warm."""
@@ -234,14 +231,14 @@ class SequenceReplay:
                 self._store(number, frames, truncated, score, mine, states["states"][state:state_end])
             row, state = row_end, state_end
 
-    def _begin_page(self, first_column: int, fragment: Fragment) -> None:
-        steps = len(fragment.actions)
+    def _begin_page(self, fragment: Fragment) -> None:
+        first, steps = first_column(fragment), len(fragment.actions)
         rows = {name: getattr(fragment, name)[:steps] for name in self.layout.fields()}
-        self._unfinished.add(first_column, rows)
+        self._unfinished.add(first, rows)
         for b in np.flatnonzero(~fragment.valid[0]).tolist():
-            self._unfinished.skip(first_column + b, 1)
+            self._unfinished.skip(first + b, 1)
         for (_, b), state in zip(fragment.state_rows.tolist(), fragment.states, strict=True):
-            self._waiting_states[first_column + b].append(state.copy())
+            self._waiting_states[first + b].append(state.copy())
 
     def _finish(self, end: End, fragment: Fragment) -> None:
         """Store an episode that has ended, and let the rule judge it."""

@@ -256,10 +256,13 @@ def _subclasses(base: type) -> list[type]:
 
 
 def _meanings(part: type) -> dict[str, str]:
-    """Each attribute's text from a class docstring's `Attributes` section."""
-    section = (part.__doc__ or "").partition("Attributes:")[2]
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
-    return {name: one_line(text) for name, text in found}
+    """Each attribute's text from the `Attributes` sections of a class's docstring and of its bases'."""
+    meanings: dict[str, str] = {}
+    for cls in reversed(part.__mro__):
+        section = (cls.__doc__ or "").partition("Attributes:")[2]
+        found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+        meanings |= {name: one_line(text) for name, text in found}
+    return meanings
 
 
 def _keys_of(part: type, prefix: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hydrahive.core.streams import derived_seed, stream
+from hydrahive.envs.vector import AT_THE_END, episode_facts
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -16,9 +17,6 @@ from hydrahive.runtime.env_worker import build_network
 
 EVALUATION_ENVS = 32
 """Environments played side by side; fixed, because bytes depend on the batch shape."""
-
-AT_THE_END = 2**62
-"""Env steps at which every curriculum is in its last stage."""
 
 BOOTSTRAP_SAMPLES = 10_000
 
@@ -86,15 +84,14 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
         memory[torch.from_numpy(ended | resetting)] = 0.0
-        told = infos.get("final_info", {})
-        final = told.get("score", returns)
+        final = infos.get("final_info", {}).get("score", returns)
+        told = episode_facts(infos)
         for i in np.flatnonzero(ended):
             if len(scores[i]) < shares[i]:
                 scores[i].append(float(final[i]))
                 lengths[i].append(int(steps[i]))
                 for name, values in told.items():
-                    if name != "score" and not name.startswith("_") and values.dtype.kind in "fiub":
-                        facts.setdefault(name, []).append(float(values[i]))
+                    facts.setdefault(name, []).append(float(values[i]))
         if env.resets_on_next_step:
             resetting = ended
         else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.fragment import FragmentSummary
+from hydrahive.core.state import SnapshotKind
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.dataflow import Cut, Part, Replayed, Schedule, Taken, Update
@@ -169,7 +170,8 @@ class FixedLag(Schedule):
         for shard, worker in homes.items():
             before = self._homes[shard]
             if worker != before:
-                if self._config.env.is_rebuilt or self._fleet.audits(self._fleet.facts(before)):
+                is_rebuilt = self._config.env.snapshot_kind == SnapshotKind.REBUILT
+                if is_rebuilt or self._fleet.audits(self._fleet.facts(before)):
                     # What it would hand over between two boundaries nobody could check, and an environment that is
                     # rebuilt would go on in another way: it is computed again.
                     self._walk(shard, worker, self._restored(shard, worker), set(), set(), {}, {})

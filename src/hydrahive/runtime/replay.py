@@ -70,7 +70,6 @@ class Replay:
         half = len(everything) // 2
         pairs = sorted(zip(everything[:half], everything[half:], strict=True), key=lambda pair: int(pair[0].id.shard))
         fragments, summaries = zip(*pairs, strict=True)
-        self._memory.begin_round()
         self._memory.insert(fragments, summaries)
         self._position += 1
         count, batches = self._wanted()

@@ -12,9 +12,9 @@ import torch
 from hydrahive.algorithms.config import AthQ
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
-from hydrahive.core.state import State, nested, under
+from hydrahive.core.state import SnapshotKind, State, nested, under
 from hydrahive.core.streams import derived_seed, stream
-from hydrahive.envs.vector import SnapshotVectorEnv, take_state
+from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, take_state
 from hydrahive.policies.distributions import Distribution, distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 from hydrahive.policies.network import Network
@@ -47,6 +47,7 @@ class Shard:
         dtype = torch.from_numpy(np.empty(0, self._observations.dtype)).dtype
         self._input = torch.empty(self._observations.shape, dtype=dtype)
         self._memory = torch.zeros((n, config.policy.memory_size))
+        self._distribution = distribution_of(env.single_action_space)
         self._rank = index / max(1, config.shards - 1)
         self._states_every = config.replay.states_every if config.replay and config.policy.memory_size else None
         self._detours = np.zeros(n if config.algorithm.explores_carefully else 0, np.int64)
@@ -58,7 +59,7 @@ class Shard:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
             ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
-        distribution = network.distribution
+        distribution = self._distribution
         generator = stream(self.config.seed, "act", self.index, round_)
         noise = torch.from_numpy(distribution.noise(generator, (self.config.fragment_length, self.env.num_envs)))
         detours = self._detour_of(round_, network)
@@ -91,10 +92,11 @@ class Shard:
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
-        if self.config.env.is_rebuilt and round_ and round_ % self.config.boundary_every == 0:
+        is_rebuilt = self.config.env.snapshot_kind == SnapshotKind.REBUILT
+        if is_rebuilt and round_ and round_ % self.config.boundary_every == 0:
             self.env.restore(self.env.snapshot())  # as whoever is restored at this boundary does
         self.env.advance(round_ * self.config.max_steps_per_round)
-        distribution = distribution_of(self.env.single_action_space)
+        distribution = self._distribution
         record = _Recorder(
             self.config.fragment_length, self._observations, num_parameters, self._memory.numpy(), distribution
         )
@@ -200,8 +202,7 @@ class Shard:
     ) -> None:
         scores = infos.get("final_info", {}).get("score", self._returns)
         record.episodes(scores[ended], self._lengths[ended])
-        told = infos.get("final_info", {})
-        record.facts({name: told[name][ended] for name in told if name != "score" and not name.startswith("_")})
+        record.facts({name: values[ended] for name, values in episode_facts(infos).items()})
         if truncated.any():
             last = self._observations if self.env.resets_on_next_step else infos["final_obs"]
             record.cuts(t, truncated, last)
@@ -273,8 +274,7 @@ class _Recorder:
 
     def facts(self, told: dict[str, np.ndarray]) -> None:
         for name, values in told.items():
-            if values.dtype.kind in "fiub":
-                self._facts.setdefault(name, []).append(values.astype(np.float64))
+            self._facts.setdefault(name, []).append(values)
 
     def cuts(self, t: int, truncated: np.ndarray, last_observations: np.ndarray) -> None:
         columns = np.flatnonzero(self.truncated[t] & truncated)

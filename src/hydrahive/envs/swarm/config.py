@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hydrahive.core.config import EnvConfig, require, require_integer, require_number
+from hydrahive.core.state import SnapshotKind
 
 if TYPE_CHECKING:
     from hydrahive.envs.swarm.vector import SwarmVector
@@ -131,7 +132,7 @@ class Swarm(EnvConfig):
     step_weight: ClassVar[int] = 20
     """What stepping one agent costs, in Snake steps."""
 
-    is_rebuilt: ClassVar[bool] = True
+    snapshot_kind = SnapshotKind.REBUILT
 
     def __post_init__(self) -> None:
         """Refuse worlds that cannot be."""

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from pymunk import batch
 
-from hydrahive.core.state import SnapshotKind, State
+from hydrahive.core.state import State
 from hydrahive.core.streams import stream_key
 from hydrahive.envs.swarm.config import WALL, Swarm, SwarmStage
 from hydrahive.envs.swarm.world import (
@@ -81,7 +81,6 @@ class SwarmVector(SnapshotVectorEnv):
     Pymunk remembers of contacts, so a snapshot is *rebuilt*: whoever wants to continue identically restores, too.
     """
 
-    snapshot_kind = SnapshotKind.REBUILT
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
     def __init__(self, worlds: int, config: Swarm) -> None:
@@ -154,11 +153,10 @@ class SwarmVector(SnapshotVectorEnv):
         actions = self._accepted(actions)
         before = self._bodies[:, :, :2].copy()
         for _ in range(self.config.substeps):
-            self._read_bodies()
             drive(self._bodies.reshape(-1, 6)[:, 2], actions, self._worlds, self._rules, self._motion)
             batch.set_space_bodies(self._space, MOTION, self._motion_buffer)
             self._space.step(1.0 / self.config.physics_hz)
-        self._read_bodies()
+            self._read_bodies()
         worlds, agents = self._agents.shape
         if self.config.channel:
             self._messages[:] = np.clip(actions[:, 2:], -1.0, 1.0).reshape(worlds, agents, -1)

@@ -13,6 +13,7 @@ from hydrahive.envs.swarm.config import WALL, Swarm
 from hydrahive.envs.swarm.lidar import CLEARANCE
 from hydrahive.envs.swarm.vector import Picture, SwarmVector
 from hydrahive.envs.swarm.world import ANGLE, X, Y
+from hydrahive.envs.vector import AT_THE_END
 
 PIXELS = 640
 """Width of a picture."""
@@ -30,27 +31,28 @@ class SwarmView:
         """Set up a world of the last stage."""
         self.render_mode = render_mode
         self._vector = SwarmVector(1, config)
-        self._vector.advance(2**62)
+        self._vector.advance(AT_THE_END)
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
 
     def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin a world."""
-        return self._vector.reset(seed=derived_seed(seed or 0, "view"))
+        begun = self._vector.reset(seed=derived_seed(seed or 0, "view"))
+        self._shown = self._vector.picture()
+        return begun
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Drive; the reward is the agents' mean, and at the end `score` is their mean of goals reached."""
-        self._last = self._vector.picture()
         observations, rewards, _, truncated, infos = self._vector.step(actions)
         is_over = bool(truncated.any())
         info = {"score": float(infos["final_info"]["score"][truncated].mean())} if is_over else {}
         if not is_over:
-            self._last = self._vector.picture()
+            self._shown = self._vector.picture()
         return observations, float(rewards.mean()), False, is_over, info
 
     def render(self) -> np.ndarray:
         """The world, `uint8 [H, W, 3]`; at the end as it was before it began anew."""
-        return drawn(getattr(self, "_last", None) or self._vector.picture(), self._vector.config)
+        return drawn(self._shown, self._vector.config)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -52,7 +52,7 @@ def seen(x, y, angle, radius, reach, width, height, obstacles, rays):
 def test_lidar_is_the_references(agents, rays, boxes):
     random = np.random.default_rng(agents * rays)
     turns = 2 * math.pi * np.arange(rays) / rays
-    directions = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    directions = np.stack([np.cos(turns), np.sin(turns)])
     for _ in range(5):
         x, y = random.uniform(20, 780, agents), random.uniform(20, 580, agents)
         angle = random.uniform(-20, 20, agents)

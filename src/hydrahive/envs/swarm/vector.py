@@ -102,9 +102,10 @@ class SwarmVector(SnapshotVectorEnv):
         self._touching = np.zeros((worlds, config.agents), np.bool_)
         self._env_steps = 0
         turns = 2 * math.pi * np.arange(config.rays) / config.rays
-        self._directions = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        self._directions = np.stack([np.cos(turns), np.sin(turns)])
         # Behind the agents' bodies, which come in the order in which they were added, Pymunk lists the ground's.
         self._motion = np.zeros((self.num_envs + 1, 3))
+        self._placing = np.zeros((self.num_envs + 1, 6))
         self._build_space()
 
     def advance(self, env_steps: int) -> None:
@@ -138,6 +139,7 @@ class SwarmVector(SnapshotVectorEnv):
             self._worlds["draws"] = 0
         everyone = np.ones(len(self._worlds), np.bool_)
         self._begin(everyone)
+        self._build_space()
         self._messages[:] = 0
         return self._observed(everyone), {}
 
@@ -173,6 +175,7 @@ class SwarmVector(SnapshotVectorEnv):
         if over.any():
             infos = self._ended(observations, truncated)
             self._begin(over)
+            self._settle(over)
             observations = observations.copy()  # the last ones stay with whoever asked
             self._observe(over, observations)
         return observations, rewards.reshape(-1), terminated, truncated, infos
@@ -239,7 +242,15 @@ class SwarmVector(SnapshotVectorEnv):
             begin_world(
                 self._worlds[w : w + 1][0], self._agents[w], self._bodies[w], self._obstacles[w], self._rules[0], offset
             )
-        self._build_space()
+
+    def _settle(self, begun: np.ndarray) -> None:
+        """Move the space's bodies to where some worlds began anew, and raise their walls and obstacles."""
+        self._placing[:-1] = self._bodies.reshape(-1, 6)
+        batch.set_space_bodies(self._space, BODY, self._placing_buffer)
+        for w in np.flatnonzero(begun):
+            self._space.remove(*self._solids[w])
+            self._solids[w] = self._solids_of(w)
+            self._space.add(*self._solids[w])
 
     def _observed(self, which: np.ndarray) -> np.ndarray:
         space = self.single_observation_space
@@ -298,12 +309,14 @@ class SwarmVector(SnapshotVectorEnv):
             disc = pymunk.Circle(body, config.radius)
             disc.elasticity, disc.friction = ELASTICITY["agent"], FRICTION["agent"]
             self._space.add(body, disc)
-        for w in range(len(self._worlds)):
-            self._space.add(*self._solids(w))
-        self._body_buffer, self._motion_buffer = batch.Buffer(), batch.Buffer()
+        self._solids = [self._solids_of(w) for w in range(len(self._worlds))]
+        for solids in self._solids:
+            self._space.add(*solids)
+        self._body_buffer, self._motion_buffer, self._placing_buffer = batch.Buffer(), batch.Buffer(), batch.Buffer()
         self._motion_buffer.set_float_buf(self._motion)
+        self._placing_buffer.set_float_buf(self._placing)
 
-    def _solids(self, w: int) -> list[pymunk.Shape]:
+    def _solids_of(self, w: int) -> list[pymunk.Shape]:
         """A world's walls and obstacles."""
         ground, world = self._space.static_body, self._worlds[w]
         left, width, height = w * float(self._rules["spacing"][0]), float(world["width"]), float(world["height"])

@@ -256,7 +256,7 @@ def observe(
 ) -> None:
     """Write what the agents of the chosen worlds see, `[W, A, D]`."""
     rule = rules[0]
-    rays = directions.shape[0]
+    rays = directions.shape[1]
     for w in range(worlds.shape[0]):
         if not chosen[w]:
             continue
@@ -306,27 +306,23 @@ def describe(agent: Any, body: Any, x: float, y: float, rule: Any, out: Any) -> 
 def find_touching(worlds: Any, bodies: Any, obstacles: Any, rules: Any, touching: Any) -> None:
     """Write who touches something, bool `[W, A]`."""
     rule = rules[0]
+    clear, apart = rule.radius + NEAR, 2.0 * rule.radius + NEAR
     for w in range(worlds.shape[0]):
-        x, y = bodies[w, :, X] - w * rule.spacing, bodies[w, :, Y]
-        for i in range(touching.shape[1]):
-            here = i < worlds[w].agents
-            touching[w, i] = here and touches(i, x, y, worlds[w].agents, worlds[w], obstacles[w], rule)
-
-
-@njit(cache=True)
-def touches(i: int, x: Any, y: Any, count: int, world: Any, obstacles: Any, rule: Any) -> bool:
-    """Whether an agent touches a wall, an obstacle or another agent."""
-    near = rule.radius + NEAR
-    if min(x[i], world.width - x[i], y[i], world.height - y[i]) < WALL + near:
-        return True
-    if not is_free(x[i], y[i], near, world, obstacles):
-        return True
-    apart = 2.0 * rule.radius + NEAR
-    for j in range(count):
-        dx, dy = x[j] - x[i], y[j] - y[i]
-        if j != i and dx * dx + dy * dy < apart * apart:
-            return True
-    return False
+        world, count = worlds[w], worlds[w].agents
+        x, y = bodies[w, :count, X] - w * rule.spacing, bodies[w, :count, Y].copy()
+        found = np.zeros(count, np.uint8)
+        for i in range(count):
+            wall = min(x[i], world.width - x[i], y[i], world.height - y[i]) < WALL + clear
+            found[i] |= wall or not is_free(x[i], y[i], clear, world, obstacles[w])
+            here_x, here_y, any_other = x[i], y[i], np.uint8(0)
+            for j in range(i + 1, count):
+                away_x, away_y = x[j] - here_x, y[j] - here_y
+                near = np.uint8(away_x * away_x + away_y * away_y < apart * apart)
+                found[j] |= near
+                any_other |= near
+            found[i] |= any_other
+        touching[w, :count] = found
+        touching[w, count:] = False
 
 
 @njit(cache=True)

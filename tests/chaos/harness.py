@@ -35,6 +35,10 @@ EXPERIMENTS = {
     "snake/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "600_000"],
     "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "900_000"],
     "snake/ath-q-gru": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "80_000"],
+    "swarm/vtrace-lstm": [
+        *("--shards", "4", "--envs_per_shard", "20", "--policy.core.hidden", "64", "--pictures_every", "0"),
+        *("--boundary_every", "10", "--stop.env_steps", "500_000"),
+    ],
 }
 OPTIONS = ["--recording", "false", "--metrics_every", "1", "--checkpoint.every_boundaries", "2", "--runs"]
 

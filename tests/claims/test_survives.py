@@ -7,8 +7,8 @@ import pytest
 from chaos.harness import difference, experiment_of, run_seed, undisturbed
 from conftest import FULL
 
-SEEDS = {"snake/vtrace": 0, "cartpole/vtrace": 16, "snake/ath-q-gru": 20}
-"""Between them: workers, learners' and workers' nodes, and a replay while a worker is frozen."""
+SEEDS = {"snake/vtrace": 0, "cartpole/vtrace": 33, "snake/ath-q-gru": 38, "swarm/vtrace-lstm": 27}
+"""Between them: workers, learners and their nodes, a driver, and a replay."""
 
 
 @pytest.mark.parametrize("experiment", SEEDS if FULL else ["snake/vtrace"])

@@ -48,8 +48,21 @@ def seen(x, y, angle, radius, reach, width, height, obstacles, rays):
     return out
 
 
-@pytest.mark.parametrize(("agents", "rays", "boxes"), [(1, 32, 0), (10, 32, 3), (60, 32, 5), (25, 7, 2), (8, 360, 1)])
-def test_lidar_is_the_references(agents, rays, boxes):
+@pytest.mark.parametrize(
+    ("agents", "rays", "boxes", "radius"),
+    [
+        (1, 32, 0, 10.0),
+        (10, 32, 3, 10.0),
+        (60, 32, 5, 10.0),
+        (25, 7, 2, 10.0),
+        (8, 360, 1, 10.0),
+        (40, 1, 0, 10.0),
+        (40, 2, 1, 3.0),
+        (30, 3, 0, 40.0),
+        (60, 64, 0, 1.0),
+    ],
+)
+def test_lidar_is_the_references(agents, rays, boxes, radius):
     random = np.random.default_rng(agents * rays)
     turns = 2 * math.pi * np.arange(rays) / rays
     directions = np.stack([np.cos(turns), np.sin(turns)])
@@ -58,8 +71,8 @@ def test_lidar_is_the_references(agents, rays, boxes):
         angle = random.uniform(-20, 20, agents)
         obstacles = np.column_stack([random.uniform(80, 500, (boxes, 2)), random.uniform(15, 45, (boxes, 2))])
         out = np.zeros((agents, rays), np.float32)
-        scan(x, y, angle, agents, 10.0, 300.0, WALL, WALL, 800 - WALL, 600 - WALL, obstacles, directions, out)
-        np.testing.assert_allclose(out, seen(x, y, angle, 10.0, 300.0, 800, 600, obstacles, rays), atol=1e-5)
+        scan(x, y, angle, agents, radius, 300.0, WALL, WALL, 800 - WALL, 600 - WALL, obstacles, directions, out)
+        np.testing.assert_allclose(out, seen(x, y, angle, radius, 300.0, 800, 600, obstacles, rays), atol=1e-5)
 
 
 def world_of(agents, worlds=1, **options):

@@ -1,7 +1,11 @@
 """Pictures of what was learned: of one environment, of a world of agents, and beside the untrained policy."""
 
+import io
+
 import numpy as np
+import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader as EventFileLoader
 
 from hydrahive.runtime.playing import side_by_side
 
@@ -14,6 +18,26 @@ def test_a_world_is_shown_beside_the_untrained_policy(hydrahive, tmp_path):
     with Image.open(out) as picture:
         assert picture.size == (2 * 640 + 8, 480)
         assert picture.n_frames >= 15
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_tensorboard_gets_a_moving_picture_now_and_then(hydrahive, workers):
+    options = ["--env.agents", 4, "--envs_per_shard", 4, "--env.time_limit", 20, "--policy.core.hidden", 8]
+    options += ["--pictures_every", 2, "--workers", workers, "--stop.env_steps", 900]
+    hydrahive.train("swarm/vtrace-lstm", "a", *options)
+    [file] = (hydrahive.runs / "a" / "tb").iterdir()
+    clips = {
+        event.step: value.image
+        for event in EventFileLoader(str(file)).Load()
+        for value in event.summary.value
+        if value.tag == "policy"
+    }
+    assert clips
+    assert all(step % 320 == 0 for step in clips)
+    for image in clips.values():
+        with Image.open(io.BytesIO(image.encoded_image_string)) as picture:
+            assert picture.size == (image.width, image.height) == (640, 480)
+            assert picture.n_frames >= 15
 
 
 def test_the_shorter_one_stays_at_its_last_picture():

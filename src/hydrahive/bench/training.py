@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 
 from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
+from hydrahive.bench.parts import Parts, measure_parts
 from hydrahive.bench.statistics import ratio_interval
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
@@ -28,7 +30,7 @@ def bench_training(
     address: str | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Race the config against others on one Ray cluster: medians, and ratios with their intervals.
+    """Race the config against others on one Ray cluster: medians, ratios with their intervals, and the ceiling.
 
     All contenders are alive at once but train in turn, window by window, so that they meet the same machine.
 
@@ -44,6 +46,7 @@ def bench_training(
         HydrahiveError: If the cluster cannot be reached or a contender fails.
     """
     workers = config.worker_count()
+    parts = measure_parts(config, seconds) if measurable(config) else None
     cpus = (workers + config.learner.threads) * (2 + len(against))
     connect(address, cpus)
     prepare_torch(config, config.learner.threads)
@@ -65,7 +68,13 @@ def bench_training(
     finally:
         close_all(contenders)
         ray.shutdown()
-    return _report(config, workers, speeds)
+    return _report(config, workers, speeds, parts)
+
+
+def measurable(config: RunConfig) -> bool:
+    """Whether the costs of an env step can be told apart: no replay feeds the learner, which computes on the CPU."""
+    on_cpu = config.learner.device == "cpu" or (config.learner.device == "auto" and not torch.cuda.is_available())
+    return config.replay is None and on_cpu
 
 
 def _opponent(name: str, config: RunConfig, workers: int, embedded: bool) -> Contender:
@@ -82,7 +91,7 @@ def _opponent(name: str, config: RunConfig, workers: int, embedded: bool) -> Con
     return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers, embedded=embedded)
 
 
-def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]]) -> dict[str, Any]:
+def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]], parts: Parts | None) -> dict[str, Any]:
     mine = speeds["hydrahive"]
     return {
         "experiment": config.experiment,
@@ -91,5 +100,6 @@ def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]]) -> 
         "machine_class": machine_class(config),
         "steps_per_second": {name: float(np.median(windows)) for name, windows in speeds.items()},
         "ratios": {name: ratio_interval(mine, windows) for name, windows in speeds.items() if name != "hydrahive"},
+        "parts": parts.report(config, float(np.median(mine))) if parts else None,
         "windows": speeds,
     }

@@ -18,7 +18,7 @@ steps of the others."""
 
 def run(arguments: Sequence[str]) -> int:
     """Measure the environments alone (`sim`), a replay alone (`replay`), or training (`train`)."""
-    parser = command_parser("bench", "Measure speed; dotted config keys may follow, as for train.")
+    parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
     what = "the environments alone on one core, a replay alone likewise, or training"
     parser.add_argument("what", choices=["sim", "replay", "train"], help=what)
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
@@ -81,6 +81,15 @@ def training_text(report: dict[str, Any]) -> str:
             interval = f"95% interval {ratio['ratio_low']:.2f} to {ratio['ratio_high']:.2f}"
             line += f"   hydrahive is {ratio['ratio']:.2f}x ({interval})"
         lines.append(line)
+    if parts := report["parts"]:
+        costs = " + ".join(f"{name} {parts[name]:.2f}" for name in ("emulation", "inference", "learning"))
+        lines.append(
+            f"  alone on one core, us per env step: {costs}; a fragment is {parts['fragment_bytes'] / 1e6:.2f} MB"
+        )
+        lines.append(
+            f"  ceiling       {parts['ceiling']:>10,.0f} env steps/s from these costs; "
+            f"training keeps {parts['share']:.0%} of it"
+        )
     return "\n".join(lines)
 
 

@@ -23,7 +23,8 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.playing import load_policy
 
     config, policy, env_steps = load_policy(folder)
-    figures = {"run": folder.name, "env_steps": env_steps, **evaluate(config, policy, given.episodes).summary()}
+    evaluation = evaluate(config, policy, given.episodes)
+    figures = {"run": folder.name, "env_steps": env_steps, **evaluation.summary()}
     if given.json:
         print(json.dumps(figures))
         return 0
@@ -33,4 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
         f"mean length {figures['length_mean']:.1f} steps"
     )
+    if evaluation.facts:
+        told = [f"{name.replace('_', ' ')} {figures[f'{name}_mean']:.3f}" for name in evaluation.facts]
+        print(f"mean of an episode: {'  '.join(told)}")
     return 0

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hydrahive.core.processor import bfloat16_units
+
 LAYERS: dict[str, type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -45,7 +47,8 @@ class RecurrentCore(nn.Module):
         """Run over sequences.
 
         Args:
-            features: `[L, N, F]`; the layers compute in float32 under autocast, too.
+            features: `[L, N, F]`. Under autocast the layers compute in bfloat16 on a CPU with a unit for it, else in
+                float32; the memory is float32 either way.
             memory: `[N, M]`, before the first step.
 
         Returns:
@@ -54,8 +57,12 @@ class RecurrentCore(nn.Module):
         n = len(memory)
         parts = memory.view(n, self._parts, self._layers, self._hidden).permute(1, 2, 0, 3).contiguous()
         state = (parts[0], parts[1]) if self._parts == 2 else parts[0]
-        # Under autocast cuDNN would compute in float16, whatever was asked for.
-        with torch.autocast(features.device.type, enabled=False):
+        # Under autocast cuDNN would compute in float16, whatever was asked for, and a CPU without the unit is slow.
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self._in_bfloat16(features.device.type)):
             outputs, after = self.layers(features.float(), state)
-        stacked = torch.stack(after if self._parts == 2 else (after,))
-        return outputs, stacked.permute(2, 0, 1, 3).reshape(n, self.memory_size)
+        stacked = torch.stack(after if self._parts == 2 else (after,)).float()
+        return outputs.float(), stacked.permute(2, 0, 1, 3).reshape(n, self.memory_size)
+
+    @staticmethod
+    def _in_bfloat16(device: str) -> bool:
+        return device == "cpu" and torch.is_autocast_enabled("cpu") and bool(bfloat16_units())

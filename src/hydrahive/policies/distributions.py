@@ -16,6 +16,10 @@ from hydrahive.policies.categorical import chosen, entropy, gumbel_noise, kl_div
 LOG_STD_RANGE = (-5.0, 1.0)
 """Bounds of a Gaussian's log standard deviation, before it is squashed."""
 
+MEAN_LIMIT = 3.0
+"""Bound of a Gaussian's mean, before it is squashed: 0.5% from the end of the action's range. A mean without bounds
+drifts ever further out where that changes no action, and takes as long to come back."""
+
 
 class Distribution:
     """Actions as `[..., P]` parameters describe them.
@@ -137,7 +141,7 @@ class SquashedGaussian(Distribution):
 
     def mode(self, parameters: Tensor) -> Tensor:
         """The means."""
-        return parameters.chunk(2, dim=-1)[0]
+        return self.normal(parameters).chunk(2, dim=-1)[0]
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Squashed into the environment's bounds."""
@@ -146,8 +150,9 @@ class SquashedGaussian(Distribution):
         return scaled
 
     def normal(self, parameters: Tensor) -> Tensor:
-        """Means, and log deviations within `LOG_STD_RANGE`."""
+        """Means within `MEAN_LIMIT`, and log deviations within `LOG_STD_RANGE`."""
         mean, log_std = parameters.chunk(2, dim=-1)
+        mean = MEAN_LIMIT * (mean / MEAN_LIMIT).tanh()
         return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
 
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Network(nn.Module):
     Attributes:
         distribution: Of actions.
         memory_size: Numbers of memory for each environment; 0 without a core.
+        acts_in_bfloat16: Whether `step` runs its layers in bfloat16, as whoever builds it decides.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Network(nn.Module):
         super().__init__()
         self.distribution = distribution_of(action_space)
         self.normalizes = config.normalize
+        self.acts_in_bfloat16 = False
         self.observation_mean: Tensor
         self.observation_scale: Tensor
         if config.normalize:
@@ -84,8 +86,9 @@ class Network(nn.Module):
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""
-        features = self.encode(observations)
-        if self.core is not None:
-            outputs, memory = self.core(features.unsqueeze(0), memory)
-            features = outputs[0]
-        return self.scores(features), memory
+        with torch.autocast(observations.device.type, torch.bfloat16, enabled=self.acts_in_bfloat16):
+            features = self.encode(observations)
+            if self.core is not None:
+                outputs, memory = self.core(features.unsqueeze(0), memory)
+                features = outputs[0]
+            return self.scores(features), memory

@@ -34,6 +34,7 @@ BYTE_NEUTRAL = (
     "metrics_every",
     "evaluate_every",
     "evaluate_episodes",
+    "pictures_every",
     "recording",
     "experiment",
 )
@@ -150,8 +151,8 @@ class RunConfig:
             beside the learner, at most one worker for each shard.
         precision: Of matrix products; weights and all else stay float32. `medium` is torch's setting of that name:
             products go to oneDNN, which is twice as fast as MKL on AMD and uses bfloat16 inside where the CPU has
-            a unit for it (AMX); `highest` keeps float32 products everywhere; `bfloat16` also casts the learner's
-            layers (autocast). Part of the machine class.
+            a unit for it (AMX); `highest` keeps float32 products everywhere; `bfloat16` also casts the layers
+            of acting and learning (autocast; recurrent ones on CPUs with a unit for it). Part of the machine class.
         portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class; needs
             `precision: highest`.
         checkpoint: Which boundaries are written to disk.
@@ -162,6 +163,8 @@ class RunConfig:
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
         evaluate_episodes: Episodes of each such evaluation.
+        pictures_every: Updates between pictures of the greedy policy for TensorBoard, played beside the training; 0 for
+            none.
         recording: Whether to record a game of the trained policy as `episode.gif` at the end.
         experiment: Name of the experiment the config came from, for display.
     """
@@ -189,6 +192,7 @@ class RunConfig:
     metrics_every: int = 10
     evaluate_every: int = 0
     evaluate_episodes: int = 32
+    pictures_every: int = 0
     recording: bool = True
     experiment: str = ""
 
@@ -202,6 +206,7 @@ class RunConfig:
         require_integer("boundary_every", self.boundary_every, 1)
         require_integer("metrics_every", self.metrics_every, 1)
         require_integer("evaluate_every", self.evaluate_every, 0)
+        require_integer("pictures_every", self.pictures_every, 0)
         require_integer("evaluate_episodes", self.evaluate_episodes, 1)
         if isinstance(self.workers, int):
             require_integer("workers", self.workers, 0, 10_000)

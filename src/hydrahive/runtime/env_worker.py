@@ -32,6 +32,7 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
         ConfigError: If network and environment do not fit.
     """
     network: Network = config.algorithm.network(config.policy, *spaces_of(config.env), generator)
+    network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
 
 

@@ -24,6 +24,7 @@ from hydrahive.runtime.evaluation import evaluate_weights
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.pictures import clip_of
 from hydrahive.runtime.replay import Replay
 from hydrahive.runtime.run_user import run_user
 
@@ -159,6 +160,9 @@ class Fleet(Protocol):
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated on held-out seeds: `Ref` of an `Evaluation`."""
+
+    def picture(self, weights: Ref) -> Ref:
+        """Have the greedy policy played by the evaluator: `Ref` of a `Clip`."""
 
     def forget_evaluator(self) -> None:
         """Start a new evaluator at the next evaluation."""
@@ -332,6 +336,10 @@ class InlineFleet:
     def evaluate(self, weights: Ref) -> Ref:
         """Evaluate the greedy policy."""
         return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+
+    def picture(self, weights: Ref) -> Ref:
+        """Play with the greedy policy."""
+        return Ref(clip_of(self._config, self.get(weights)))
 
     def forget_evaluator(self) -> None:
         """There is none."""

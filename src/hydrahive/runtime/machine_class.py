@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from pathlib import Path
 
 import torch
 
 from hydrahive.core.errors import UsageError
+from hydrahive.core.processor import bfloat16_units, cpu_fact
 from hydrahive.runtime.config import RunConfig
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -21,7 +21,7 @@ def machine_class(config: RunConfig, device: str = "cpu") -> str:
     if config.portable:
         processor = "portable-avx2"
     else:
-        processor = "-".join([_cpu_fact("vendor_id"), torch.backends.cpu.get_cpu_capability(), *_bfloat16_units()])
+        processor = "-".join([cpu_fact("vendor_id"), torch.backends.cpu.get_cpu_capability(), *bfloat16_units()])
         processor = processor.removeprefix("Genuine").removeprefix("Authentic").lower()
     if device == "cuda":
         device = torch.cuda.get_device_name().replace(" ", "-").lower()
@@ -69,16 +69,3 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 1 << 28)
         mallopt(M_TRIM_THRESHOLD, 1 << 29)
-
-
-def _cpu_fact(name: str) -> str:
-    """What Linux says of the first processor; its maker counts, because libraries take other paths on others' CPUs."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "unknown")
-
-
-def _bfloat16_units() -> list[str]:
-    return [unit for unit in ("avx512_bf16", "amx_bf16") if unit in _cpu_fact("flags").split()]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from hydrahive.core.errors import UsageError
@@ -18,13 +14,11 @@ from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, build_network
 from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.pictures import played, side_by_side
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.telemetry.recording import write_gif
 
 MAX_FRAMES = 1500
-
-GAP_PIXELS = 8
-"""Between two pictures that are shown side by side."""
 
 
 def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
@@ -42,16 +36,6 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
     weights = FlatWeights(policy)
     weights.load_named(weights.vector, under("weights", newest.boundary.learner()))
     return config, policy, newest.boundary.progress.env_steps
-
-
-@dataclass(frozen=True)
-class Played:
-    """A greedy episode: its pictures, `uint8 [H, W, 3]` each, how many to a second, its score and its length."""
-
-    frames: list[np.ndarray]
-    frames_per_second: float
-    score: float
-    steps: int
 
 
 def record_run(
@@ -78,35 +62,3 @@ def record_run(
         frames = side_by_side(played(config, untrained, episode, max_frames).frames, frames)
     write_gif(out, frames, trained.frames_per_second)
     return trained.score, trained.steps
-
-
-def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Two sequences of pictures of one size as one; the shorter stays at its last picture."""
-    count = max(len(left), len(right))
-    gap = np.zeros((left[0].shape[0], GAP_PIXELS, 3), np.uint8)
-    return [
-        np.concatenate([left[min(i, len(left) - 1)], gap, right[min(i, len(right) - 1)]], axis=1) for i in range(count)
-    ]
-
-
-@torch.inference_mode()
-def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
-    """Play one greedy episode and keep its pictures; see `record_run`."""
-    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
-        os.environ.setdefault(driver, "dummy")
-    env = config.env.make_single(render_mode="rgb_array")
-    observation, _ = env.reset(seed=derived_seed(config.seed, "play", episode))
-    frames = [np.asarray(env.render())]
-    total, steps, ended, info = 0.0, 0, False, {}
-    grouped, distribution = config.env.group > 1, network.distribution
-    memory = torch.zeros((config.env.group, network.memory_size))
-    while not ended and len(frames) < max_frames:
-        batch = torch.tensor(observation if grouped else observation[None])
-        scores, memory = network.step(batch, memory)
-        actions = distribution.for_env(distribution.mode(scores).numpy())
-        observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
-        total, steps, ended = total + float(reward), steps + 1, terminated or truncated
-        frames.append(np.asarray(env.render()))
-    rate = env.metadata.get("render_fps", 30)
-    env.close()
-    return Played(frames, rate, float(info.get("score", total)), steps)

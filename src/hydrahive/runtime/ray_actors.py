@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from hydrahive.core.sink import Clip
 from hydrahive.runtime.auditing import Auditor
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
@@ -21,6 +22,7 @@ from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
 from hydrahive.runtime.heart import Heart, Work
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.pictures import clip_of
 from hydrahive.runtime.replay import Replay
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
@@ -117,6 +119,10 @@ class EvaluatorActor:
     def evaluate(self, weights: Any) -> Evaluation:
         """Greedy scores of the weights."""
         return evaluate_weights(self._config, weights, self._config.evaluate_episodes)
+
+    def picture(self, weights: Any) -> Clip:
+        """A greedy episode of the weights."""
+        return clip_of(self._config, weights)
 
 
 def end_process(pid: int) -> None:

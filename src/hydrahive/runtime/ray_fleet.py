@@ -181,10 +181,17 @@ class RayFleet:
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
+        return Ref(self._evaluating().evaluate.remote(weights))
+
+    def picture(self, weights: Ref) -> Ref:
+        """Have the greedy policy played in that process."""
+        return Ref(self._evaluating().picture.remote(weights))
+
+    def _evaluating(self) -> Any:
         if self._evaluator is None:
             evaluator: Any = ray.remote(num_cpus=0, **NEVER_AGAIN)(EvaluatorActor)
             self._evaluator = evaluator.remote(self._config)
-        return Ref(self._evaluator.evaluate.remote(weights))
+        return self._evaluator
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""

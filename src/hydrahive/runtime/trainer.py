@@ -91,6 +91,7 @@ class Trainer:
         self._window_start = (0, 0.0)
         self._taken = start.boundary.progress if start else Progress()
         self._evaluations: list[tuple[Update, float, Ref]] = []
+        self._pictures: list[tuple[Update, Ref]] = []
         self._lags: list[float] = []
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
@@ -230,7 +231,11 @@ class Trainer:
         every = self._config.evaluate_every
         if every and updates % every == 0:
             self._evaluations.append((update, self._seconds, self._fleet.evaluate(update.weights)))
+        every = self._config.pictures_every
+        if every and updates % every == 0 and not self._pictures:  # one at a time: they may take longer than updates
+            self._pictures.append((update, self._fleet.picture(update.weights)))
         self._write_evaluations(wait=False)
+        self._write_pictures(wait=False)
 
     def _tell_episodes(self, update: Update) -> None:
         """Write down the scores of what finished, from which a run's whole story is told afterwards."""
@@ -396,6 +401,18 @@ class Trainer:
             values = {f"evaluation_{name}": value for name, value in figures.items()}
             self._row(update.progress, seconds, {"gradient_steps": update.metrics["gradient_steps"], **values})
 
+    def _write_pictures(self, *, wait: bool) -> None:
+        while self._pictures and self._fleet.ready([self._pictures[0][1]], None if wait else 0):
+            update, ref = self._pictures.pop(0)
+            try:
+                clip = self._fleet.get(ref)
+            except HydrahiveError as loss:
+                self._fleet.forget_evaluator()
+                self._event("picture_lost", f"the picture of update {update.progress.updates} is lost: {loss}")
+                continue
+            for sink in self._sinks:
+                sink.clip(update.progress.env_steps, clip)
+
     def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
         seconds = self._seconds
@@ -403,6 +420,7 @@ class Trainer:
         with interrupts.held_back():
             self._save_newest()
             self._save(self._newest)
+        self._write_pictures(wait=True)
         self._write_evaluations(wait=True)  # may take its time, so it can be interrupted
         self._accounts.finish(self._event)
         summary = summary_of(self._newest, seconds, self._identity, self._config, self._folder.name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.sink import Row
+from hydrahive.core.sink import Clip, Row
 
 
 class JsonlSink:
@@ -27,6 +27,9 @@ class JsonlSink:
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Append what finished in an update."""
         self._episodes.write(json.dumps(facts) + "\n")
+
+    def clip(self, env_steps: int, clip: Clip) -> None:
+        """Nothing to see here."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Append an event with the time of day."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from hydrahive.core.sink import Row
+from hydrahive.core.sink import Clip, Row
 
 LOG_SECONDS = 5.0
 """Time between plain lines."""
@@ -47,6 +47,9 @@ class ProgressSink:
 
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Scores are in the line."""
+
+    def clip(self, env_steps: int, clip: Clip) -> None:
+        """Nothing to see here."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Show the event's sentence; what comes every moment is for the files only."""

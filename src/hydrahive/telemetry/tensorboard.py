@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from hydrahive.core.sink import Row
+from hydrahive.core.sink import Clip, Row
 
 FLUSH_SECONDS = 5.0
 COUNTERS = ("rounds", "updates", "gradient_steps", "env_steps")
@@ -50,6 +50,12 @@ class TensorBoardSink:
 
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Scores are in the rows."""
+
+    def clip(self, env_steps: int, clip: Clip) -> None:
+        """Show the picture among the images; TensorBoard plays it."""
+        image = Summary.Image(height=clip.height, width=clip.width, colorspace=3, encoded_image_string=clip.gif)
+        value = Summary.Value(tag="policy", image=image)
+        self._write(Event(wall_time=time.time(), step=env_steps, summary=Summary(value=[value])))
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Events are not scalars."""

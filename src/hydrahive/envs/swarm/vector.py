@@ -247,7 +247,7 @@ class SwarmVector(SnapshotVectorEnv):
         """Move the space's bodies to where some worlds began anew, and raise their walls and obstacles."""
         self._placing[:-1] = self._bodies.reshape(-1, 6)
         batch.set_space_bodies(self._space, BODY, self._placing_buffer)
-        for w in np.flatnonzero(begun):
+        for w in np.flatnonzero(begun).tolist():
             self._space.remove(*self._solids[w])
             self._solids[w] = self._solids_of(w)
             self._space.add(*self._solids[w])

@@ -1,0 +1,75 @@
+"""Episodes as pictures: what the policy does, drawn by its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydrahive.core.sink import Clip
+from hydrahive.core.streams import derived_seed
+from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import Network
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_network
+from hydrahive.telemetry.recording import gif_of
+
+CLIP_FRAMES = 100
+"""Frames of a picture that is taken while the run goes on."""
+
+GAP_PIXELS = 8
+"""Between two pictures that are shown side by side."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A greedy episode: its pictures, `uint8 [H, W, 3]` each, how many to a second, its score and its length."""
+
+    frames: list[np.ndarray]
+    frames_per_second: float
+    score: float
+    steps: int
+
+
+def clip_of(config: RunConfig, weights: np.ndarray) -> Clip:
+    """The beginning of a greedy episode with a flat weights vector."""
+    network = build_network(config, torch.Generator())
+    FlatWeights(network).load(weights)
+    shown = played(config, network, 0, CLIP_FRAMES)
+    height, width, _ = shown.frames[0].shape
+    return Clip(gif_of(shown.frames, shown.frames_per_second), width, height)
+
+
+def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Two sequences of pictures of one size as one; the shorter stays at its last picture."""
+    count = max(len(left), len(right))
+    gap = np.zeros((left[0].shape[0], GAP_PIXELS, 3), np.uint8)
+    return [
+        np.concatenate([left[min(i, len(left) - 1)], gap, right[min(i, len(right) - 1)]], axis=1) for i in range(count)
+    ]
+
+
+@torch.inference_mode()
+def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
+    """Play one greedy episode and keep its pictures; see `record_run`."""
+    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
+        os.environ.setdefault(driver, "dummy")
+    env = config.env.make_single(render_mode="rgb_array")
+    observation, _ = env.reset(seed=derived_seed(config.seed, "play", episode))
+    frames = [np.asarray(env.render())]
+    total, steps, ended, info = 0.0, 0, False, {}
+    grouped, distribution = config.env.group > 1, network.distribution
+    memory = torch.zeros((config.env.group, network.memory_size))
+    while not ended and len(frames) < max_frames:
+        batch = torch.tensor(observation if grouped else observation[None])
+        scores, memory = network.step(batch, memory)
+        actions = distribution.for_env(distribution.mode(scores).numpy())
+        observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
+        total, steps, ended = total + float(reward), steps + 1, terminated or truncated
+        frames.append(np.asarray(env.render()))
+    rate = env.metadata.get("render_fps", 30)
+    env.close()
+    return Played(frames, rate, float(info.get("score", total)), steps)

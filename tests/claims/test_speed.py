@@ -79,7 +79,9 @@ def test_the_simulation_alone(hydrahive, tmp_path, report):
     for config, agents, at_least in (("swarm/hundred", 100, 6_000), ("swarm/vtrace-lstm", 10, 30_000)):
         hydrahive("bench", "sim", config, "--json", tmp_path / "sim.json")
         worlds = json.loads((tmp_path / "sim.json").read_text())["steps_per_second"] / agents
-        report.add("Speed", f"- `{config}` alone, one core, random actions: {worlds:,.0f} steps/s of worlds of {agents}")
+        report.add(
+            "Speed", f"- `{config}` alone, one core, random actions: {worlds:,.0f} steps/s of worlds of {agents}"
+        )
         assert worlds >= at_least
 
 

@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
-from conftest import FULL, digests_of
+from conftest import FULL, ROOT, digests_of
+
+GAME = ["--boundary_every", 3, "--env.id"]
 
 OTHERS = {
     "odd sizes": (
@@ -16,6 +18,9 @@ OTHERS = {
         "swarm/vtrace-lstm",
         ["--shards", 3, "--env.agents", 5, "--envs_per_shard", 10, "--boundary_every", 3, "--policy.core.hidden", 32],
     ),
+    "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
+    "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
+    "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 2, "--envs_per_shard", 5]),
     "planes": (
         "snake/planes",
         [
@@ -37,7 +42,9 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_experiments_keep_theirs(hydrahive, report, name):
     config, options = OTHERS[name]
-    steps = {"cartpole": 200_000, "odd sizes": 200_000, "planes": 30_000, "swarm": 60_000}[name] if FULL else 12_000
+    many = {"cartpole": 200_000, "odd sizes": 200_000}
+    steps = many.get(name, 60_000 if name == "swarm" else 30_000) if FULL else 12_000
+    hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = [*options, "--stop.env_steps", steps, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))
     killed = hydrahive.start_training(config, "killed", *options, "--workers", 0)

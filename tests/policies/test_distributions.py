@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
+from torch.distributions import Categorical, Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import AffineTransform, TanhTransform
 
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.core.fragment import Fragment, FragmentId
-from hydrahive.policies.distributions import SquashedGaussian
+from hydrahive.policies.distributions import MultiCategorical, SquashedGaussian, distribution_of
 
 LOW, HIGH = np.array([-1.0, 2.0], np.float32), np.array([3.0, 5.0], np.float32)
 OURS = SquashedGaussian(spaces.Box(LOW, HIGH))
@@ -103,3 +103,44 @@ def fragment(rewards, ended):
         nothing,
         nothing,
     )
+
+
+def test_several_choices_are_the_product_of_torchs_categoricals():
+    several = MultiCategorical(spaces.MultiDiscrete([3, 4], start=[0, 2]))
+    random = torch.Generator().manual_seed(7)
+    p, q = (torch.randn(50, 7, generator=random) for _ in range(2))
+    drawn = several.drawn(p, torch.from_numpy(several.noise(np.random.default_rng(0), (50,))))
+    normal, other = several.normal(p), several.normal(q)
+    theirs, others = ([Categorical(logits=part) for part in logits.split([3, 4], -1)] for logits in (p, q))
+    expected = sum(each.log_prob(drawn[:, d]) for d, each in enumerate(theirs))
+    torch.testing.assert_close(several.log_probs(normal, drawn), expected)
+    torch.testing.assert_close(several.entropy(normal), sum(each.entropy() for each in theirs))
+    divergence = sum(kl_divergence(each, another) for each, another in zip(theirs, others, strict=True))
+    torch.testing.assert_close(several.kl_divergence(normal, other), divergence)
+    assert (several.for_env(drawn.numpy()) - drawn.numpy() == [0, 2]).all()
+
+
+def test_what_is_masked_is_never_drawn_and_the_others_share_its_probability():
+    for distribution in (MultiCategorical(spaces.MultiDiscrete([3, 4])), distribution_of(spaces.Discrete(7))):
+        legal = torch.tensor([[True, False, True, False, True, True, False]]).expand(2000, 7)
+        parameters = torch.zeros(2000, 7, requires_grad=True)
+        masked = distribution.masked(parameters, legal)
+        noise = torch.from_numpy(distribution.noise(np.random.default_rng(0), (2000,)))
+        drawn = distribution.drawn(masked, noise)
+        ones = (
+            torch.nn.functional.one_hot(drawn, 7)
+            if drawn.ndim == 1
+            else torch.cat(
+                [torch.nn.functional.one_hot(drawn[:, 0], 3), torch.nn.functional.one_hot(drawn[:, 1], 4)], -1
+            )
+        )
+        assert (ones.bool() & ~legal).sum() == 0
+        again = distribution.normal(distribution.masked_like(torch.zeros(2000, 7), masked.detach()))
+        normal = distribution.normal(masked)
+        assert torch.equal(again, normal.detach())
+        shares = normal.exp()[0]
+        assert shares[~legal[0]].sum() == 0
+        (distribution.log_probs(normal, drawn).sum() + distribution.entropy(normal).sum()).backward()
+        assert torch.isfinite(parameters.grad).all()
+        assert (parameters.grad[~legal] == 0).all()
+        assert distribution.kl_divergence(normal, normal).abs().max().item() == 0

@@ -62,7 +62,7 @@ def test_convolutions_read_planes_and_bytes():
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.MultiDiscrete([2, 2]), spaces.Box(-1, np.inf, (2,)), spaces.Discrete(3, start=1)]
+    "space", [spaces.MultiDiscrete([[2, 2], [2, 2]]), spaces.Box(-1, np.inf, (2,)), spaces.MultiBinary(3)]
 )
 def test_actions_without_a_distribution_are_refused(space):
     with pytest.raises(ConfigError, match=r"Discrete|bounded"):

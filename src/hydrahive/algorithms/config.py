@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hydrahive.core.config import AlgorithmConfig, require_integer, require_number
 from hydrahive.core.schedules import Linear, bounds, value_at
@@ -157,6 +157,8 @@ class AthQ(AlgorithmConfig):
     gradient_norm: float = 1.0
     optimizer_epsilon: float = 1e-8
     exploration: EpsilonGreedy = field(default_factory=EpsilonGreedy)
+
+    takes_masks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse values outside their mathematical range."""

@@ -145,7 +145,7 @@ class VTraceUpdate:
         policy, values = self.network.scores(flat), self.network.values(flat)
         actions, behaviour = batch.actions.flatten(0, 1), batch.behaviour.flatten(0, 1)
         distribution = self.network.distribution
-        policy = distribution.normal(policy)
+        policy = distribution.normal(distribution.masked_like(policy, behaviour))
         log_probs = distribution.log_probs(policy, actions)
         with torch.no_grad():
             behaviour = distribution.normal(behaviour)

@@ -62,7 +62,12 @@ class CoreConfig:
 
 @dataclass(frozen=True)
 class AlgorithmConfig:
-    """A learning rule: which network acts, what acting records besides the action, and the update."""
+    """A learning rule: which network acts, what acting records besides the action, and the update.
+
+    `takes_masks` declares that it learns from actions of which some were not legal.
+    """
+
+    takes_masks: ClassVar[bool] = True
 
     @property
     def explores_carefully(self) -> bool:

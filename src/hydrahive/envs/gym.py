@@ -49,10 +49,13 @@ class Gym(EnvConfig):
         return GymVector(self._registered(), num_envs, self.vectorization)
 
     def make_single(self, render_mode: str | None = None) -> Any:
-        """One environment as `gymnasium.make` gives it."""
+        """One environment, its observations laid out as the vector's are."""
         import gymnasium
 
-        return gymnasium.make(self._registered(), render_mode=render_mode)
+        from hydrahive.envs.gym_single import FlatSingle
+
+        drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+        return FlatSingle(gymnasium.make(self._registered(), **drawn))
 
     def _registered(self) -> str:
         """The name in the registry, once the module before the colon is imported."""

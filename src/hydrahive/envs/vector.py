@@ -42,6 +42,10 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
         """Which environments have somebody in them now, bool `[num_envs]`; None where all have."""
         return None
 
+    def legal_actions(self) -> np.ndarray | None:
+        """Which actions may be taken now, bool `[num_envs, actions]` (choices side by side); None where all may."""
+        return None
+
     def fatal_actions(self) -> np.ndarray:
         """Which actions would now end the episode badly, bool `[num_envs, actions]`.
 
@@ -56,10 +60,14 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The numbers that a step's infos tell of episodes besides their scores, by name, float64 `[num_envs]`."""
+    """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`."""
     told = infos.get("final_info", {})
-    names = [name for name in told if name != "score" and not name.startswith("_")]
-    return {name: told[name].astype(np.float64) for name in names if told[name].dtype.kind in "fiub"}
+    arrays = {name: told[name] for name in told if name != "score" and not name.startswith("_")}
+    return {
+        name: values.astype(np.float64)
+        for name, values in arrays.items()
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and values.ndim == 1
+    }
 
 
 def take_state(target: np.ndarray, state: State, name: str) -> None:

@@ -21,16 +21,22 @@ MEAN_LIMIT = 3.0
 drifts ever further out where that changes no action, and takes as long to come back."""
 
 
+MASKED = -1e30
+"""The unnormalised log-probability of an action that is not legal: never drawn, and recorded as such."""
+
+
 class Distribution:
     """Actions as `[..., P]` parameters describe them.
 
     Attributes:
         parameters: How many numbers describe it.
+        choices: How many of them a mask of legal actions covers; 0 where none can be given.
         action_shape: Shape of one action as it is learned from.
         action_dtype: Likewise.
     """
 
     parameters: int
+    choices: int = 0
     action_shape: tuple[int, ...] = ()
     action_dtype: np.dtype[Any] = np.dtype(np.int64)
 
@@ -54,6 +60,15 @@ class Distribution:
         """The parameters in the form, `[N, P]`, that the three below take."""
         raise NotImplementedError(f"{type(self).__name__} must define normal")
 
+    def masked(self, parameters: Tensor, legal: Tensor) -> Tensor:
+        """The parameters `[N, P]` with only the actions left that are `legal`, bool `[N, choices]`."""
+        return torch.where(legal, parameters, MASKED)
+
+    def masked_like(self, parameters: Tensor, others: Tensor) -> Tensor:
+        """The parameters with the mask that stands in others, `[N, P]` each."""
+        illegal = others <= MASKED
+        return parameters.masked_fill(illegal, MASKED) if self.choices and illegal.any() else parameters
+
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-probability (or density) of each action, `[N]`, up to a term that the action alone decides."""
         raise NotImplementedError(f"{type(self).__name__} must define log_probs")
@@ -70,9 +85,10 @@ class Distribution:
 class Categorical(Distribution):
     """One of `n` actions, by unnormalised log-probabilities; drawn by Gumbel noise."""
 
-    def __init__(self, n: int) -> None:
-        """Of `n` actions."""
-        self.parameters = n
+    def __init__(self, n: int, start: int = 0) -> None:
+        """Of `n` actions, which the environment counts from `start`."""
+        self.parameters = self.choices = n
+        self._start = start
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Gumbel noise, `[*shape, n]`."""
@@ -87,8 +103,8 @@ class Categorical(Distribution):
         return parameters.argmax(-1)
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
-        """As they are."""
-        return actions
+        """Counted as it counts."""
+        return actions + self._start if self._start else actions
 
     def normal(self, parameters: Tensor) -> Tensor:
         """Log-probabilities."""
@@ -105,6 +121,60 @@ class Categorical(Distribution):
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Exact."""
         return kl_divergence(p, q)
+
+
+class MultiCategorical(Distribution):
+    """Several independent choices at once, the first of `sizes[0]` actions and so on; parameters lie side by side."""
+
+    def __init__(self, space: spaces.MultiDiscrete) -> None:
+        """For a MultiDiscrete space of one dimension.
+
+        Raises:
+            ConfigError: If it has more.
+        """
+        if space.nvec.ndim != 1:
+            raise ConfigError("env", str(space), "an environment with MultiDiscrete actions of one dimension")
+        self._sizes = [int(n) for n in space.nvec]
+        self._start = space.start.astype(np.int64)
+        self.parameters = self.choices = sum(self._sizes)
+        self.action_shape = (len(self._sizes),)
+
+    def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Gumbel noise, `[*shape, P]`."""
+        return gumbel_noise(generator, (*shape, self.parameters))
+
+    def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """The noisily best of each choice, `[N, D]`."""
+        return self.mode(parameters + noise)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The best of each choice."""
+        return torch.stack([part.argmax(-1) for part in self._parts(parameters)], dim=-1)
+
+    def for_env(self, actions: np.ndarray) -> np.ndarray:
+        """Counted as it counts."""
+        counted: np.ndarray = actions + self._start
+        return counted
+
+    def normal(self, parameters: Tensor) -> Tensor:
+        """Log-probabilities within each choice."""
+        return torch.cat([part.log_softmax(-1) for part in self._parts(parameters)], dim=-1)
+
+    def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
+        """Exact: the sum over choices."""
+        each = zip(self._parts(normal), actions.unbind(-1), strict=True)
+        return torch.stack([chosen(part, action) for part, action in each]).sum(0)
+
+    def entropy(self, normal: Tensor) -> Tensor:
+        """Exact: choices are independent."""
+        return entropy(normal)
+
+    def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
+        """Exact, likewise."""
+        return kl_divergence(p, q)
+
+    def _parts(self, parameters: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(parameters, self._sizes, dim=-1)
 
 
 class SquashedGaussian(Distribution):
@@ -179,9 +249,11 @@ def distribution_of(space: spaces.Space[object]) -> Distribution:
     Raises:
         ConfigError: If there is none for it.
     """
-    if isinstance(space, spaces.Discrete) and space.start == 0:
-        return Categorical(int(space.n))
+    if isinstance(space, spaces.Discrete):
+        return Categorical(int(space.n), int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiCategorical(space)
     if isinstance(space, spaces.Box):
         return SquashedGaussian(space)
-    accepted = "an environment with Discrete actions that start at 0, or bounded Box actions"
+    accepted = "an environment with Discrete, MultiDiscrete or bounded Box actions"
     raise ConfigError("env", str(space), accepted)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import torch
 
 from hydrahive.core.config import EnvConfig
-from hydrahive.core.errors import FragmentError, OutOfStepError
+from hydrahive.core.errors import ConfigError, FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights
@@ -31,7 +32,12 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
     Raises:
         ConfigError: If network and environment do not fit.
     """
-    network: Network = config.algorithm.network(config.policy, *spaces_of(config.env), generator)
+    with closing(config.env.make_vector(config.env.group)) as probe:
+        if probe.legal_actions() is not None and not config.algorithm.takes_masks:
+            accepted = "VTrace, for an environment that says which actions are legal"
+            raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
+        seen, taken = probe.single_observation_space, probe.single_action_space
+    network: Network = config.algorithm.network(config.policy, seen, taken, generator)
     network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
 

@@ -78,6 +78,8 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     memory = torch.zeros((len(shares), network.memory_size))
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
         action_scores, memory = network.step(torch.tensor(observations), memory)
+        if (legal := env.legal_actions()) is not None:
+            action_scores = distribution.masked(action_scores, torch.from_numpy(legal))
         actions = distribution.for_env(distribution.mode(action_scores).numpy())
         observations, rewards, terminated, truncated, infos = env.step(actions)
         returns = np.where(resetting, 0, returns + rewards)

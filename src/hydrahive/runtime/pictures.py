@@ -11,6 +11,7 @@ import torch
 
 from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
+from hydrahive.envs.flat import MASK
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -58,14 +59,16 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
     env = config.env.make_single(render_mode="rgb_array")
-    observation, _ = env.reset(seed=derived_seed(config.seed, "play", episode))
+    observation, info = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [np.asarray(env.render())]
-    total, steps, ended, info = 0.0, 0, False, {}
+    total, steps, ended = 0.0, 0, False
     grouped, distribution = config.env.group > 1, network.distribution
     memory = torch.zeros((config.env.group, network.memory_size))
     while not ended and len(frames) < max_frames:
         batch = torch.tensor(observation if grouped else observation[None])
         scores, memory = network.step(batch, memory)
+        if MASK in info:
+            scores = distribution.masked(scores, torch.from_numpy(info[MASK])[None])
         actions = distribution.for_env(distribution.mode(scores).numpy())
         observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated

@@ -68,6 +68,8 @@ class Shard:
             np.copyto(self._input.numpy(), self._observations)
             scores, self._memory = network.step(self._input, self._memory)
             behaviour = network.behaviour(scores, self._rank)
+            if (legal := self.env.legal_actions()) is not None:
+                behaviour = distribution.masked(behaviour, torch.from_numpy(legal))
             if detours is not None:
                 detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
             return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()

@@ -1,0 +1,84 @@
+"""Small games with masks, several choices at once, and observations in parts; each raises on what it forbids."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+CARDS = 5
+
+
+class Cards(gymnasium.Env):
+    """Lay down cards 0 to 4, each once; the k-th counts k times its value, so that the best order is upwards: 30.
+
+    A random order makes 20. The mask lies in the observation, as in PettingZoo's classics.
+    """
+
+    observation_space = spaces.Dict(
+        {"observation": spaces.Box(0, 1, (CARDS,), np.float32), "action_mask": spaces.MultiBinary(CARDS)}
+    )
+    action_space = spaces.Discrete(CARDS)
+
+    def __init__(self):
+        self.laid = np.zeros(CARDS, np.int8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.laid[:] = 0
+        return self.seen(), {}
+
+    def seen(self):
+        return {"observation": self.laid.astype(np.float32), "action_mask": 1 - self.laid}
+
+    def step(self, action):
+        if self.laid[action]:
+            raise RuntimeError(f"card {action} is laid already")
+        reward = float(action * self.laid.sum())
+        self.laid[action] = 1
+        return self.seen(), reward, bool(self.laid.all()), False, {}
+
+
+class ToldCards(Cards):
+    """The mask lies in the infos."""
+
+    observation_space = spaces.Box(0, 1, (CARDS,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        seen, _ = super().reset(seed=seed)
+        return seen["observation"], {"action_mask": seen["action_mask"]}
+
+    def step(self, action):
+        seen, *rest, _ = super().step(action)
+        return seen["observation"], *rest, {"action_mask": seen["action_mask"]}
+
+
+class Dials(gymnasium.Env):
+    """Turn two dials to what is shown, in a Dict of unlike parts; a random turn is right in 7 of 24 dials."""
+
+    observation_space = spaces.Dict(
+        {"shown": spaces.MultiDiscrete([3, 4]), "turn": spaces.Discrete(8), "noise": spaces.Box(-1, 1, (2, 2))}
+    )
+    action_space = spaces.MultiDiscrete([3, 4])
+
+    def __init__(self):
+        self.shown, self.turn = np.zeros(2, np.int64), 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.turn = 0
+        return self.seen(), {}
+
+    def seen(self):
+        self.shown = self.np_random.integers(0, [3, 4])
+        noise = self.np_random.uniform(-1, 1, (2, 2)).astype(np.float32)
+        return {"shown": self.shown, "turn": self.turn, "noise": noise}
+
+    def step(self, action):
+        reward = float((np.asarray(action) == self.shown).sum())
+        self.turn += 1
+        over = self.turn == 8
+        self.turn %= 8
+        return self.seen(), reward, False, over, {}
+
+
+for kind in (Cards, ToldCards, Dials):
+    gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

@@ -21,6 +21,10 @@ OTHERS = {
     "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
     "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
     "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 2, "--envs_per_shard", 5]),
+    "no snapshots": (
+        "cartpole/vtrace",
+        [*GAME, "games:Secret-v0", "--env.snapshots", "none", "--shards", 3, "--envs_per_shard", 5],
+    ),
     "planes": (
         "snake/planes",
         [

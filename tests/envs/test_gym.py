@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 
+from conftest import ROOT
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym
 
@@ -60,5 +63,18 @@ def test_an_environment_with_hidden_state_is_refused_by_name():
             return np.zeros(1, np.float32), 0.0, False, False, {}
 
     gymnasium.register("Hidden-v0", Hidden)
-    with pytest.raises(ConfigError, match="secret"):
+    with pytest.raises(ConfigError, match=r"snapshots: none.*secret"):
         Gym("Hidden-v0").make_vector(2)
+    assert Gym("Hidden-v0", snapshots="none").make_vector(2).snapshot() == {}
+
+
+def test_episodes_cut_at_boundaries_enter_no_score(hydrahive):
+    """An episode of the game has eight steps, a fragment six, and there is a boundary at every second."""
+    hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
+    options = ["--env.id", "games:Secret-v0", "--env.snapshots", "none", "--workers", 0, "--stop.env_steps", 2_000]
+    options += ["--shards", 1, "--envs_per_shard", 4, "--fragment_length", 6, "--boundary_every", 2]
+    summary = hydrahive.train("cartpole/vtrace", "a", *options)
+    lines = (hydrahive.runs / "a" / "episodes.jsonl").read_text().splitlines()
+    lengths = [length for line in lines for length in json.loads(line)["lengths"]]
+    assert set(lengths) == {8}
+    assert len(lengths) == summary["episodes"] == summary["env_steps"] // 12

@@ -80,5 +80,19 @@ class Dials(gymnasium.Env):
         return self.seen(), reward, False, over, {}
 
 
-for kind in (Cards, ToldCards, Dials):
+class Secret(Dials):
+    """What comes lies in a Python generator, which nothing can take out and put back."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.coming = (np.random.default_rng((seed, k)).integers(0, [3, 4]) for k in range(10**9))
+        return super().reset(seed=seed)
+
+    def seen(self):
+        seen = super().seen()
+        self.shown = next(self.coming)
+        return {**seen, "shown": self.shown}
+
+
+for kind in (Cards, ToldCards, Dials, Secret):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

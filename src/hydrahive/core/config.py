@@ -15,13 +15,16 @@ class EnvConfig:
     """An environment: how to build it as a vector of environments and as a single one.
 
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
-    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly, `snapshot_kind` how
-    their state can be kept and given back.
+    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly.
     """
 
     step_weight: ClassVar[int] = 1
     tells_fatal_actions: ClassVar[bool] = False
-    snapshot_kind: ClassVar[SnapshotKind] = SnapshotKind.EXACT
+
+    @property
+    def snapshot_kind(self) -> SnapshotKind:
+        """How the environment's state can be kept and given back."""
+        return SnapshotKind.EXACT
 
     @property
     def group(self) -> int:

@@ -23,6 +23,9 @@ class SnapshotKind(StrEnum):
     """A restored environment continues like any other restored one, but not like the one that was never interrupted;
     so all are restored at each boundary."""
 
+    RESTARTED = "restarted"
+    """Nothing can be kept. Episodes are cut at each boundary, which enters no score, and all begin anew behind it."""
+
 
 def nested(prefix: str, state: Mapping[str, np.ndarray]) -> State:
     """`state` with every name placed under `prefix/`."""

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment whose state is plain data."""
+"""Any Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.state import SnapshotKind
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,13 @@ class Gym(EnvConfig):
             registers it.
         vectorization: `vector` uses the environment's own vector implementation, `sync` steps single ones in
             turn, `auto` takes the first where it exists.
+        snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
+            be: their episodes are cut at each boundary, which enters no score.
     """
 
     id: str
     vectorization: Literal["auto", "vector", "sync"] = "auto"
+    snapshots: Literal["captured", "none"] = "captured"
 
     def __post_init__(self) -> None:
         """Refuse a name that Gymnasium does not know, offering the nearest."""
@@ -42,11 +46,16 @@ class Gym(EnvConfig):
         if self.vectorization == "vector" and registry[name].vector_entry_point is None:
             raise ConfigError("vectorization", "vector", f"'sync' or 'auto': {self.id} has no vector implementation")
 
+    @property
+    def snapshot_kind(self) -> SnapshotKind:
+        """As `snapshots` says."""
+        return SnapshotKind.EXACT if self.snapshots == "captured" else SnapshotKind.RESTARTED
+
     def make_vector(self, num_envs: int) -> Any:
         """`num_envs` environments as one vector with snapshots."""
         from hydrahive.envs.gym_vector import GymVector
 
-        return GymVector(self._registered(), num_envs, self.vectorization)
+        return GymVector(self._registered(), num_envs, self.vectorization, captured=self.snapshots == "captured")
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment, its observations laid out as the vector's are."""

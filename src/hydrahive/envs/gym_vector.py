@@ -24,7 +24,7 @@ class GymVector(SnapshotVectorEnv):
     `action_mask`) or from infos (`action_mask`).
     """
 
-    def __init__(self, env_id: str, num_envs: int, vectorization: str) -> None:
+    def __init__(self, env_id: str, num_envs: int, vectorization: str, *, captured: bool = True) -> None:
         """Make the environments.
 
         Raises:
@@ -47,13 +47,13 @@ class GymVector(SnapshotVectorEnv):
         self.action_space = self._env.action_space
         self.observation_space = batch_space(self._flat.space, num_envs)
         self._legal: np.ndarray | None = None
+        self._captured = captured
         self.reset(seed=0)
         try:
             self.snapshot()
         except SnapshotUnsupportedError as unsupported:
-            raise ConfigError(
-                "env.init_args.id", env_id, f"an environment that can be captured; {unsupported}"
-            ) from None
+            accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
+            raise ConfigError("env.init_args.id", env_id, accepted) from None
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -94,12 +94,16 @@ class GymVector(SnapshotVectorEnv):
 
     def snapshot(self) -> State:
         """The environment's own snapshot where it offers one, else every attribute below it; and the mask."""
+        if not self._captured:
+            return {}
         env = self._env
         state = env.snapshot() if isinstance(env, SnapshotVectorEnv) else plain_state.capture(env)
         return state if self._legal is None else {**nested("env", state), "legal": self._legal.copy()}
 
     def restore(self, state: State) -> None:
-        """Continue from `snapshot`'s state."""
+        """Continue from `snapshot`'s state; without one, whoever restores begins all episodes anew."""
+        if not self._captured:
+            return
         if "legal" in state:
             self._legal = state["legal"].copy()
             state = under("env", state)

@@ -170,10 +170,10 @@ class FixedLag(Schedule):
         for shard, worker in homes.items():
             before = self._homes[shard]
             if worker != before:
-                is_rebuilt = self._config.env.snapshot_kind == SnapshotKind.REBUILT
-                if is_rebuilt or self._fleet.audits(self._fleet.facts(before)):
+                is_exact = self._config.env.snapshot_kind == SnapshotKind.EXACT
+                if not is_exact or self._fleet.audits(self._fleet.facts(before)):
                     # What it would hand over between two boundaries nobody could check, and an environment that is
-                    # rebuilt would go on in another way: it is computed again.
+                    # not exact would go on in another way: it is computed again.
                     self._walk(shard, worker, self._restored(shard, worker), set(), set(), {}, {})
                 else:
                     self._lease(worker, shard, self._fleet.snapshot(before, shard), self._next_round)

@@ -94,9 +94,12 @@ class Shard:
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
-        is_rebuilt = self.config.env.snapshot_kind == SnapshotKind.REBUILT
-        if is_rebuilt and round_ and round_ % self.config.boundary_every == 0:
-            self.env.restore(self.env.snapshot())  # as whoever is restored at this boundary does
+        kind = self.config.env.snapshot_kind
+        if round_ and round_ % self.config.boundary_every == 0:
+            if kind == SnapshotKind.REBUILT:
+                self.env.restore(self.env.snapshot())  # as whoever is restored at this boundary does
+            elif kind == SnapshotKind.RESTARTED:
+                self._begin_anew()
         self.env.advance(round_ * self.config.max_steps_per_round)
         distribution = self._distribution
         record = _Recorder(
@@ -108,11 +111,21 @@ class Shard:
                 actions, behaviour = act(t)
                 record.act(t, self._observations, actions, behaviour)
                 self._step(t, distribution.for_env(actions), record)
+        if kind == SnapshotKind.RESTARTED and (round_ + 1) % self.config.boundary_every == 0:
+            record.cut_short(self._observations)
         id_ = FragmentId(self.run_id, self.segment, round_, self.index)
         fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
         self.round += 1
         return fragment, record.summary(self.index, time.perf_counter() - started, self._detour_counts)
+
+    def _begin_anew(self) -> None:
+        """Begin all episodes, as whoever takes over the shard at this boundary does."""
+        observations, _ = self.env.reset(seed=derived_seed(self.config.seed, "env", self.index, self.round))
+        self._observations = np.ascontiguousarray(observations)
+        for array in (self._returns, self._lengths, self._awaits_reset, self._detours):
+            array[:] = 0
+        self._memory = torch.zeros(self._memory.shape)
 
     def snapshot(self) -> State:
         """The whole state between two rounds."""
@@ -282,6 +295,12 @@ class _Recorder:
         columns = np.flatnonzero(self.truncated[t] & truncated)
         self._cut_rows.append(_rows(t, columns))
         self._cut_observations.append(np.stack(list(last_observations[columns])) if len(columns) else self._none())
+
+    def cut_short(self, observations: np.ndarray) -> None:
+        """Truncate all episodes that go on behind the last step; they enter no score."""
+        going_on = self.valid[-1] & ~self.terminated[-1] & ~self.truncated[-1]
+        self.truncated[-1] |= going_on
+        self.cuts(len(self.truncated) - 1, going_on, observations)
 
     def states(self, t: int, due: np.ndarray, memory: np.ndarray) -> None:
         self._state_rows.append(_rows(t, np.flatnonzero(due)))

@@ -133,8 +133,6 @@ class Swarm(EnvConfig):
     step_weight: ClassVar[int] = 20
     """What stepping one agent costs, in Snake steps."""
 
-    snapshot_kind = SnapshotKind.REBUILT
-
     def __post_init__(self) -> None:
         """Refuse worlds that cannot be."""
         require_integer("agents", self.agents, 1, 200)
@@ -154,6 +152,11 @@ class Swarm(EnvConfig):
             most = f"at most {self.agents}, the world's agents"
             require(stage.agents <= self.agents, "stages", stage.agents, most)
             self._refuse_if_crowded(stage)
+
+    @property
+    def snapshot_kind(self) -> SnapshotKind:
+        """Rebuilt: no array holds what Pymunk remembers of contacts."""
+        return SnapshotKind.REBUILT
 
     @property
     def group(self) -> int:

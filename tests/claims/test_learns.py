@@ -29,27 +29,6 @@ def test_cartpole_learns_to_balance(hydrahive):
     assert json.loads(hydrahive("evaluate", "a", "--episodes", 50, "--json").stdout)["mean"] > 50
 
 
-def test_the_swarm_learns_to_find_goals(hydrahive):
-    """Shared weights without memory, inline; an untrained agent reaches its goal once in twenty episodes."""
-    options = ["--policy.core", "none", "--pictures_every", 0, "--workers", 0, "--stop.env_steps", 800_000]
-    summary = hydrahive.train("swarm/vtrace-lstm", "a", *options, "--algorithm.learning_rate", 1e-3)
-    assert summary["score_mean"] > 0.5
-
-
-@pytest.mark.skipif(not FULL, reason="minutes; run by make claims")
-def test_95_percent_of_a_swarms_agents_reach_a_goal_after_5_minutes(hydrahive, report):
-    for seed in (1, 2, 3):
-        summary = hydrahive.train("swarm/vtrace-lstm", f"w{seed}", "--seed", seed)
-        figures = json.loads(hydrahive("evaluate", f"w{seed}", "--episodes", 500, "--json").stdout)
-        report.add(
-            "Learning",
-            f"- `swarm/vtrace-lstm` seed {seed}: {figures['reached_mean']:.1%} of agents reach a goal within 200 steps, "
-            f"greedily, {figures['mean']:.1f} goals each, after {summary['seconds']:.0f} s of training",
-        )
-        assert summary["seconds"] <= 300
-        assert figures["reached_mean"] >= 0.95
-
-
 @pytest.mark.skipif(not FULL, reason="minutes; run by make claims")
 def test_snake_reaches_the_old_record_in_30_seconds_and_60_in_5_minutes(hydrahive, report):
     old, sixty = [], []

@@ -76,24 +76,3 @@ def test_the_simulation_alone(hydrahive, tmp_path, report):
     speed = json.loads((tmp_path / "sim.json").read_text())["steps_per_second"]
     report.add("Speed", f"- Snake alone, one core, random actions: {speed:,.0f} env steps/s")
     assert speed >= 4e6
-    for config, agents, at_least in (("swarm/hundred", 100, 6_000), ("swarm/vtrace-lstm", 10, 30_000)):
-        hydrahive("bench", "sim", config, "--json", tmp_path / "sim.json")
-        worlds = json.loads((tmp_path / "sim.json").read_text())["steps_per_second"] / agents
-        report.add(
-            "Speed", f"- `{config}` alone, one core, random actions: {worlds:,.0f} steps/s of worlds of {agents}"
-        )
-        assert worlds >= at_least
-
-
-@pytest.mark.skipif(not FULL, reason="minutes; run by make claims")
-def test_the_swarm_trains_near_its_ceiling(hydrahive, tmp_path, report):
-    out = tmp_path / "bench.json"
-    hydrahive("bench", "train", "swarm/vtrace-lstm", "--windows", 7, "--seconds", 6, "--json", out, timeout_s=300)
-    figures = json.loads(out.read_text())
-    speed, parts = figures["steps_per_second"]["hydrahive"], figures["parts"]
-    report.add(
-        "Speed",
-        f"- `swarm/vtrace-lstm`: {speed:,.0f} trained env steps/s, {parts['share']:.0%} of the ceiling "
-        f"({parts['emulation']:.1f} us emulation, {parts['inference']:.1f} inference, {parts['learning']:.1f} learning)",
-    )
-    assert parts["share"] > 0.75

@@ -163,6 +163,35 @@ def test_messages_reach_the_nearest_neighbour_one_step_later():
         assert observations[i, -2] == pytest.approx(apart.argmin() / 10)
 
 
+def test_messages_do_not_reach_the_next_world():
+    env, _ = world_of(3, channel=1, time_limit=2)
+    env.step(np.full((3, 3), 0.7))
+    observations, *_, infos = env.step(np.full((3, 3), 0.7))
+    assert (infos["final_obs"][:, -1] > 0.6).all()
+    assert (observations[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize(("width", "agents"), [(800.0, 20), (1600.0, 100)])
+def test_nobody_drives_through_a_wall(width, agents):
+    """At full speed a physics step is longer than a wall of Pymunk's segments is thick."""
+    env = SwarmVector(2, Swarm(agents=agents, width=width, height=width * 0.75, time_limit=300))
+    env.reset(seed=3)
+    straight = np.ones((2 * agents, 2))
+    for _ in range(299):
+        env.step(straight)
+        places = env._bodies[:, :, :2] - [[[0.0, 0.0]], [[float(env._rules["spacing"][0]), 0.0]]]
+        assert (places > -60).all()
+        assert (places < np.array([width, width * 0.75]) + 60).all()
+
+
+def test_a_world_that_begins_anew_leaves_nothing_in_the_space():
+    env, _ = world_of(3, worlds=2, obstacles=2, time_limit=1)
+    shapes = len(env._space.shapes)
+    for _ in range(20):
+        env.step(np.zeros((6, 2)))
+    assert len(env._space.shapes) == len(env._space.static_body.shapes) + 6 == shapes
+
+
 def test_a_curriculum_changes_worlds_that_begin_anew():
     stages = [SwarmStage(agents=2, width=500, height=400), SwarmStage(1_000, agents=6, obstacles=3)]
     env = SwarmVector(2, Swarm(agents=6, time_limit=3, stages=stages))
@@ -212,6 +241,8 @@ def test_pettingzoo_takes_it():
         ({"motor_force": -1.0}, "motor_force"),
         ({"motor_force": math.nan}, "motor_force"),
         ({"agents": 50, "width": 200.0}, "width"),
+        ({"agents": 1, "radius": 100.0}, "radius"),
+        ({"agents": 1, "width": 160.0, "height": 900.0, "obstacles": 1}, "width"),
         ({"stages": [SwarmStage(5)]}, "stages"),
         ({"stages": [SwarmStage(agents=11)]}, "stages"),
     ],

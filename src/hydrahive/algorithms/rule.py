@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from hydrahive.core.fragment import Fragment
+from hydrahive.core.processor import gains_by_bfloat16
 from hydrahive.core.sequences import Sample
 from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights
@@ -21,7 +22,7 @@ class Computing:
     Attributes:
         device: Of the weights.
         slices: Parts that a round's gradient is summed from, in order.
-        autocast: Whether layers compute in bfloat16.
+        autocast: Whether layers compute in bfloat16 where that is faster.
     """
 
     device: torch.device
@@ -30,7 +31,9 @@ class Computing:
 
     def precision(self) -> torch.autocast:
         """The context that layers run in."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.autocast and gains_by_bfloat16(self.device.type)
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What one env step costs in emulation, inference and learning, each alone on one core; and the ceiling that follows.
+"""What one env step costs in stepping environments, inference and learning, each alone; and the ceiling that follows.
 
 The ceiling is what training would reach if nothing else cost anything and nobody ever waited.
 """
@@ -28,28 +28,29 @@ class Parts:
     """Costs alone, in microseconds per env step, and what a fragment weighs.
 
     Attributes:
-        emulation: Stepping the environments, and recording.
+        stepping: The environments, and recording.
         inference: The policy's share of making a fragment.
-        learning: An update, on the learner's threads.
+        learning: An update, by the clock, on the learner's threads.
+        threads: The learner's.
         fragment_bytes: Arrays of one shard's fragment.
     """
 
-    emulation: float
+    stepping: float
     inference: float
     learning: float
+    threads: int
     fragment_bytes: int
 
     def ceiling(self, workers: int, cpus: int) -> float:
         """Trained env steps/s that no layout of this many env workers beside one learner on `cpus` cores exceeds."""
-        acting = self.emulation + self.inference
+        acting = self.stepping + self.inference
         if not workers:
             return 1e6 / (acting + self.learning)
-        return 1e6 * min(workers / acting, 1 / self.learning, cpus / (acting + self.learning))
+        return 1e6 * min(workers / acting, 1 / self.learning, cpus / (acting + self.threads * self.learning))
 
     def report(self, config: RunConfig, speed: float) -> dict[str, Any]:
         """The costs, the ceiling of a config's layout, and the share of it that `speed` reaches."""
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ceiling = self.ceiling(config.worker_count(), cpus)
+        ceiling = self.ceiling(min(config.worker_count(), config.shards), os.cpu_count() or 1)
         return {**asdict(self), "ceiling": ceiling, "share": speed / ceiling}
 
 
@@ -64,8 +65,8 @@ def measure_parts(config: RunConfig, seconds: float) -> Parts:
     for shard in shards:
         worker.adopt(shard, None)
     # Shards that take the others' actions, as an audit has them do.
-    emulators = [Shard(config, "bench", shard, config.env.make_vector(config.envs_per_shard)) for shard in shards]
-    acting, emulating, learning = [], [], []
+    followers = [Shard(config, "bench", shard, config.env.make_vector(config.envs_per_shard)) for shard in shards]
+    acting, moving, learning = [], [], []
     round_, until = 0, time.perf_counter() + seconds
     while round_ < 2 * WARM_UP or time.perf_counter() < until:
         began = time.perf_counter()
@@ -75,20 +76,21 @@ def measure_parts(config: RunConfig, seconds: float) -> Parts:
         learner.update(learner.version, False, None, fragments)
         prepare_torch(config, WORKER_THREADS)
         learned = time.perf_counter()
-        for emulator, fragment in zip(emulators, fragments, strict=True):
-            emulator.replay(round_, fragment.version, fragment.actions)
-        emulated = time.perf_counter()
+        for follower, fragment in zip(followers, fragments, strict=True):
+            follower.replay(round_, fragment.version, fragment.actions)
+        stepped = time.perf_counter()
         steps = sum(int(fragment.valid.sum()) for fragment in fragments)
         if round_ >= WARM_UP and steps:
             acting.append((simulated - began) / steps)
             learning.append((learned - simulated) / steps)
-            emulating.append((emulated - learned) / steps)
+            moving.append((stepped - learned) / steps)
         round_ += 1
-    emulation = median(emulating)
+    stepping = median(moving)
     return Parts(
-        emulation=emulation * 1e6,
-        inference=max(median(acting) - emulation, 0.0) * 1e6,
+        stepping=stepping * 1e6,
+        inference=max(median(acting) - stepping, 0.0) * 1e6,
         learning=median(learning) * 1e6,
+        threads=config.learner.threads,
         fragment_bytes=_bytes_of(fragments),
     )
 

@@ -82,10 +82,8 @@ def training_text(report: dict[str, Any]) -> str:
             line += f"   hydrahive is {ratio['ratio']:.2f}x ({interval})"
         lines.append(line)
     if parts := report["parts"]:
-        costs = " + ".join(f"{name} {parts[name]:.2f}" for name in ("emulation", "inference", "learning"))
-        lines.append(
-            f"  alone on one core, us per env step: {costs}; a fragment is {parts['fragment_bytes'] / 1e6:.2f} MB"
-        )
+        costs = " + ".join(f"{name} {parts[name]:.2f}" for name in ("stepping", "inference", "learning"))
+        lines.append(f"  each alone, us per env step: {costs}; a fragment is {parts['fragment_bytes'] / 1e6:.2f} MB")
         lines.append(
             f"  ceiling       {parts['ceiling']:>10,.0f} env steps/s from these costs; "
             f"training keeps {parts['share']:.0%} of it"

@@ -34,7 +34,8 @@ def run(arguments: Sequence[str]) -> int:
         f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
         f"mean length {figures['length_mean']:.1f} steps"
     )
-    if evaluation.facts:
-        told = [f"{name.replace('_', ' ')} {figures[f'{name}_mean']:.3f}" for name in evaluation.facts]
+    means = {name: figures[f"{name}_mean"] for name in evaluation.facts if f"{name}_mean" in figures}
+    if means:
+        told = [f"{name.replace('_', ' ')} {mean:.3f}" for name, mean in means.items()]
         print(f"mean of an episode: {'  '.join(told)}")
     return 0

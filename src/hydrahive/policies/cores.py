@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hydrahive.core.processor import bfloat16_units
+from hydrahive.core.processor import gains_by_bfloat16
 
 LAYERS: dict[str, type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -65,4 +65,4 @@ class RecurrentCore(nn.Module):
 
     @staticmethod
     def _in_bfloat16(device: str) -> bool:
-        return device == "cpu" and torch.is_autocast_enabled("cpu") and bool(bfloat16_units())
+        return device == "cpu" and torch.is_autocast_enabled("cpu") and gains_by_bfloat16("cpu")

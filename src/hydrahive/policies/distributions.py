@@ -17,8 +17,8 @@ LOG_STD_RANGE = (-5.0, 1.0)
 """Bounds of a Gaussian's log standard deviation, before it is squashed."""
 
 MEAN_LIMIT = 3.0
-"""Bound of a Gaussian's mean, before it is squashed: 0.5% from the end of the action's range. A mean without bounds
-drifts ever further out where that changes no action, and takes as long to come back."""
+"""Bound of a Gaussian's mean, before it is squashed: 0.25% of the action's range from its end. A mean without bounds
+may drift ever further out where that changes no action but every ratio of probabilities."""
 
 
 MASKED = -1e30

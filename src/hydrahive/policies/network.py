@@ -23,7 +23,7 @@ class Network(nn.Module):
     Attributes:
         distribution: Of actions.
         memory_size: Numbers of memory for each environment; 0 without a core.
-        acts_in_bfloat16: Whether `step` runs its layers in bfloat16, as whoever builds it decides.
+        acts_in_bfloat16: Whether `step` runs the core in bfloat16 where that is faster, as whoever builds it decides.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Network(nn.Module):
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""
-        with torch.autocast(observations.device.type, torch.bfloat16, enabled=self.acts_in_bfloat16):
-            features = self.encode(observations)
-            if self.core is not None:
+        features = self.encode(observations)
+        if self.core is not None:
+            with torch.autocast(features.device.type, torch.bfloat16, enabled=self.acts_in_bfloat16):
                 outputs, memory = self.core(features.unsqueeze(0), memory)
-                features = outputs[0]
-            return self.scores(features), memory
+            features = outputs[0]
+        return self.scores(features), memory

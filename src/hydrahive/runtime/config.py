@@ -151,8 +151,9 @@ class RunConfig:
             beside the learner, at most one worker for each shard.
         precision: Of matrix products; weights and all else stay float32. `medium` is torch's setting of that name:
             products go to oneDNN, which is twice as fast as MKL on AMD and uses bfloat16 inside where the CPU has
-            a unit for it (AMX); `highest` keeps float32 products everywhere; `bfloat16` also casts the layers
-            of acting and learning (autocast; recurrent ones on CPUs with a unit for it). Part of the machine class.
+            a unit for it (AMX); `highest` keeps float32 products everywhere; `bfloat16` also casts the learner's
+            layers and the recurrent ones that act (autocast), on GPUs and on CPUs with a unit for it. Part of the
+            machine class.
         portable: Pin the CPU instruction sets to AVX2, so that more machines share a machine class; needs
             `precision: highest`.
         checkpoint: Which boundaries are written to disk.
@@ -163,8 +164,8 @@ class RunConfig:
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
         evaluate_episodes: Episodes of each such evaluation.
-        pictures_every: Updates between pictures of the greedy policy for TensorBoard, played beside the training; 0 for
-            none.
+        pictures_every: Updates between pictures of the greedy policy for TensorBoard, played beside the training
+            (inline, it waits); 0 for none.
         recording: Whether to record a game of the trained policy as `episode.gif` at the end.
         experiment: Name of the experiment the config came from, for display.
     """

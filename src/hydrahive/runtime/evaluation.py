@@ -43,8 +43,12 @@ class Evaluation:
             "min": float(self.scores.min()),
             "max": float(self.scores.max()),
             "length_mean": float(self.lengths.mean()),
-            **{f"{name}_mean": float(np.nanmean(values)) for name, values in self.facts.items() if len(values)},
+            **{f"{name}_mean": float(np.nanmean(values)) for name, values in self.facts.items() if _any_told(values)},
         }
+
+
+def _any_told(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).any())
 
 
 def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> Evaluation:

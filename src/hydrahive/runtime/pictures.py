@@ -35,11 +35,21 @@ class Played:
     steps: int
 
 
-def clip_of(config: RunConfig, weights: np.ndarray) -> Clip:
+@dataclass(frozen=True)
+class Undrawn:
+    """Why there is no picture: whatever an environment's own drawing fails with ends no run."""
+
+    reason: str
+
+
+def clip_of(config: RunConfig, weights: np.ndarray) -> Clip | Undrawn:
     """The beginning of a greedy episode with a flat weights vector."""
     network = build_network(config, torch.Generator())
     FlatWeights(network).load(weights)
-    shown = played(config, network, 0, CLIP_FRAMES)
+    try:
+        shown = played(config, network, 0, CLIP_FRAMES)
+    except Exception as error:
+        return Undrawn(f"{type(error).__name__}: {error}")
     height, width, _ = shown.frames[0].shape
     return Clip(gif_of(shown.frames, shown.frames_per_second), width, height)
 
@@ -55,7 +65,7 @@ def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> lis
 
 @torch.inference_mode()
 def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
-    """Play one greedy episode and keep its pictures; see `record_run`."""
+    """Play one greedy episode, held-out number `episode`, and keep its first `max_frames` pictures."""
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
     env = config.env.make_single(render_mode="rgb_array")

@@ -22,7 +22,7 @@ from hydrahive.runtime.evaluation import Evaluation, evaluate_weights
 from hydrahive.runtime.heart import Heart, Work
 from hydrahive.runtime.learner import Learner
 from hydrahive.runtime.machine_class import machine_class, prepare_torch
-from hydrahive.runtime.pictures import clip_of
+from hydrahive.runtime.pictures import Undrawn, clip_of
 from hydrahive.runtime.replay import Replay
 
 NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
@@ -120,7 +120,7 @@ class EvaluatorActor:
         """Greedy scores of the weights."""
         return evaluate_weights(self._config, weights, self._config.evaluate_episodes)
 
-    def picture(self, weights: Any) -> Clip:
+    def picture(self, weights: Any) -> Clip | Undrawn:
         """A greedy episode of the weights."""
         return clip_of(self._config, weights)
 

@@ -27,6 +27,7 @@ from hydrahive.runtime.controls import FolderControls
 from hydrahive.runtime.dataflow import Replayed, Update
 from hydrahive.runtime.fleet import Fleet, Ref
 from hydrahive.runtime.interrupts import Interrupted, Interrupts
+from hydrahive.runtime.pictures import Undrawn
 from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.run_folder import Identity, RunFolder
 from hydrahive.runtime.schedules import schedule_of
@@ -91,7 +92,7 @@ class Trainer:
         self._window_start = (0, 0.0)
         self._taken = start.boundary.progress if start else Progress()
         self._evaluations: list[tuple[Update, float, Ref]] = []
-        self._pictures: list[tuple[Update, Ref]] = []
+        self._picture: tuple[Update, Ref] | None = None
         self._lags: list[float] = []
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
@@ -232,10 +233,10 @@ class Trainer:
         if every and updates % every == 0:
             self._evaluations.append((update, self._seconds, self._fleet.evaluate(update.weights)))
         every = self._config.pictures_every
-        if every and updates % every == 0 and not self._pictures:  # one at a time: they may take longer than updates
-            self._pictures.append((update, self._fleet.picture(update.weights)))
+        if every and updates % every == 0 and self._picture is None:  # one at a time: it may take many updates
+            self._picture = (update, self._fleet.picture(update.weights))
         self._write_evaluations(wait=False)
-        self._write_pictures(wait=False)
+        self._write_picture(wait=False)
 
     def _tell_episodes(self, update: Update) -> None:
         """Write down the scores of what finished, from which a run's whole story is told afterwards."""
@@ -401,17 +402,20 @@ class Trainer:
             values = {f"evaluation_{name}": value for name, value in figures.items()}
             self._row(update.progress, seconds, {"gradient_steps": update.metrics["gradient_steps"], **values})
 
-    def _write_pictures(self, *, wait: bool) -> None:
-        while self._pictures and self._fleet.ready([self._pictures[0][1]], None if wait else 0):
-            update, ref = self._pictures.pop(0)
-            try:
-                clip = self._fleet.get(ref)
-            except HydrahiveError as loss:
-                self._fleet.forget_evaluator()
-                self._event("picture_lost", f"the picture of update {update.progress.updates} is lost: {loss}")
-                continue
-            for sink in self._sinks:
-                sink.clip(update.progress.env_steps, clip)
+    def _write_picture(self, *, wait: bool) -> None:
+        if self._picture is None or not self._fleet.ready([self._picture[1]], None if wait else 0):
+            return
+        (update, ref), self._picture = self._picture, None
+        try:
+            clip = self._fleet.get(ref)
+        except HydrahiveError as loss:
+            self._fleet.forget_evaluator()
+            clip = Undrawn(str(loss))
+        if isinstance(clip, Undrawn):
+            self._event("picture_lost", f"the picture of update {update.progress.updates} is lost: {clip.reason}")
+            return
+        for sink in self._sinks:
+            sink.clip(update.progress.env_steps, clip)
 
     def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
@@ -420,7 +424,7 @@ class Trainer:
         with interrupts.held_back():
             self._save_newest()
             self._save(self._newest)
-        self._write_pictures(wait=True)
+        self._write_picture(wait=True)
         self._write_evaluations(wait=True)  # may take its time, so it can be interrupted
         self._accounts.finish(self._event)
         summary = summary_of(self._newest, seconds, self._identity, self._config, self._folder.name)

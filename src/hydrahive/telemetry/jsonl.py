@@ -29,7 +29,7 @@ class JsonlSink:
         self._episodes.write(json.dumps(facts) + "\n")
 
     def clip(self, env_steps: int, clip: Clip) -> None:
-        """Nothing to see here."""
+        """Pictures are for TensorBoard."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Append an event with the time of day."""

@@ -49,7 +49,7 @@ class ProgressSink:
         """Scores are in the line."""
 
     def clip(self, env_steps: int, clip: Clip) -> None:
-        """Nothing to see here."""
+        """Pictures are for TensorBoard."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Show the event's sentence; what comes every moment is for the files only."""

@@ -35,9 +35,8 @@ class SwarmReward:
         goal: Reaching its goal.
         distance: Times the distance to the goal, in thousands of units; Entropy Engine pays -1.
         shaping: Times the potential that is gained, `d - shaping_discount * d'` in thousands of units (Ng et al. 1999).
-        shaping_discount: With the learner's discount, shaping changes no optimal policy, but standing still far away
-            pays, and a value function has to learn by how much; 1 pays progress and nothing else, and is learned from
-            ten times faster.
+        shaping_discount: With the learner's discount, shaping leaves the best way to a goal the best, but standing
+            still far away pays, and a value function has to learn by how much; 1 pays progress and nothing else.
         collision: Touching another agent, a wall or an obstacle.
     """
 
@@ -136,7 +135,8 @@ class Swarm(EnvConfig):
     def __post_init__(self) -> None:
         """Refuse worlds that cannot be."""
         require_integer("agents", self.agents, 1, 200)
-        for key in ("radius", "mass", "motor_force", "physics_hz", "lidar_range", "goal_radius"):
+        require_number("radius", self.radius, 0, MARGIN - WALL, above=True)
+        for key in ("mass", "motor_force", "physics_hz", "lidar_range", "goal_radius"):
             require_number(key, getattr(self, key), 0, above=True)
         require_number("damping", self.damping, 0, 1, above=True)
         require_integer("substeps", self.substeps, 1, 100)
@@ -181,9 +181,10 @@ class Swarm(EnvConfig):
         """Refuse an arena in which the agents and obstacles would not find a place by chance."""
         inside = max(0.0, stage.width - 2 * MARGIN) * max(0.0, stage.height - 2 * MARGIN)
         taken = stage.agents * math.pi * (2 * self.radius) ** 2 + stage.obstacles * OBSTACLE_AREA
-        side = math.sqrt(2 * taken) + 2 * MARGIN
+        side = max(math.sqrt(2 * taken), OBSTACLE_SIDES[1] if stage.obstacles else 0.0) + 2 * MARGIN
+        fits = not stage.obstacles or min(stage.width, stage.height) >= OBSTACLE_SIDES[1] + 2 * MARGIN
         accepted = f"an arena with more room inside its margin of {MARGIN:g}, as {side:.0f} by {side:.0f} has"
-        require(2 * taken <= inside, "width", f"{stage.width:g} by {stage.height:g}", accepted)
+        require(2 * taken <= inside and fits, "width", f"{stage.width:g} by {stage.height:g}", accepted)
 
     def make_vector(self, num_envs: int) -> SwarmVector:
         """As many whole worlds as have `num_envs` agents, at least one."""

@@ -85,14 +85,16 @@ def scan(
 def see_each_other(x: Any, y: Any, heading: Any, radius: float, far: float, turned: Any, hits: Any) -> None:
     """Shorten the rays that other agents stop, of all agents nearer to each other than `far` units.
 
-    The steps are loops of their own, without branches, for a mispredicted branch costs more than a ray: first who is
+    The steps are loops of their own, with few branches, for a mispredicted one costs more than a ray: first who is
     near, then in which direction, then which rays meet whom.
     """
     agents, rays = hits.shape
     dx, dy, square = np.empty(agents), np.empty(agents), np.empty(agents)
     bearing, whom = np.empty(agents), np.empty(agents, np.int64)
     # From this distance on a disc is seen under less than the angle between two rays, and one ray may meet it.
-    single = math.inf if rays < 2 else (radius / math.tan(max(math.pi / rays - 2.0 * SLACK, 1e-9))) ** 2 + radius**2
+    one_ray_square = (
+        math.inf if rays < 2 else (radius / math.tan(max(math.pi / rays - 2.0 * SLACK, 1e-9))) ** 2 + radius**2
+    )
     for i in range(agents):
         found, here_x, here_y = 0, x[i], y[i]
         for j in range(i + 1, agents):
@@ -105,7 +107,7 @@ def see_each_other(x: Any, y: Any, heading: Any, radius: float, far: float, turn
         for n in range(found):
             j = whom[n]
             here, there = bearing[n] - heading[i], bearing[n] + math.pi - heading[j]
-            if square[n] > single:
+            if square[n] > one_ray_square:
                 hit_far_disc(dx[n], dy[n], square[n], radius, here, turned, hits, i)
                 hit_far_disc(-dx[n], -dy[n], square[n], radius, there, turned, hits, j)
             else:
@@ -118,7 +120,7 @@ def see_each_other(x: Any, y: Any, heading: Any, radius: float, far: float, turn
 def turn_of(dx: float, dy: float) -> float:
     """The direction of (dx, dy) in radians, to within `SLACK`: a polynomial costs a third of `atan2`."""
     across, along = abs(dy), abs(dx)
-    ratio = min(across, along) / max(across, along, 1e-300)
+    ratio = min(across, along) / max(across, along, TINY)
     square = ratio * ratio
     turn = ((-0.0464964749 * square + 0.15931422) * square - 0.327622764) * square * ratio + ratio
     turn = math.pi / 2.0 - turn if across > along else turn

@@ -35,6 +35,9 @@ BODY = (
 )
 MOTION = batch.BodyFields.FORCE | batch.BodyFields.TORQUE
 
+WALL_DEPTH = 500.0
+"""How far walls reach outwards, in units: at full speed an agent drives 48 in one physics step, and must not pass."""
+
 ELASTICITY = {"agent": 0.2, "wall": 0.5}
 FRICTION = {"agent": 0.7, "wall": 0.5}
 
@@ -176,6 +179,7 @@ class SwarmVector(SnapshotVectorEnv):
             infos = self._ended(observations, truncated)
             self._begin(over)
             self._settle(over)
+            self._messages[over] = 0
             observations = observations.copy()  # the last ones stay with whoever asked
             self._observe(over, observations)
         return observations, rewards.reshape(-1), terminated, truncated, infos
@@ -249,6 +253,8 @@ class SwarmVector(SnapshotVectorEnv):
         batch.set_space_bodies(self._space, BODY, self._placing_buffer)
         for w in np.flatnonzero(begun).tolist():
             self._space.remove(*self._solids[w])
+            for solid in self._solids[w]:
+                solid.body = None  # else the ground keeps it
             self._solids[w] = self._solids_of(w)
             self._space.add(*self._solids[w])
 
@@ -320,12 +326,19 @@ class SwarmVector(SnapshotVectorEnv):
         """A world's walls and obstacles."""
         ground, world = self._space.static_body, self._worlds[w]
         left, width, height = w * float(self._rules["spacing"][0]), float(world["width"]), float(world["height"])
-        corners = [(left, 0.0), (left + width, 0.0), (left + width, height), (left, height)]
-        ends = zip(corners, corners[1:] + corners[:1], strict=True)
-        solids: list[pymunk.Shape] = [pymunk.Segment(ground, a, b, WALL) for a, b in ends]
+        right, far = left + width, WALL_DEPTH
+        boxes = [
+            (left - far, -far, left + WALL, height + far),
+            (right - WALL, -far, right + far, height + far),
+            (left - far, -far, right + far, WALL),
+            (left - far, height - WALL, right + far, height + far),
+        ]
         for x, y, half_x, half_y in self._obstacles[w, : int(world["obstacles"])].tolist():
-            box = [(left + x + sx * half_x, y + sy * half_y) for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-            solids.append(pymunk.Poly(ground, box))
+            boxes.append((left + x - half_x, y - half_y, left + x + half_x, y + half_y))
+        solids: list[pymunk.Shape] = [
+            pymunk.Poly(ground, [(low_x, low_y), (high_x, low_y), (high_x, high_y), (low_x, high_y)])
+            for low_x, low_y, high_x, high_y in boxes
+        ]
         for solid in solids:
             solid.elasticity, solid.friction = ELASTICITY["wall"], FRICTION["wall"]
         return solids

@@ -41,6 +41,35 @@ def test_a_restored_environment_continues_identically(env_id, vectorization):
             np.testing.assert_array_equal(np.array(mine), np.array(theirs))
 
 
+def test_kwargs_and_wrappers_reach_each_environment_and_its_single_face():
+    limit = {"class_path": "gymnasium.wrappers.TimeLimit", "init_args": {"max_episode_steps": 3}}
+    config = Gym(
+        "Taxi-v3", wrappers=["gymnasium.wrappers.RecordEpisodeStatistics", limit], kwargs={"fickle_passenger": True}
+    )
+    env, single = config.make_vector(2), config.make_single()
+    assert env.reset(seed=1)[0].shape == (2, 500)
+    assert single.reset(seed=1)[0].shape == (500,)
+    assert single.unwrapped.fickle_passenger
+    for step in range(3):
+        *_, truncated, infos = env.step(np.zeros(2, np.int64))
+        *_, cut, _ = single.step(0)
+        assert truncated.all() == cut == (step == 2)
+    assert infos["final_obs"][0].shape == (500,)
+
+
+@pytest.mark.parametrize("wrappers", [["nowhere.Wrapper"], ["gymnasium.wrappers.Nothing"], [{"path": "x"}], [3]])
+def test_wrappers_that_cannot_be_imported_are_refused(wrappers):
+    with pytest.raises(ConfigError, match="wrappers"):
+        Gym("CartPole-v1", wrappers=wrappers)
+
+
+def test_arguments_that_an_environment_does_not_take_are_refused_in_one_line():
+    for make in (lambda config: config.make_vector(1), lambda config: config.make_single()):
+        with pytest.raises(ConfigError, match=r"Taxi-v3.*speed") as refused:
+            make(Gym("Taxi-v3", kwargs={"speed": 3}))
+        assert "\n" not in str(refused.value)
+
+
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="CartPole-v1"):
         Gym("CartPole-v7")

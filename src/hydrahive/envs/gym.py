@@ -4,12 +4,53 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How single environments are made.
+
+    Attributes:
+        name: In Gymnasium's registry.
+        kwargs: For the environment.
+        wrappers: Put around it, the innermost first.
+    """
+
+    name: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[Callable[[Any], Any], ...] = ()
+
+    def make(self, **options: Any) -> Any:
+        """One environment; `options` are `gymnasium.make`'s own."""
+        import gymnasium
+
+        try:
+            env = gymnasium.make(self.name, **options, **self.kwargs)
+            for wrapper in self.wrappers:
+                env = wrapper(env)
+        except (TypeError, AssertionError, gymnasium.error.Error) as error:
+            raise self._refused(error) from None
+        return env
+
+    def make_vector(self, num_envs: int) -> Any:
+        """The environment's own vector."""
+        import gymnasium
+
+        try:
+            return gymnasium.make_vec(self.name, num_envs, vectorization_mode="vector_entry_point", **self.kwargs)
+        except (TypeError, AssertionError, gymnasium.error.Error) as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> ConfigError:
+        return ConfigError("env.init_args", self.name, f"what its makers accept ({' '.join(str(error).split())})")
 
 
 @dataclass(frozen=True)
@@ -23,11 +64,16 @@ class Gym(EnvConfig):
             turn, `auto` takes the first where it exists.
         snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
             be: their episodes are cut at each boundary, which enters no score.
+        kwargs: Given to the environment when it is made.
+        wrappers: Put around each environment, the innermost first: dotted paths of `gymnasium.Wrapper`s, or mappings of
+            `class_path` and `init_args`.
     """
 
     id: str
     vectorization: Literal["auto", "vector", "sync"] = "auto"
     snapshots: Literal["captured", "none"] = "captured"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse a name that Gymnasium does not know, offering the nearest."""
@@ -45,6 +91,9 @@ class Gym(EnvConfig):
             raise ConfigError("id", self.id, "a registered environment" + (f" ({', '.join(near)}?)" if near else ""))
         if self.vectorization == "vector" and registry[name].vector_entry_point is None:
             raise ConfigError("vectorization", "vector", f"'sync' or 'auto': {self.id} has no vector implementation")
+        wrappers = self._wrappers()
+        if self.vectorization == "vector" and wrappers:
+            raise ConfigError("vectorization", "vector", "'sync' or 'auto': wrappers go around single environments")
 
     @property
     def snapshot_kind(self) -> SnapshotKind:
@@ -55,16 +104,36 @@ class Gym(EnvConfig):
         """`num_envs` environments as one vector with snapshots."""
         from hydrahive.envs.gym_vector import GymVector
 
-        return GymVector(self._registered(), num_envs, self.vectorization, captured=self.snapshots == "captured")
+        vectorization = "sync" if self.wrappers else self.vectorization
+        maker = Maker(self._registered(), self.kwargs, tuple(self._wrappers()))
+        return GymVector(maker, num_envs, vectorization, captured=self.snapshots == "captured")
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment, its observations laid out as the vector's are."""
-        import gymnasium
-
         from hydrahive.envs.gym_single import FlatSingle
 
-        drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
-        return FlatSingle(gymnasium.make(self._registered(), **drawn))
+        drawn = {} if render_mode is None else {"render_mode": render_mode}
+        return FlatSingle(Maker(self._registered(), self.kwargs | drawn, tuple(self._wrappers())).make())
+
+    def _wrappers(self) -> list[Callable[[Any], Any]]:
+        """What puts each wrapper around an environment.
+
+        Raises:
+            ConfigError: If one cannot be imported.
+        """
+        wrappers: list[Callable[[Any], Any]] = []
+        for given in self.wrappers:
+            named = {"class_path": given} if isinstance(given, str) else given
+            accepted = "dotted paths of gymnasium.Wrappers, or mappings of class_path and init_args"
+            if not isinstance(named, dict) or set(named) - {"init_args"} != {"class_path"}:
+                raise ConfigError("wrappers", given, accepted)
+            module, _, name = str(named["class_path"]).rpartition(".")
+            try:
+                wrapper = getattr(importlib.import_module(module), name)
+            except (ImportError, AttributeError, ValueError) as error:
+                raise ConfigError("wrappers", given, f"{accepted} ({error})") from None
+            wrappers.append(partial(wrapper, **(named.get("init_args") or {})))
+        return wrappers
 
     def _registered(self) -> str:
         """The name in the registry, once the module before the colon is imported."""

@@ -14,6 +14,7 @@ from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.gym import Maker
 from hydrahive.envs.vector import SnapshotVectorEnv
 
 
@@ -24,19 +25,19 @@ class GymVector(SnapshotVectorEnv):
     `action_mask`) or from infos (`action_mask`).
     """
 
-    def __init__(self, env_id: str, num_envs: int, vectorization: str, *, captured: bool = True) -> None:
+    def __init__(self, maker: Maker, num_envs: int, vectorization: str, *, captured: bool = True) -> None:
         """Make the environments.
 
         Raises:
-            ConfigError: If the environment holds state that cannot be captured.
+            ConfigError: If the environment cannot be made, or holds state that cannot be captured.
         """
-        has_vector = gymnasium.spec(env_id).vector_entry_point is not None
+        has_vector = gymnasium.spec(maker.name).vector_entry_point is not None
         if vectorization == "vector" or (vectorization == "auto" and has_vector):
-            self._env = gymnasium.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point")
+            self._env = maker.make_vector(num_envs)
         else:
             # Checkers and order enforcers look on at every step and hold no game state.
             self._env = gymnasium.vector.SyncVectorEnv(
-                [lambda: gymnasium.make(env_id, disable_env_checker=True)] * num_envs,
+                [lambda: maker.make(disable_env_checker=True)] * num_envs,
                 autoreset_mode=AutoresetMode.SAME_STEP,
             )
         self.num_envs = num_envs
@@ -53,13 +54,13 @@ class GymVector(SnapshotVectorEnv):
             self.snapshot()
         except SnapshotUnsupportedError as unsupported:
             accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
-            raise ConfigError("env.init_args.id", env_id, accepted) from None
+            raise ConfigError("env.init_args.id", maker.name, accepted) from None
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere."""
-        observations, infos = self._env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        observations, infos = self._env.reset(seed=seed, options=options)
         self._legal = None
         self._note_legal(observations, infos)
         return self._flat.observations(observations, self.num_envs), infos

@@ -7,6 +7,7 @@ name rather than silently lost.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -67,6 +68,8 @@ def _encoded(value: Any, path: str, arrays: State) -> Any:
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_encoded(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]}
+    if type(value) is deque:
+        return {"deque": [value.maxlen, _encoded(list(value), path, arrays)]}
     if isinstance(value, dict):
         return {"dict": _encoded_items(value.items(), path, arrays)}
     if isinstance(value, HOLDERS):
@@ -99,6 +102,8 @@ def _decoded(tree: Any, current: Any, arrays: State) -> Any:
         now += [None] * (len(content) - len(now))
         items = [_decoded(item, old, arrays) for item, old in zip(content, now, strict=False)]
         return items if kind == "list" else tuple(items)
+    if kind == "deque":
+        return deque(_decoded(content[1], None, arrays), maxlen=content[0])
     if kind == "dict":
         by_name = {str(key): key for key in current} if isinstance(current, dict) else {}
         return {

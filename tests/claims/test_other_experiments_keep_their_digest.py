@@ -8,6 +8,9 @@ from conftest import FULL, ROOT, digests_of
 
 GAME = ["--boundary_every", 3, "--env.id"]
 
+TAXI = [*GAME, "Taxi-v3", "--env.wrappers", '["gymnasium.wrappers.RecordEpisodeStatistics"]', "--env.kwargs"]
+TAXI += ['{"fickle_passenger": true}']
+
 OTHERS = {
     "odd sizes": (
         "snake/vtrace",
@@ -20,6 +23,7 @@ OTHERS = {
     ),
     "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
     "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
+    "masks in infos, wrapped": ("cartpole/vtrace", [*TAXI, "--shards", 2, "--envs_per_shard", 4]),
     "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 2, "--envs_per_shard", 5]),
     "no snapshots": (
         "cartpole/vtrace",

@@ -34,7 +34,9 @@ def test_a_restored_environment_continues_identically(env_id, vectorization):
     for _ in range(60):
         env.step(actions())
     other = config.make_vector(5)
-    other.restore(env.snapshot())
+    state = env.snapshot()
+    assert {array.dtype.kind for array in state.values()} <= set("biuf"), "what a checkpoint can hold"
+    other.restore(state)
     for _ in range(250):
         chosen = actions()
         for mine, theirs in zip(env.step(chosen)[:4], other.step(chosen)[:4], strict=True):

@@ -31,6 +31,7 @@ class GymVector(SnapshotVectorEnv):
         Raises:
             ConfigError: If the environment cannot be made, or holds state that cannot be captured.
         """
+        self.closed = True  # until there is something to close
         has_vector = gymnasium.spec(maker.name).vector_entry_point is not None
         if vectorization == "vector" or (vectorization == "auto" and has_vector):
             self._env = maker.make_vector(num_envs)
@@ -40,6 +41,7 @@ class GymVector(SnapshotVectorEnv):
                 [lambda: maker.make(disable_env_checker=True)] * num_envs,
                 autoreset_mode=AutoresetMode.SAME_STEP,
             )
+        self.closed = False
         self.num_envs = num_envs
         self.metadata = self._env.metadata
         self.single_action_space = self._env.single_action_space

@@ -23,6 +23,9 @@ from hydrahive.core.state import State, as_json_array, from_json_array
 HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv)
 """Objects that are looked into."""
 
+NUMPY = (np.ndarray, np.generic, np.random.Generator)
+"""Numpy's own."""
+
 CONSTANTS = (
     gymnasium.Space,
     EnvSpec,
@@ -57,14 +60,8 @@ def _encoded(value: Any, path: str, arrays: State) -> Any:
     """`value` as JSON: plain scalars as they are, all else as a one-key object that says what it was."""
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        arrays[path] = value.copy()
-        return {"array": path}
-    if isinstance(value, np.generic):
-        arrays[path] = np.array(value)
-        return {"scalar": path}
-    if isinstance(value, np.random.Generator):
-        return {"generator": _encoded(value.bit_generator.state, path, arrays)}
+    if isinstance(value, NUMPY) and not (isinstance(value, np.ndarray) and value.dtype.kind == "O"):
+        return _encoded_numpy(value, path, arrays)
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_encoded(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]}
@@ -79,6 +76,19 @@ def _encoded(value: Any, path: str, arrays: State) -> Any:
     raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 
 
+def _encoded_numpy(value: Any, path: str, arrays: State) -> Any:
+    if isinstance(value, np.random.Generator):
+        return {"generator": _encoded(value.bit_generator.state, path, arrays)}
+    if isinstance(value, np.generic):
+        arrays[path] = np.array(value)
+        return {"scalar": path}
+    if value.dtype.kind in "SU":
+        arrays[path] = np.frombuffer(value.tobytes(), np.uint8).copy()
+        return {"text": [path, value.dtype.str, list(value.shape)]}
+    arrays[path] = value.copy()
+    return {"array": path}
+
+
 def _encoded_items(items: Iterable[tuple[Any, Any]], path: str, arrays: State) -> list[Any]:
     return [[str(key), _encoded(value, f"{path}.{key}", arrays)] for key, value in items]
 
@@ -88,15 +98,8 @@ def _decoded(tree: Any, current: Any, arrays: State) -> Any:
     if not isinstance(tree, dict):
         return tree
     ((kind, content),) = tree.items()
-    if kind == "array":
-        return arrays[content].copy()
-    if kind == "scalar":
-        return arrays[content][()]
-    if kind == "generator":
-        bits = _decoded(content, None, arrays)
-        bit_generator = getattr(np.random, bits["bit_generator"])()
-        bit_generator.state = bits
-        return np.random.Generator(bit_generator)
+    if kind in ("array", "text", "scalar", "generator"):
+        return _decoded_numpy(kind, content, arrays)
     if kind in ("list", "tuple"):
         now = list(current) if isinstance(current, list | tuple) else []
         now += [None] * (len(content) - len(now))
@@ -114,3 +117,17 @@ def _decoded(tree: Any, current: Any, arrays: State) -> Any:
         for name, item in content:
             vars(current)[name] = _decoded(item, vars(current).get(name), arrays)
     return current
+
+
+def _decoded_numpy(kind: str, content: Any, arrays: State) -> Any:
+    if kind == "array":
+        return arrays[content].copy()
+    if kind == "scalar":
+        return arrays[content][()]
+    if kind == "text":
+        path, dtype, shape = content
+        return np.frombuffer(arrays[path].tobytes(), dtype).reshape(shape).copy()
+    bits = _decoded(content, None, arrays)
+    bit_generator = getattr(np.random, bits["bit_generator"])()
+    bit_generator.state = bits
+    return np.random.Generator(bit_generator)

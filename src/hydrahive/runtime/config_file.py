@@ -280,7 +280,12 @@ def _keys_of(part: type, prefix: str) -> Iterator[str]:
 
 
 def _built(hint: Any, plain: Any, path: str) -> Any:
-    """The value at `path`: plain data as it is, mappings as the dataclass that `hint` or `class_path` names."""
+    """The value at `path`: plain data as it is, mappings as the dataclass that `hint` or `class_path` names.
+
+    What is hinted as anything, or as a dict, stays plain.
+    """
+    if hint is Any or typing.get_origin(hint) is dict:
+        return plain
     if isinstance(plain, list):
         element = next(iter(typing.get_args(hint)), None)
         return [_built(element, one, f"{path}[{i}]") for i, one in enumerate(plain)]

@@ -69,7 +69,7 @@ def test_the_simulation_is_benched(hydrahive, tmp_path):
         (["train", "snake/vtrace", "--env.size", "5", "--env.window", "7"], "env.init_args.window"),
         (["train", "snake/vtrace", "--init-from", "nobody"], "nobody"),
         (["train", "snake/vtrace", "--workers", "0", "--learner.device", "cuda"], "learner.device"),
-        (["train", "cartpole/vtrace", "--workers", "0", "--env.id", "FrozenLake-v1"], "policy.encoder"),
+        (["train", "cartpole/vtrace", "--workers", "0", "--policy.encoder", "Conv"], "policy.encoder"),
         (["evaluate", "nobody"], "nobody"),
         (["evaluate", "nobody", "--episodes", "0"], "--episodes"),
         (["play", "nobody", "--out", "x.png"], ".gif"),

@@ -84,8 +84,8 @@ class Secret(Dials):
     """What comes lies in a Python generator, which nothing can take out and put back."""
 
     def reset(self, *, seed=None, options=None):
-        if seed is not None:
-            self.coming = (np.random.default_rng((seed, k)).integers(0, [3, 4]) for k in range(10**9))
+        if seed is not None or not hasattr(self, "coming"):
+            self.coming = (np.random.default_rng((seed or 0, k)).integers(0, [3, 4]) for k in range(10**9))
         return super().reset(seed=seed)
 
     def seen(self):

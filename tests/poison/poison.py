@@ -68,5 +68,35 @@ class RaisesOnce(Poison):
         return observation, 1.0, False, False, {}
 
 
-for kind in (Raises, NotFinite, Shape, Hangs, Dies, RaisesOnce, Poison):
+class Moody(Poison):
+    """What it shows depends on nothing that a seed knows."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.float32([time.perf_counter_ns() % 1000 / 1000, 0, 0]), {}
+
+    def fail(self, observation):
+        return observation, 1.0, False, False, {}
+
+
+COUNTS = {}
+
+
+class Forgetful(Moody):
+    """Keeps something outside of itself."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.seen(), {}
+
+    def seen(self):
+        COUNTS[id(self)] = COUNTS.get(id(self), 0) + 1
+        return np.float32([COUNTS[id(self)] / 1000, 0, 0])
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return self.seen(), *rest
+
+
+for kind in (Moody, Forgetful, Raises, NotFinite, Shape, Hangs, Dies, RaisesOnce, Poison):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

@@ -21,10 +21,11 @@ COMMANDS = {
     "stop": "end a live run; the same train command resumes it",
     "ledger": "show and check who computed what, and what it earned",
     "worker": "have this machine join a cluster and earn for an account",
+    "check-env": "try what a run expects of its environment",
     "bench": "measure speed: bench sim, bench replay, bench train",
 }
 
-MODULES = {"pause": "control", "continue": "control", "stop": "control"}
+MODULES = {"pause": "control", "continue": "control", "stop": "control", "check-env": "check_env"}
 """Commands whose module is not named like them; it is given the command as its first argument."""
 
 USAGE = """usage: hydrahive COMMAND ...

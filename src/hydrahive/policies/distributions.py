@@ -52,6 +52,13 @@ class Distribution:
         """The greedy actions."""
         raise NotImplementedError(f"{type(self).__name__} must define mode")
 
+    def random(self, noise: np.ndarray, legal: np.ndarray | None) -> np.ndarray:
+        """Actions of a policy that knows nothing, for so much noise, of those that are `legal` (None: all are)."""
+        parameters = torch.zeros((len(noise), self.parameters))
+        if legal is not None:
+            parameters = self.masked(parameters, torch.from_numpy(legal))
+        return self.drawn(parameters, torch.from_numpy(noise)).numpy()
+
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Actions as the environment takes them."""
         raise NotImplementedError(f"{type(self).__name__} must define for_env")

@@ -1,0 +1,27 @@
+"""`hydrahive check-env`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydrahive.cli.arguments import command_parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Try a config's environment and say what is wrong with it; the exit code is 1 if something is."""
+    parser = command_parser(
+        "check-env", "Try what a run expects of its environment; dotted config keys may follow, as for train."
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
+    given, overrides = parser.parse_known_args(arguments)
+
+    from hydrahive.runtime.config_file import find_config, load_run_config
+    from hydrahive.runtime.env_check import checked
+
+    path, _ = find_config(given.config)
+    config = load_run_config(path, overrides)
+    wrong = 0
+    for finding in checked(config):
+        print(f"{'ok   ' if finding.passed else 'WRONG'}  {finding.check:<10} {finding.says}", flush=True)
+        wrong += not finding.passed
+    return 1 if wrong else 0

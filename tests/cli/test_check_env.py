@@ -1,0 +1,52 @@
+"""`hydrahive check-env`: what is right passes, and what is wrong is named."""
+
+import pytest
+
+from conftest import ROOT
+
+
+def lines_of(hydrahive, *arguments, code=0):
+    hydrahive.environment["PYTHONPATH"] = f"{ROOT / 'tests' / 'games'}:{ROOT / 'tests' / 'poison'}"
+    out = hydrahive("check-env", *arguments, code=code).stdout
+    return {line[7:].split()[0]: (line.startswith("ok"), line[18:]) for line in out.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "check", "says"),
+    [
+        ("snake/vtrace", [], "snapshots", "exact: alike"),
+        ("swarm/vtrace-lstm", ["--env.agents", 4, "--envs_per_shard", 4], "snapshots", "rebuilt: alike"),
+        ("cartpole/vtrace", ["--env.id", "games:Secret-v0", "--env.snapshots", "none"], "snapshots", "restarted"),
+        ("cartpole/vtrace", ["--env.id", "games:Cards-v0"], "spaces", "masks of legal actions"),
+        ("cartpole/vtrace", ["--env.id", "Pendulum-v1"], "seeding", "another seed something else"),
+    ],
+)
+def test_what_is_right_passes(hydrahive, config, options, check, says):
+    lines = lines_of(hydrahive, config, *options)
+    assert list(lines) == ["spaces", "single", "steps", "seeding", "snapshots", "speed"]
+    assert all(passed for passed, _ in lines.values())
+    assert says in lines[check][1]
+
+
+@pytest.mark.parametrize(
+    ("env", "check", "says"),
+    [
+        ("Raises", "steps", "the simulator is on fire"),
+        ("NotFinite", "steps", "rewards that are not finite in step 39"),
+        ("Shape", "steps", "shape"),
+        ("Moody", "seeding", "the same seed and actions give something else from step 0 on"),
+        ("Forgetful", "snapshots", "declared exact, but the restored one differs"),
+    ],
+)
+def test_what_is_wrong_is_named(hydrahive, env, check, says):
+    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", f"poison:{env}-v0", code=1)
+    passed, said = lines[check]
+    assert not passed
+    assert says in said
+
+
+def test_an_environment_that_cannot_be_kept_is_told_what_to_say(hydrahive):
+    hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
+    refused = hydrahive("check-env", "cartpole/vtrace", "--env.id", "games:Secret-v0", code=2).stderr
+    assert "snapshots: none" in refused
+    assert refused.count("\n") == 1

@@ -24,6 +24,7 @@ OTHERS = {
     "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
     "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
     "masks in infos, wrapped": ("cartpole/vtrace", [*TAXI, "--shards", 2, "--envs_per_shard", 4]),
+    "agents that leave": (ROOT / "tests" / "games" / "leaving.yaml", ["--boundary_every", 3, "--policy.core", "Gru"]),
     "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 2, "--envs_per_shard", 5]),
     "no snapshots": (
         "cartpole/vtrace",
@@ -60,5 +61,5 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     assert digests_of(hydrahive.train(config, "killed", *options, "--workers", 2)) == inline
     report.add(
         "One digest",
-        f"- {name}: `{config}` {steps:,} env steps, inline, and killed and resumed on 2 workers: `{inline[0]}`",
+        f"- {name}: `{getattr(config, 'name', config)}` {steps:,} env steps, inline, and killed and resumed on 2 workers: `{inline[0]}`",
     )

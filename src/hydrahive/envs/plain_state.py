@@ -16,12 +16,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo.utils import AgentSelector
 
 from hydrahive.core.errors import SnapshotUnsupportedError
 from hydrahive.core.state import State, as_json_array, from_json_array
 
-HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv)
+HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, AgentSelector)
 """Objects that are looked into."""
+
+DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.time.Clock")
+"""Types that pictures are made with; left as they are, too."""
 
 NUMPY = (np.ndarray, np.generic, np.random.Generator)
 """Numpy's own."""
@@ -71,7 +76,7 @@ def _encoded(value: Any, path: str, arrays: State) -> Any:
         return {"dict": _encoded_items(value.items(), path, arrays)}
     if isinstance(value, HOLDERS):
         return {"holder": _encoded_items(vars(value).items(), path, arrays)}
-    if isinstance(value, CONSTANTS):
+    if isinstance(value, CONSTANTS) or f"{type(value).__module__}.{type(value).__name__}" in DRAWING:
         return {"constant": type(value).__name__}
     raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 

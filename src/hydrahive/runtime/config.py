@@ -17,6 +17,7 @@ from hydrahive.core.config import (
 )
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
+from hydrahive.envs.pettingzoo import PettingZoo  # noqa: F401  likewise
 from hydrahive.envs.snake.config import Snake
 from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
 from hydrahive.ledger.audit_rules import AuditConfig

@@ -78,7 +78,7 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
         batch = torch.tensor(observation if grouped else observation[None])
         scores, memory = network.step(batch, memory)
         if MASK in info:
-            scores = distribution.masked(scores, torch.from_numpy(info[MASK])[None])
+            scores = distribution.masked(scores, torch.from_numpy(info[MASK]).reshape(len(scores), -1))
         actions = distribution.for_env(distribution.mode(scores).numpy())
         observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated

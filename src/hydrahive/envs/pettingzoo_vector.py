@@ -1,0 +1,178 @@
+"""PettingZoo's parallel environments as Gymnasium's `VectorEnv`: worlds times agents, each agent one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
+from hydrahive.core.state import State, nested, under
+from hydrahive.core.streams import derived_seed
+from hydrahive.envs import plain_state
+from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.vector import SnapshotVectorEnv, take_state
+
+
+class PettingZooVector(SnapshotVectorEnv):
+    """Worlds side by side; column `w * agents + i` is possible agent `i` of world `w`.
+
+    An agent that has left its world is absent until the world begins anew, which it does in the step in which its last
+    agent leaves.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+
+    def __init__(self, name: str, worlds: Sequence[Any], *, captured: bool) -> None:
+        """Put worlds of one kind side by side.
+
+        Args:
+            name: Of their kind, for errors.
+            worlds: `pettingzoo.ParallelEnv`s.
+            captured: Whether their state can be taken out.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        self.worlds, self._captured = list(worlds), captured
+        self.agents = list(worlds[0].possible_agents)
+        self.num_envs = len(worlds) * len(self.agents)
+        self._flat = Flattener(worlds[0].observation_space(self.agents[0]))
+        self.single_observation_space = self._flat.space
+        self.single_action_space = worlds[0].action_space(self.agents[0])
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        shape, dtype = self._flat.space.shape, self._flat.space.dtype
+        self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
+        self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
+        self._legal: np.ndarray | None = None
+        self.reset(seed=0)
+        try:
+            self.snapshot()
+        except SnapshotUnsupportedError as unsupported:
+            accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
+            raise ConfigError("env.init_args.id", name, accepted) from None
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin every world; with a seed each world derives its own from it."""
+        for w in range(len(self.worlds)):
+            first = seed[w * len(self.agents)] if isinstance(seed, list) else seed
+            self._begin(w, None if first is None else derived_seed(first, "world", w), options)
+        return self._observations.reshape(self.num_envs, *self._flat.space.shape).copy(), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step every world with the actions of those who are present."""
+        rewards = np.zeros(self._present.shape, np.float64)
+        terminated, truncated = np.zeros_like(self._present), np.zeros_like(self._present)
+        last: np.ndarray = np.full(self.num_envs, None, object)
+        chosen = actions.reshape(*self._present.shape, *actions.shape[1:])
+        for w, world in enumerate(self.worlds):
+            acting = {agent: chosen[w, i] for i, agent in enumerate(self.agents) if self._present[w, i]}
+            observations, earned, ended, cut, infos = world.step(acting)
+            for i, agent in enumerate(self.agents):
+                if agent in acting:
+                    rewards[w, i] = earned.get(agent, 0.0)
+                    terminated[w, i] = ended.get(agent, False)
+                    truncated[w, i] = cut.get(agent, False) and not terminated[w, i]
+            self._see(w, observations, infos)
+            for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
+                last[w * len(self.agents) + i] = self._observations[w, i].copy()
+            if not world.agents:
+                self._begin(w, None, None)
+        over = (terminated | truncated).reshape(-1)
+        infos = {"final_obs": last, "_final_obs": over} if over.any() else {}
+        shown = self._observations.reshape(self.num_envs, *self._flat.space.shape).copy()
+        return shown, rewards.reshape(-1), terminated.reshape(-1), truncated.reshape(-1), infos
+
+    def present(self) -> np.ndarray | None:
+        """Who is in a world."""
+        return None if self._present.all() else self._present.reshape(-1).copy()
+
+    def legal_actions(self) -> np.ndarray | None:
+        """What the agents' masks say."""
+        return None if self._legal is None else self._legal.reshape(self.num_envs, -1)
+
+    def snapshot(self) -> State:
+        """Every attribute of every world, and what its agents see."""
+        if not self._captured:
+            return {}
+        state: State = {"observations": self._observations.copy(), "present": self._present.copy()}
+        if self._legal is not None:
+            state["legal"] = self._legal.copy()
+        for w, world in enumerate(self.worlds):
+            state |= nested(f"world-{w}", plain_state.capture(world))
+        return state
+
+    def restore(self, state: State) -> None:
+        """Continue from `snapshot`'s state; without one, whoever restores begins all episodes anew."""
+        if not self._captured:
+            return
+        take_state(self._observations, state, "observations")
+        take_state(self._present, state, "present")
+        if "legal" in state:
+            self._legal = state["legal"].copy()
+        for w, world in enumerate(self.worlds):
+            plain_state.restore(world, under(f"world-{w}", state))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the worlds."""
+        for world in self.worlds:
+            world.close()
+
+    def _begin(self, w: int, seed: int | None, options: dict[str, Any] | None) -> None:
+        observations, infos = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
+        self._see(w, observations, infos)
+
+    def _see(self, w: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
+        """Note what the agents of a world see and may do, and who is there."""
+        here = set(self.worlds[w].agents)
+        for i, agent in enumerate(self.agents):
+            self._present[w, i] = agent in here
+            seen = observations.get(agent)
+            self._observations[w, i] = 0 if seen is None else self._flat.one(seen)
+            mask = seen[MASK] if self._flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
+            if mask is None:
+                continue
+            row = mask_row(mask)
+            if self._legal is None:
+                self._legal = np.ones((*self._present.shape, len(row)), np.bool_)
+            self._legal[w, i] = row
+
+
+class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One world as a single environment whose observations `[agents, ...]` and actions are all agents' together."""
+
+    def __init__(self, vector: PettingZooVector) -> None:
+        """Show the only world of a vector."""
+        self._vector = vector
+        self.observation_space, self.action_space = vector.observation_space, vector.action_space
+        self.metadata = vector.worlds[0].metadata
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the world."""
+        super().reset(seed=seed)
+        observations, _ = self._vector.reset(seed=seed, options=options)
+        return observations, self._told()
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Step; the reward is the agents' mean, and the first end of an agent ends the episode."""
+        observations, rewards, terminated, truncated, _ = self._vector.step(actions)
+        return observations, float(rewards.mean()), bool(terminated.any()), bool(truncated.any()), self._told()
+
+    def render(self) -> Any:
+        """As the world draws itself."""
+        return self._vector.worlds[0].render()
+
+    def close(self) -> None:
+        """Close the world."""
+        self._vector.close()
+
+    def _told(self) -> dict[str, Any]:
+        legal = self._vector.legal_actions()
+        return {} if legal is None else {MASK: legal}

@@ -1,0 +1,66 @@
+"""Parallel environments of many agents: their order, who has left, and what is refused."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from hydrahive.core.errors import ConfigError
+from hydrahive.envs.pettingzoo import PettingZoo
+
+sys.path.append(str(ROOT / "tests" / "games"))
+
+
+def test_agents_that_leave_are_absent_until_the_world_begins_anew():
+    env = PettingZoo("leaving").make_vector(6)
+    first, _ = env.reset(seed=1)
+    assert first.tolist() == [[0, 0], [1, 0], [2, 0]] * 2
+    present = [[True] * 3, [True] * 3, [False, True, True], [False, False, True]]
+    ends = [[False] * 3, [True, False, False], [False, True, False], [False, False, True]]
+    for step in range(4):
+        here = env.present()
+        assert (np.ones(6, bool) if here is None else here).tolist() == present[step] * 2
+        observations, rewards, terminated, truncated, infos = env.step(np.array([0, 1, 2] * 2))
+        assert rewards.tolist() == [k * p for k, p in enumerate(present[step])] * 2
+        assert (terminated | truncated).tolist() == ends[step] * 2
+        for k in np.flatnonzero(terminated | truncated):
+            assert infos["final_obs"][k].tolist() == [k % 3, step + 1]
+    assert truncated.tolist() == [False, False, True] * 2
+    assert not terminated.any()
+    assert observations.tolist() == first.tolist()
+    assert env.present() is None
+
+
+def test_a_restored_world_continues_identically():
+    config = PettingZoo("pettingzoo.classic.rps_v2", {"max_cycles": 9})
+    env, other = config.make_vector(6), config.make_vector(6)
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        env.step(random.integers(0, 3, 6))
+    other.restore(env.snapshot())
+    for _ in range(20):
+        actions = random.integers(0, 3, 6)
+        for mine, theirs in zip(env.step(actions)[:4], other.step(actions)[:4], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("nowhere.at_all",), "imported"),
+        (("pettingzoo.classic.connect_four_v3",), "parallel_env"),
+        (("leaving", {"speed": 3}), "speed"),
+        (("leaving", {"unlike": True}), "agent_0 and agent_1 differ in action_space"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(given, says):
+    with pytest.raises(ConfigError, match=says) as refused:
+        PettingZoo(*given)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_world_whose_state_cannot_be_taken_out_is_told_what_to_say():
+    config = PettingZoo("hydrahive.envs.swarm.swarm_v0", {"agents": 3})
+    with pytest.raises(ConfigError, match="snapshots: none"):
+        config.make_vector(3)

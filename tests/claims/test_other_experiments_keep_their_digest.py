@@ -8,7 +8,13 @@ from conftest import FULL, ROOT, digests_of
 
 GAME = ["--boundary_every", 3, "--env.id"]
 
-TAXI = [*GAME, "Taxi-v3", "--env.wrappers", '["gymnasium.wrappers.RecordEpisodeStatistics"]', "--env.kwargs"]
+TAXI = [
+    *GAME,
+    "Taxi-v3",
+    "--env.wrappers",
+    '[{"class_path": "gymnasium.wrappers.ClipReward", "init_args": {"min_reward": -1}}]',
+    "--env.kwargs",
+]
 TAXI += ['{"fickle_passenger": true}']
 
 OTHERS = {

@@ -45,6 +45,12 @@ def test_what_is_wrong_is_named(hydrahive, env, check, says):
     assert says in said
 
 
+def test_a_clock_in_the_state_is_found(hydrahive):
+    wrapper = '["gymnasium.wrappers.RecordEpisodeStatistics"]'
+    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.wrappers", wrapper, code=1)
+    assert "another state" in lines["snapshots"][1]
+
+
 def test_an_environment_that_cannot_be_kept_is_told_what_to_say(hydrahive):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     refused = hydrahive("check-env", "cartpole/vtrace", "--env.id", "games:Secret-v0", code=2).stderr

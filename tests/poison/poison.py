@@ -85,12 +85,16 @@ COUNTS = {}
 class Forgetful(Moody):
     """Keeps something outside of itself."""
 
+    def __init__(self):
+        super().__init__()
+        COUNTS[id(self)] = 0
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         return self.seen(), {}
 
     def seen(self):
-        COUNTS[id(self)] = COUNTS.get(id(self), 0) + 1
+        COUNTS[id(self)] += 1
         return np.float32([COUNTS[id(self)] / 1000, 0, 0])
 
     def step(self, action):

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.core.state import SnapshotKind
+from hydrahive.core.state import SnapshotKind, State
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
@@ -183,12 +183,13 @@ def _snapshots(config: RunConfig) -> str:
     kind = config.env.snapshot_kind
     if kind == SnapshotKind.RESTARTED:
         return "restarted: none are taken; episodes are cut at each boundary"
-    env = _vector(config)
-    env.reset(seed=derived_seed(config.seed, "check"))
-    player = _Player(env, 0)
-    for _ in range(BEFORE):
-        player.step()
-    state = env.snapshot()
+    env, state = _played(config)
+    _, again = _played(config)
+    for name, array in state.items():
+        if not _alike(array, again[name]):
+            raise WrongError(
+                f"the same seed and actions leave another state behind (in {name!r}), as a clock in it does"
+            )
     odd = sorted({str(array.dtype) for array in state.values() if array.dtype.kind not in "biuf"})
     if odd:
         raise WrongError(f"a snapshot holds arrays of {', '.join(odd)}, which a checkpoint cannot")
@@ -203,6 +204,16 @@ def _snapshots(config: RunConfig) -> str:
             raise WrongError(f"declared {kind.value}, but {who} in step {step} after the snapshot")
     size = sum(array.nbytes for array in state.values()) / env.num_envs
     return f"{kind.value}: alike for {AFTER} steps after a restore; {size:,.0f} bytes an environment"
+
+
+def _played(config: RunConfig) -> tuple[SnapshotVectorEnv, State]:
+    """A vector after some steps, and its state."""
+    env = _vector(config)
+    env.reset(seed=derived_seed(config.seed, "check"))
+    player = _Player(env, 0)
+    for _ in range(BEFORE):
+        player.step()
+    return env, env.snapshot()
 
 
 def _speed(config: RunConfig) -> str:

@@ -36,7 +36,7 @@ class Maker:
             env = gymnasium.make(self.name, **options, **self.kwargs)
             for wrapper in self.wrappers:
                 env = wrapper(env)
-        except (TypeError, AssertionError, gymnasium.error.Error) as error:
+        except Exception as error:
             raise self._refused(error) from None
         return env
 
@@ -46,11 +46,13 @@ class Maker:
 
         try:
             return gymnasium.make_vec(self.name, num_envs, vectorization_mode="vector_entry_point", **self.kwargs)
-        except (TypeError, AssertionError, gymnasium.error.Error) as error:
+        except Exception as error:
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> ConfigError:
-        return ConfigError("env.init_args", self.name, f"what its makers accept ({' '.join(str(error).split())})")
+        return ConfigError(
+            "env.init_args", self.name, f"what can be made ({type(error).__name__}: {' '.join(str(error).split())})"
+        )
 
 
 @dataclass(frozen=True)

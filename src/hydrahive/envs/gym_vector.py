@@ -81,9 +81,13 @@ class GymVector(SnapshotVectorEnv):
 
     def _note_legal(self, observations: Any, infos: dict[str, Any]) -> None:
         told = observations[MASK] if self._flat.has_mask else infos.get(MASK)
+        begun = infos.get("_final_obs")
+        if self._legal is not None and begun is not None:
+            self._legal[begun] = True  # an episode that began tells its own mask, or none
         if told is None:
             return
-        self._legal = _as_rows(told, self.num_envs, infos.get(f"_{MASK}"), self._legal)
+        given = None if self._flat.has_mask else infos.get(f"_{MASK}")
+        self._legal = _as_rows(told, self.num_envs, given, self._legal)
 
     def _laid_out(self, last: np.ndarray) -> np.ndarray:
         """The last observations of the episodes that ended, by environment; None elsewhere."""
@@ -107,8 +111,8 @@ class GymVector(SnapshotVectorEnv):
         """Continue from `snapshot`'s state; without one, whoever restores begins all episodes anew."""
         if not self._captured:
             return
-        if "legal" in state:
-            self._legal = state["legal"].copy()
+        self._legal = state["legal"].copy() if "legal" in state else None
+        if self._legal is not None:
             state = under("env", state)
         if isinstance(self._env, SnapshotVectorEnv):
             self._env.restore(state)

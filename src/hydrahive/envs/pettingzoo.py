@@ -65,8 +65,9 @@ class PettingZoo(EnvConfig):
             raise ConfigError("id", self.id, "a module with parallel_env; this one has none")
         try:
             return module.parallel_env(**self.kwargs, **options)
-        except (TypeError, AssertionError) as error:
-            raise ConfigError("kwargs", self.kwargs, f"what parallel_env takes ({error})") from None
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError("kwargs", self.kwargs, f"what parallel_env takes ({said})") from None
 
     def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""

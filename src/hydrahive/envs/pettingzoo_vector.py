@@ -61,6 +61,7 @@ class PettingZooVector(SnapshotVectorEnv):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin every world; with a seed each world derives its own from it."""
+        self._legal = None
         for w in range(len(self.worlds)):
             first = seed[w * len(self.agents)] if isinstance(seed, list) else seed
             self._begin(w, None if first is None else derived_seed(first, "world", w), options)
@@ -79,11 +80,13 @@ class PettingZooVector(SnapshotVectorEnv):
                 if agent in acting:
                     rewards[w, i] = earned.get(agent, 0.0)
                     terminated[w, i] = ended.get(agent, False)
-                    truncated[w, i] = cut.get(agent, False) and not terminated[w, i]
+                    vanished = agent not in world.agents and agent not in observations
+                    truncated[w, i] = (cut.get(agent, False) or vanished) and not terminated[w, i]
             self._see(w, observations, infos)
+            self._present[w] &= ~(terminated[w] | truncated[w])
             for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
                 last[w * len(self.agents) + i] = self._observations[w, i].copy()
-            if not world.agents:
+            if not self._present[w].any():
                 self._begin(w, None, None)
         over = (terminated | truncated).reshape(-1)
         infos = {"final_obs": last, "_final_obs": over} if over.any() else {}
@@ -115,8 +118,7 @@ class PettingZooVector(SnapshotVectorEnv):
             return
         take_state(self._observations, state, "observations")
         take_state(self._present, state, "present")
-        if "legal" in state:
-            self._legal = state["legal"].copy()
+        self._legal = state["legal"].copy() if "legal" in state else None
         for w, world in enumerate(self.worlds):
             plain_state.restore(world, under(f"world-{w}", state))
 
@@ -126,6 +128,8 @@ class PettingZooVector(SnapshotVectorEnv):
             world.close()
 
     def _begin(self, w: int, seed: int | None, options: dict[str, Any] | None) -> None:
+        if self._legal is not None:
+            self._legal[w] = True
         observations, infos = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
         self._see(w, observations, infos)
 

@@ -16,6 +16,7 @@ from hydrahive.core.config import (
     require_number,
 )
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.pettingzoo import PettingZoo  # noqa: F401  likewise
 from hydrahive.envs.snake.config import Snake
@@ -227,6 +228,10 @@ class RunConfig:
             "schedule",
             self.schedule,
             "'fixed-lag', which a replay needs: free-running leaves gaps in episodes",
+        )
+        kept = self.replay is None or self.env.snapshot_kind != SnapshotKind.RESTARTED
+        require(
+            kept, "replay", "one", "null, for an environment whose episodes are cut at boundaries (snapshots: none)"
         )
         if self.replay is not None and self.algorithm.batches(0) is None:
             frames = self.replayed_frames

@@ -48,11 +48,10 @@ class WrongError(HydrahiveError):
 def checked(config: RunConfig) -> Iterator[Finding]:
     """Try the environment of a config, one check after the other; a failed one does not keep the next from being tried.
 
-    Raises:
-        ConfigError: If the environment cannot be made at all.
+    One that cannot even be made ends the checks.
     """
-    _vector(config).close()
     checks: dict[str, Callable[[RunConfig], str]] = {
+        "made": _made,
         "spaces": _spaces,
         "single": _single,
         "steps": _steps,
@@ -61,22 +60,34 @@ def checked(config: RunConfig) -> Iterator[Finding]:
         "speed": _speed,
     }
     for name, check in checks.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield Finding(name, True, check(config))
-        except HydrahiveError as wrong:
-            yield Finding(name, False, str(wrong))
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Finding(name, False, f"{said} ({where.filename}:{where.lineno})")
+        finding = _tried(name, check, config)
+        yield finding
+        if name == "made" and not finding.passed:
+            return
+
+
+def _tried(name: str, check: Callable[[RunConfig], str], config: RunConfig) -> Finding:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Finding(name, True, check(config))
+    except HydrahiveError as wrong:
+        return Finding(name, False, str(wrong))
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(name, False, f"{said} ({where.filename}:{where.lineno})")
 
 
 def _vector(config: RunConfig) -> SnapshotVectorEnv:
     env: SnapshotVectorEnv = config.env.make_vector(config.envs_per_shard)
     return env
+
+
+def _made(config: RunConfig) -> str:
+    _vector(config).close()
+    return f"{config.envs_per_shard} environments are made and reset"
 
 
 def _spaces(config: RunConfig) -> str:

@@ -15,6 +15,7 @@ from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError, FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
+from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -33,9 +34,14 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
         ConfigError: If network and environment do not fit.
     """
     with closing(config.env.make_vector(config.env.group)) as probe:
-        if probe.legal_actions() is not None and not config.algorithm.takes_masks:
+        legal = probe.legal_actions()
+        if legal is not None and not config.algorithm.takes_masks:
             accepted = "VTrace, for an environment that says which actions are legal"
             raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
+        choices = distribution_of(probe.single_action_space).choices
+        if legal is not None and legal.shape != (probe.num_envs, choices):
+            accepted = f"an environment whose masks say something of each of its {choices} actions"
+            raise ConfigError("env", f"masks of {legal.shape[-1]}", accepted)
         seen, taken = probe.single_observation_space, probe.single_action_space
     network: Network = config.algorithm.network(config.policy, seen, taken, generator)
     network.acts_in_bfloat16 = config.precision == "bfloat16"

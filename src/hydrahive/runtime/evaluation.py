@@ -85,7 +85,10 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
         if (legal := env.legal_actions()) is not None:
             action_scores = distribution.masked(action_scores, torch.from_numpy(legal))
         actions = distribution.for_env(distribution.mode(action_scores).numpy())
+        here = env.present()
         observations, rewards, terminated, truncated, infos = env.step(actions)
+        if here is not None:
+            resetting = resetting | ~here
         returns = np.where(resetting, 0, returns + rewards)
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
@@ -98,9 +101,8 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
                 lengths[i].append(int(steps[i]))
                 for name, values in told.items():
                     facts.setdefault(name, []).append(float(values[i]))
-        if env.resets_on_next_step:
-            resetting = ended
-        else:
+        resetting = ended if env.resets_on_next_step else np.zeros(columns, np.bool_)
+        if not env.resets_on_next_step:
             returns[ended], steps[ended] = 0, 0
     env.close()
     kept = {name: np.array(values) for name, values in facts.items()}

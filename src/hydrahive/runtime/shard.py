@@ -157,6 +157,8 @@ class Shard:
             take_state(self._memory.numpy(), state, "memory")
         if self._detours.size:
             take_state(self._detours, state, "detours")
+        if self.config.env.snapshot_kind == SnapshotKind.RESTARTED:
+            self._begin_anew()
 
     def _note_states(self, t: int, record: _Recorder) -> None:
         """Keep the memory of those environments whose episode is at a step that a replay begins burning in at."""
@@ -294,7 +296,8 @@ class _Recorder:
     def cuts(self, t: int, truncated: np.ndarray, last_observations: np.ndarray) -> None:
         columns = np.flatnonzero(self.truncated[t] & truncated)
         self._cut_rows.append(_rows(t, columns))
-        self._cut_observations.append(np.stack(list(last_observations[columns])) if len(columns) else self._none())
+        last = np.stack(list(last_observations[columns])) if len(columns) else self._none()
+        self._cut_observations.append(last.astype(self.observations.dtype, copy=False))
 
     def cut_short(self, observations: np.ndarray) -> None:
         """Truncate all episodes that go on behind the last step; they enter no score."""

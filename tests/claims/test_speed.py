@@ -34,7 +34,7 @@ def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
         assert speed > 0
     parts = figures["parts"]
     assert parts["ceiling"] > 0
-    assert 0 < parts["share"] < 1.2  # more than 1 by noise alone
+    assert parts["share"] > 0  # how much is for a machine that does nothing else
     assert figures["ratios"]["rllib"]["ratio"] > (5 if FULL else 1)
     if FULL:
         assert figures["ratios"]["free-running"]["ratio"] > 0.95

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from hydrahive.algorithms.batch import Batch, replayed, stack
+from hydrahive.algorithms.batch import Batch, clipped, replayed, stack
 from hydrahive.algorithms.config import AthQ
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
@@ -98,7 +98,7 @@ class AthQUpdate:
                 best = _following(self.network, features, batch).argmax(-1)
                 judged = _following(self.target_network, unrolled(self.target_network, for_target), batch)
                 continuing = self._discount * (~batch.terminated).float()
-                aims = batch.rewards + continuing * chosen(judged, best)
+                aims = clipped(batch.rewards, self.config.reward_clip) + continuing * chosen(judged, best)
             mask = batch.valid.float()
             loss = (huber_loss(taken, aims, reduction="none", delta=self.config.huber_delta) * mask).sum()
             torch.autograd.backward(loss / total)

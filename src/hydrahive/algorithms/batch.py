@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hydrahive.core.fragment import Fragment
+from hydrahive.core.frames import stack_rows
 from hydrahive.core.sequences import Sequences
 from hydrahive.policies.network import Network
 
@@ -39,11 +40,17 @@ class Batch:
 STACKED = ("observations", "actions", "behaviour", "rewards", "terminated", "truncated", "valid")
 
 
-def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> list[Batch]:
+def clipped(rewards: Tensor, limit: float | None) -> Tensor:
+    """Rewards as they are learned from: none beyond `limit` on either side of 0."""
+    return rewards if limit is None else rewards.clamp(-limit, limit)
+
+
+def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> Iterator[Batch]:
     """Stack fragments side by side, in the order given, and cut them into slices of whole columns.
 
     Arrays are always copied: memory that another process or numpy owns may be aligned differently, which
-    changes the bytes that some operators give.
+    changes the bytes that some operators give. A GPU fetches each slice from pinned memory while it computes on the
+    one before.
 
     Args:
         fragments: All of the same length `T`.
@@ -52,15 +59,20 @@ def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> l
     """
     columns = sum(fragment.actions.shape[1] for fragment in fragments)
     edges = [columns * i // slices for i in range(slices + 1)]
-    return [_slice(fragments, low, high, device) for low, high in pairwise(edges)]
+    parts = (_slice(fragments, low, high) for low, high in pairwise(edges))
+    fetched = parts if device.type == "cpu" else _fetched(parts, device)
+    return (_batch(fields) for fields in fetched)
 
 
-def _slice(fragments: Sequence[Fragment], low: int, high: int, device: torch.device) -> Batch:
+def _slice(fragments: Sequence[Fragment], low: int, high: int) -> dict[str, Tensor]:
+    """The fields of a batch of some columns; stacked frames come once each, with the `rows` that observations show."""
     first = fragments[0]
     fields: dict[str, Tensor] = {}
     for name in STACKED:
         array: np.ndarray = getattr(first, name)
-        shape = (array.shape[0], high - low, *array.shape[2:])
+        # Behind stacked frames, one more that shows nothing.
+        nothing = int(name == "observations" and first.stack > 1)
+        shape = (array.shape[0] + nothing, high - low, *array.shape[2:])
         fields[name] = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype)
     rows, observations, memories = [], [], []
     start = 0
@@ -69,19 +81,49 @@ def _slice(fragments: Sequence[Fragment], low: int, high: int, device: torch.dev
         left, right = max(low, start), min(high, start + width)
         if left < right:
             for name in STACKED:
-                target = fields[name].numpy()[:, left - low : right - low]
-                np.copyto(target, getattr(fragment, name)[:, left - start : right - start])
+                array = getattr(fragment, name)
+                target = fields[name].numpy()[: len(array), left - low : right - low]
+                np.copyto(target, array[:, left - start : right - start])
             column = fragment.cut_rows[:, 1] + start
             inside = (column >= left) & (column < right)
             rows.append(np.stack([fragment.cut_rows[inside, 0], column[inside] - low], axis=1))
             observations.append(fragment.cut_observations[inside])
             memories.append(fragment.memory[left - start : right - start])
         start += width
-    cut_rows = torch.tensor(np.concatenate(rows), dtype=torch.int64)
-    fields["cut_rows"] = cut_rows
+    fields["cut_rows"] = torch.tensor(np.concatenate(rows), dtype=torch.int64)
     fields["cut_observations"] = torch.tensor(np.concatenate(observations))
     fields["memory"] = torch.tensor(np.concatenate(memories))
-    return Batch(**{name: tensor.to(device) for name, tensor in fields.items()})
+    if first.stack > 1:
+        fields["observations"][-1] = 0
+        ended = (fields["terminated"] | fields["truncated"]).numpy()
+        fields["rows"] = torch.from_numpy(stack_rows(ended, first.stack))
+    return fields
+
+
+def _batch(fields: dict[str, Tensor]) -> Batch:
+    rows = fields.pop("rows", None)
+    if rows is None:
+        return Batch(**fields)
+    frames = fields["observations"]
+    columns = torch.arange(frames.shape[1], device=frames.device)[None, :, None]
+    return Batch(**{**fields, "observations": frames[rows, columns]})
+
+
+def _fetched(parts: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Each part on a GPU; the next is pinned and on its way before one is given out."""
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ahead: dict[str, Tensor] | None = None
+    for part in parts:
+        with torch.cuda.stream(copying):
+            coming = {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in part.items()}
+        if ahead is not None:
+            yield ahead
+        torch.cuda.current_stream(device).wait_stream(copying)
+        for tensor in coming.values():  # whose memory is not to be used again before those who compute are done
+            tensor.record_stream(torch.cuda.current_stream(device))
+        ahead = coming
+    if ahead is not None:
+        yield ahead
 
 
 def replayed(sequences: Sequences, network: Network, device: torch.device) -> Batch:

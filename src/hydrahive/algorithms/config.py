@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import AlgorithmConfig, require_integer, require_number
+from hydrahive.core.config import AlgorithmConfig, require, require_integer, require_number
 from hydrahive.core.schedules import Linear, bounds, value_at
 from hydrahive.policies.config import PolicyConfig
 
@@ -24,6 +24,8 @@ class VTrace(AlgorithmConfig):
         value_cost: Weight of the squared value error.
         normalize_rewards: Whether rewards are divided by the deviation of the discounted returns so far, and clamped
             at 10.
+        reward_clip: Rewards beyond this, on either side of 0, are learned from as this; null leaves them. Scores are
+            not clipped.
         gradient_norm: Longer gradients are scaled down to this Euclidean length.
         optimizer: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
         optimizer_epsilon: Added to the optimizer's denominator.
@@ -38,6 +40,7 @@ class VTrace(AlgorithmConfig):
     entropy_cost: float | Linear = 0.01
     value_cost: float = 0.5
     normalize_rewards: bool = False
+    reward_clip: float | None = None
     gradient_norm: float = 0.5
     optimizer: Literal["adam", "rmsprop"] = "adam"
     optimizer_epsilon: float = 1e-5
@@ -53,6 +56,9 @@ class VTrace(AlgorithmConfig):
         require_number("c_clip", self.c_clip, 0, self.rho_clip)
         require_number("trace_decay", self.trace_decay, 0, 1)
         require_number("value_cost", self.value_cost, 0)
+        if self.reward_clip is not None:
+            require_number("reward_clip", self.reward_clip, 0, above=True)
+            require(not self.normalize_rewards, "reward_clip", self.reward_clip, "null, beside normalize_rewards: true")
         require_number("gradient_norm", self.gradient_norm, 0, above=True)
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
         require_number("rmsprop_decay", self.rmsprop_decay, 0, 1)
@@ -140,6 +146,7 @@ class AthQ(AlgorithmConfig):
         gradient_steps_per: `round`, or `episode` that finished in the round before.
         max_gradient_steps: Most of them in one update.
         huber_delta: Errors beyond this count linearly (Huber 1964).
+        reward_clip: Rewards beyond this, on either side of 0, are learned from as this; null leaves them.
         dropout: Share of features that are dropped while learning; acting never drops any.
         gradient_norm: Longer gradients are scaled down to this Euclidean length.
         optimizer_epsilon: Added to Adam's denominator.
@@ -153,6 +160,7 @@ class AthQ(AlgorithmConfig):
     gradient_steps_per: Literal["round", "episode"] = "round"
     max_gradient_steps: int = 64
     huber_delta: float = 1.0
+    reward_clip: float | None = None
     dropout: float = 0.0
     gradient_norm: float = 1.0
     optimizer_epsilon: float = 1e-8
@@ -171,6 +179,8 @@ class AthQ(AlgorithmConfig):
         require_integer("gradient_steps", self.gradient_steps, 1)
         require_integer("max_gradient_steps", self.max_gradient_steps, self.gradient_steps)
         require_number("huber_delta", self.huber_delta, 0, above=True)
+        if self.reward_clip is not None:
+            require_number("reward_clip", self.reward_clip, 0, above=True)
         require_number("dropout", self.dropout, 0, 0.9)
         require_number("gradient_norm", self.gradient_norm, 0, above=True)
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch, replayed, stack
+from hydrahive.algorithms.batch import Batch, clipped, replayed, stack
 from hydrahive.algorithms.config import VTrace
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
@@ -173,15 +173,15 @@ class VTraceUpdate:
         torch.autograd.backward(loss / total)
         with torch.no_grad():
             aims = targets.values.flatten()[valid].double()
-            clipped = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
+            beyond = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
             divergence = (distribution.kl_divergence(behaviour, policy) * mask).sum()
             rhos = (targets.rhos.flatten() * mask).sum()
-            sums = [policy_loss, value_loss, bonus, rhos, clipped, divergence, aims.sum(), aims.square().sum()]
+            sums = [policy_loss, value_loss, bonus, rhos, beyond, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
 
     def metrics(self, sums: Tensor, total: int, norm: float, env_steps: int) -> dict[str, float]:
         """The update's figures on fresh rows, from the slices' summed `accumulate` results."""
-        policy_loss, value_loss, entropy, rho, clipped, divergence, aim, aim_squared = (sums / total).tolist()
+        policy_loss, value_loss, entropy, rho, beyond, divergence, aim, aim_squared = (sums / total).tolist()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
         variance = max(aim_squared - aim * aim, 1e-12)
         return {
@@ -190,7 +190,7 @@ class VTraceUpdate:
             "value_loss": value_loss,
             "entropy": entropy,
             "rho_mean": rho,
-            "rho_clipped_share": clipped,
+            "rho_clipped_share": beyond,
             "behaviour_kl": divergence,
             "explained_variance": 1 - value_loss / variance,
             "gradient_norm": norm,
@@ -211,7 +211,7 @@ class VTraceUpdate:
 
     def _scaled(self, rewards: Tensor) -> Tensor:
         if self._returns is None:
-            return rewards
+            return clipped(rewards, self.config.reward_clip)
         return (rewards / float(self._returns.statistics.deviation()[0])).clamp(-CLAMP, CLAMP)
 
     def state(self) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
@@ -15,16 +15,27 @@ class EnvConfig:
     """An environment: how to build it as a vector of environments and as a single one.
 
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
-    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly.
+    `tells_fatal_actions` declares that its vectors say which actions would end the episode badly. `evaluated` is how
+    policies are evaluated on it by convention: by their likeliest actions, or by actions drawn as in training.
     """
 
     step_weight: ClassVar[int] = 1
     tells_fatal_actions: ClassVar[bool] = False
+    evaluated: ClassVar[Literal["greedy", "sampled"]] = "greedy"
 
     @property
     def snapshot_kind(self) -> SnapshotKind:
         """How the environment's state can be kept and given back."""
         return SnapshotKind.EXACT
+
+    @property
+    def scores_all_episodes(self) -> bool:
+        """Whether every episode that ends has a score, as a replay needs it."""
+        return True
+
+    def normalised(self, score: float) -> dict[str, float]:
+        """A mean score on scales on which others publish it, by the scales' names."""
+        return {}
 
     @property
     def group(self) -> int:

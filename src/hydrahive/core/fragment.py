@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hydrahive.core.frames import whole_observations
+
 
 @dataclass(frozen=True)
 class FragmentId:
@@ -24,7 +26,8 @@ class Fragment:
     Attributes:
         id: Which fragment this is.
         version: The weights version that acted.
-        observations: `[T + 1, B, ...]`, raw; row `T` is where the next fragment begins.
+        observations: `[T + 1, B, ...]`, raw; row `T` is where the next fragment begins. Where observations are the last
+            `S` frames, `[T + S, B, ...]`, each frame once (`hydrahive.core.frames` lays them out).
         actions: `[T, B]` int64, or `[T, B, D]` float32, as the policy drew them.
         behaviour: `[T, B, P]` float32, parameters of the distribution the actions were drawn from.
         rewards: `[T, B]` float32.
@@ -53,6 +56,17 @@ class Fragment:
     memory: np.ndarray
     state_rows: np.ndarray
     states: np.ndarray
+
+    @property
+    def stack(self) -> int:
+        """Frames in an observation; 1 where observations are not stacks of frames."""
+        return len(self.observations) - len(self.actions)
+
+    def whole_observations(self) -> np.ndarray:
+        """The observations, `[T + 1, B, ...]`, whether or not they stack frames."""
+        if self.stack == 1:
+            return self.observations
+        return whole_observations(self.observations, self.terminated | self.truncated)
 
     @property
     def nbytes(self) -> int:

@@ -19,12 +19,20 @@ class SnapshotKind(StrEnum):
     EXACT = "exact"
     """`restore(snapshot())` continues identically."""
 
+    REPLAYABLE = "replayable"
+    """As exact, but a restore plays again what was played since a seeded beginning, which takes its time."""
+
     REBUILT = "rebuilt"
     """A restored environment continues like any other restored one, but not like the one that was never interrupted;
     so all are restored at each boundary."""
 
     RESTARTED = "restarted"
     """Nothing can be kept. Episodes are cut at each boundary, which enters no score, and all begin anew behind it."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a restored environment continues exactly as the one whose state it was given."""
+        return self in (SnapshotKind.EXACT, SnapshotKind.REPLAYABLE)
 
 
 def nested(prefix: str, state: Mapping[str, np.ndarray]) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,18 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 
     Two methods matter besides Gymnasium's own: `snapshot` and `restore`. After `restore(snapshot())` the
     environment must continue exactly as it would have. When episodes end, `infos["final_info"]["score"]`
-    may hold their scores, `[num_envs]`; without it the score is the sum of rewards. With same-step
-    autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
+    may hold their scores, `[num_envs]`; without it the score is the sum of rewards. One that is not a number belongs to
+    an episode that ends for the learner only; where there are such, `infos["final_info"]["length"]` holds lengths. With
+    same-step autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
+
+    Attributes:
+        stack: Frames along an observation's first axis, the newest last, each step pushing one; zeros before an
+            episode's first. 1 where observations are none of that kind.
+        still_alive: Called by whatever takes long in `restore`.
     """
+
+    stack: int = 1
+    still_alive: Callable[[], object] = staticmethod(lambda: None)
 
     @abstractmethod
     def snapshot(self) -> State:
@@ -62,12 +72,21 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
     """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`."""
     told = infos.get("final_info", {})
-    arrays = {name: told[name] for name in told if name != "score" and not name.startswith("_")}
+    arrays = {name: told[name] for name in told if name not in ("score", "length") and not name.startswith("_")}
     return {
         name: values.astype(np.float64)
         for name, values in arrays.items()
         if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and values.ndim == 1
     }
+
+
+def finished_episodes(
+    infos: dict[str, Any], ended: np.ndarray, returns: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the episodes that ended in a step have a score; and all scores and lengths, `[num_envs]` each."""
+    told = infos.get("final_info", {})
+    scores = told.get("score", returns)
+    return ended & ~np.isnan(scores), scores, told.get("length", lengths)
 
 
 def take_state(target: np.ndarray, state: State, name: str) -> None:

@@ -64,6 +64,53 @@ class Conv(EncoderConfig):
 
 
 @dataclass(frozen=True)
+class Nature(EncoderConfig):
+    """The convolutions of Mnih et al. 2015 (Nature) with ReLU, for stacks of frames, and one fully connected layer.
+
+    Attributes:
+        features: Width of the fully connected layer.
+    """
+
+    features: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse a layer without width."""
+        require_integer("features", self.features, 1)
+
+    def build(self, observation_space: Any, generator: Any) -> Any:
+        """A `hydrahive.policies.pixels.NatureEncoder`."""
+        from hydrahive.policies.pixels import NatureEncoder
+
+        return NatureEncoder(self, observation_space, generator)
+
+
+@dataclass(frozen=True)
+class Impala(EncoderConfig):
+    """The residual network of Espeholt et al. 2018 (figure 3, right): 15 convolutions and one fully connected layer.
+
+    Attributes:
+        channels: Of each section: a convolution, max-pooling that halves both sides, and two residual blocks.
+        features: Width of the fully connected layer.
+    """
+
+    channels: list[int] = field(default_factory=lambda: [16, 32, 32])
+    features: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse layers without width."""
+        require(bool(self.channels), "channels", self.channels, "at least one section")
+        for channels in self.channels:
+            require_integer("channels", channels, 1)
+        require_integer("features", self.features, 1)
+
+    def build(self, observation_space: Any, generator: Any) -> Any:
+        """A `hydrahive.policies.pixels.ImpalaEncoder`."""
+        from hydrahive.policies.pixels import ImpalaEncoder
+
+        return ImpalaEncoder(self, observation_space, generator)
+
+
+@dataclass(frozen=True)
 class _Recurrent(CoreConfig):
     """Recurrent layers on top of the encoder.
 

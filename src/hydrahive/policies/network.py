@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hydrahive.core.config import CoreConfig
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.processor import gains_by_bfloat16
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.cores import RecurrentCore
 from hydrahive.policies.distributions import distribution_of
@@ -23,7 +24,8 @@ class Network(nn.Module):
     Attributes:
         distribution: Of actions.
         memory_size: Numbers of memory for each environment; 0 without a core.
-        acts_in_bfloat16: Whether `step` runs the core in bfloat16 where that is faster, as whoever builds it decides.
+        acts_in_bfloat16: Whether `step` runs the core, and an encoder that declares `acts_in_bfloat16`, in bfloat16
+            where that is faster, as whoever builds it decides.
     """
 
     def __init__(
@@ -86,9 +88,12 @@ class Network(nn.Module):
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""
-        features = self.encode(observations)
+        kind = observations.device.type
+        casts = self.acts_in_bfloat16 and getattr(self.encoder, "acts_in_bfloat16", False) and gains_by_bfloat16(kind)
+        with torch.autocast(kind, torch.bfloat16, enabled=casts):
+            features = self.encode(observations)
         if self.core is not None:
             with torch.autocast(features.device.type, torch.bfloat16, enabled=self.acts_in_bfloat16):
                 outputs, memory = self.core(features.unsqueeze(0), memory)
             features = outputs[0]
-        return self.scores(features), memory
+        return self.scores(features.float()), memory

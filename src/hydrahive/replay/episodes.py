@@ -24,6 +24,7 @@ class Layout:
         action_shape: Of one action.
         action_dtype: Of actions.
         memory: Numbers of the policy's memory; 0 without any.
+        stack: Frames in an observation, of which fragments hold each once; what is stored are whole observations.
     """
 
     columns: int
@@ -34,6 +35,7 @@ class Layout:
     memory: int = 0
     action_shape: tuple[int, ...] = ()
     action_dtype: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
+    stack: int = 1
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """What is kept of each frame."""

@@ -233,7 +233,8 @@ class SequenceReplay:
 
     def _begin_page(self, fragment: Fragment) -> None:
         first, steps = first_column(fragment), len(fragment.actions)
-        rows = {name: getattr(fragment, name)[:steps] for name in self.layout.fields()}
+        rows = {name: getattr(fragment, name)[:steps] for name in self.layout.fields() if name != "observations"}
+        rows["observations"] = fragment.whole_observations()[:steps]
         self._unfinished.add(first, rows)
         for b in np.flatnonzero(~fragment.valid[0]).tolist():
             self._unfinished.skip(first + b, 1)

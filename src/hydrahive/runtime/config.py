@@ -17,7 +17,8 @@ from hydrahive.core.config import (
 )
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-from hydrahive.envs.gym import Gym  # noqa: F401  the parser knows the names of imported parts
+from hydrahive.envs.atari.config import Atari  # noqa: F401  the parser knows the names of imported parts
+from hydrahive.envs.gym import Gym  # noqa: F401  likewise
 from hydrahive.envs.pettingzoo import PettingZoo  # noqa: F401  likewise
 from hydrahive.envs.snake.config import Snake
 from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
@@ -233,6 +234,8 @@ class RunConfig:
         require(
             kept, "replay", "one", "null, for an environment whose episodes are cut at boundaries (snapshots: none)"
         )
+        scored = self.replay is None or self.env.scores_all_episodes
+        require(scored, "replay", "one", "null, or life_loss_ends: false: a replay needs the score of every episode")
         if self.replay is not None and self.algorithm.batches(0) is None:
             frames = self.replayed_frames
             require(

@@ -48,11 +48,11 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
     return network
 
 
-def spaces_of(env: EnvConfig) -> tuple[Any, Any]:
-    """What one environment shows, and what it takes."""
+def shown_by(env: EnvConfig) -> tuple[Any, Any, int]:
+    """The spaces of what one environment shows and of what it takes, and the frames that an observation stacks."""
     probe = env.make_vector(env.group)
     try:
-        return probe.single_observation_space, probe.single_action_space
+        return probe.single_observation_space, probe.single_action_space, probe.stack
     finally:
         probe.close()
 
@@ -81,9 +81,11 @@ class EnvWorker:
         """Take over a shard, from its first round or from a snapshot; its next fragment raises what fails here."""
         self._broken.pop(shard, None)
         self._shards.pop(shard, None)
-        self.work.begin(shard, 0 if state is None else int(state["round"][0]), time.monotonic())
+        round_ = 0 if state is None else int(state["round"][0])
+        self.work.begin(shard, round_, time.monotonic())
         try:
             env = self._config.env.make_vector(self._config.envs_per_shard)
+            env.still_alive = lambda: self.work.begin(shard, round_, time.monotonic())
             adopted = Shard(self._config, self._run_id, shard, env, segment)
             if state is not None:
                 adopted.restore(state)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hydrahive.core.streams import derived_seed, stream
-from hydrahive.envs.vector import AT_THE_END, episode_facts
+from hydrahive.envs.vector import AT_THE_END, episode_facts, finished_episodes
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -93,12 +93,12 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
         memory[torch.from_numpy(ended | resetting)] = 0.0
-        final = infos.get("final_info", {}).get("score", returns)
+        finished, final, final_steps = finished_episodes(infos, ended, returns, steps)
         told = episode_facts(infos)
-        for i in np.flatnonzero(ended):
+        for i in np.flatnonzero(finished):
             if len(scores[i]) < shares[i]:
                 scores[i].append(float(final[i]))
-                lengths[i].append(int(steps[i]))
+                lengths[i].append(int(final_steps[i]))
                 for name, values in told.items():
                     facts.setdefault(name, []).append(float(values[i]))
         resetting = ended if env.resets_on_next_step else np.zeros(columns, np.bool_)

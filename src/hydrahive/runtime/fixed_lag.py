@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.core.fragment import FragmentSummary
-from hydrahive.core.state import SnapshotKind
 from hydrahive.runtime.boundary import Boundary
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.dataflow import Cut, Part, Replayed, Schedule, Taken, Update
@@ -170,10 +169,9 @@ class FixedLag(Schedule):
         for shard, worker in homes.items():
             before = self._homes[shard]
             if worker != before:
-                is_exact = self._config.env.snapshot_kind == SnapshotKind.EXACT
-                if not is_exact or self._fleet.audits(self._fleet.facts(before)):
+                if not self._config.env.snapshot_kind.goes_on or self._fleet.audits(self._fleet.facts(before)):
                     # What it would hand over between two boundaries nobody could check, and an environment that is
-                    # not exact would go on in another way: it is computed again.
+                    # rebuilt would go on in another way: it is computed again.
                     self._walk(shard, worker, self._restored(shard, worker), set(), set(), {}, {})
                 else:
                     self._lease(worker, shard, self._fleet.snapshot(before, shard), self._next_round)

@@ -76,12 +76,12 @@ class MemoryPlan:
 def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     """What a run with this config keeps in flight: rounds being simulated, waiting and learned, and their weights."""
     layout = replay_layout(config)
-    row_bytes = math.prod(layout.observation_shape) * layout.observation_dtype.itemsize
+    row_bytes = math.prod(layout.observation_shape) * layout.observation_dtype.itemsize // layout.stack
     memory_bytes = 4 * layout.memory
     states_every = config.replay.states_every if config.replay else config.fragment_length
     step_bytes = row_bytes + 8 + 4 * layout.parameters + 4 + 3
     columns = config.shards * config.envs_per_shard
-    of_column = config.fragment_length * step_bytes + row_bytes
+    of_column = config.fragment_length * step_bytes + layout.stack * row_bytes
     round_bytes = columns * (of_column + memory_bytes * (1 + config.fragment_length // states_every))
     # Rounds ahead are lag + 1; one more is held by the update under way.
     rounds, versions = config.lag + 2, config.lag + 3

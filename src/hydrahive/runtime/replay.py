@@ -17,7 +17,7 @@ from hydrahive.policies.distributions import distribution_of
 from hydrahive.replay.episodes import Layout
 from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import spaces_of
+from hydrahive.runtime.env_worker import shown_by
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ReplayTold:
 
 def replay_layout(config: RunConfig) -> Layout:
     """What a run's replay holds."""
-    space, actions = spaces_of(config.env)
+    space, actions, stack = shown_by(config.env)
     distribution = distribution_of(actions)
     return Layout(
         columns=config.shards * config.envs_per_shard,
@@ -41,6 +41,7 @@ def replay_layout(config: RunConfig) -> Layout:
         memory=config.policy.memory_size,
         action_shape=distribution.action_shape,
         action_dtype=distribution.action_dtype,
+        stack=stack,
     )
 
 

@@ -14,7 +14,7 @@ from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import SnapshotKind, State, nested, under
 from hydrahive.core.streams import derived_seed, stream
-from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, take_state
+from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, finished_episodes, take_state
 from hydrahive.policies.distributions import Distribution, distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 from hydrahive.policies.network import Network
@@ -103,7 +103,12 @@ class Shard:
         self.env.advance(round_ * self.config.max_steps_per_round)
         distribution = self._distribution
         record = _Recorder(
-            self.config.fragment_length, self._observations, num_parameters, self._memory.numpy(), distribution
+            self.config.fragment_length,
+            self._observations,
+            num_parameters,
+            self._memory.numpy(),
+            distribution,
+            self.env.stack,
         )
         with torch.inference_mode():
             for t in range(self.config.fragment_length):
@@ -217,9 +222,9 @@ class Shard:
     def _end_episodes(
         self, t: int, ended: np.ndarray, truncated: np.ndarray, infos: dict[str, Any], record: _Recorder
     ) -> None:
-        scores = infos.get("final_info", {}).get("score", self._returns)
-        record.episodes(scores[ended], self._lengths[ended])
-        record.facts({name: values[ended] for name, values in episode_facts(infos).items()})
+        finished, scores, lengths = finished_episodes(infos, ended, self._returns, self._lengths)
+        record.episodes(scores[finished], lengths[finished])
+        record.facts({name: values[finished] for name, values in episode_facts(infos).items()})
         if truncated.any():
             last = self._observations if self.env.resets_on_next_step else infos["final_obs"]
             record.cuts(t, truncated, last)
@@ -253,9 +258,15 @@ class _Recorder:
         num_parameters: int,
         memory: np.ndarray,
         distribution: Distribution,
+        stack: int,
     ) -> None:
         n = len(observations)
-        self.observations = np.empty((steps + 1, *observations.shape), observations.dtype)
+        self._stack = stack
+        if stack > 1:  # each frame once; those of the first observation that came before it
+            self.observations = np.empty((steps + stack, n, *observations.shape[2:]), observations.dtype)
+            self.observations[: stack - 1] = observations[:, :-1].swapaxes(0, 1)
+        else:
+            self.observations = np.empty((steps + 1, *observations.shape), observations.dtype)
         self.actions = np.empty((steps, n, *distribution.action_shape), distribution.action_dtype)
         self.behaviour = np.empty((steps, n, num_parameters), np.float32)
         self.rewards = np.empty((steps, n), np.float32)
@@ -272,9 +283,15 @@ class _Recorder:
         self._facts: dict[str, list[np.ndarray]] = {}
 
     def act(self, t: int, observations: np.ndarray, actions: np.ndarray, behaviour: np.ndarray) -> None:
-        self.observations[t] = observations
+        self._see(t, observations)
         self.actions[t] = actions
         self.behaviour[t] = behaviour
+
+    def _see(self, t: int, observations: np.ndarray) -> None:
+        if self._stack > 1:
+            self.observations[t + self._stack - 1] = observations[:, -1]
+        else:
+            self.observations[t] = observations
 
     def step(
         self, t: int, rewards: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, resetting: np.ndarray
@@ -313,7 +330,7 @@ class _Recorder:
         return self._cut_observations[0]
 
     def fragment(self, id_: FragmentId, version: int, observations: np.ndarray) -> Fragment:
-        self.observations[-1] = observations
+        self._see(len(self.actions), observations)
         return Fragment(
             id=id_,
             version=version,

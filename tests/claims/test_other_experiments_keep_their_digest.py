@@ -17,6 +17,8 @@ TAXI = [
 ]
 TAXI += ['{"fickle_passenger": true}']
 
+ATARI = ["--shards", 3, "--envs_per_shard", 2, "--fragment_length", 13, "--boundary_every", 5, "--recording", "false"]
+
 OTHERS = {
     "odd sizes": (
         "snake/vtrace",
@@ -26,6 +28,21 @@ OTHERS = {
     "swarm": (
         "swarm/vtrace-lstm",
         ["--shards", 3, "--env.agents", 5, "--envs_per_shard", 10, "--boundary_every", 3, "--policy.core.hidden", 32],
+    ),
+    "atari": ("atari/pong", ATARI),
+    "atari, lives, residual": (
+        "atari/pong",
+        [
+            *ATARI,
+            "--env.game",
+            "breakout",
+            "--env.protocol",
+            "deepmind",
+            "--policy.encoder",
+            '{"class_path": "Impala", "init_args": {"channels": [4, 8], "features": 32}}',
+            "--policy.core",
+            "Lstm",
+        ],
     ),
     "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
     "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
@@ -59,6 +76,8 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     config, options = OTHERS[name]
     many = {"cartpole": 200_000, "odd sizes": 200_000}
     steps = many.get(name, 60_000 if name == "swarm" else 30_000) if FULL else 12_000
+    if name.startswith("atari"):
+        steps = 12_000 if FULL else 3_000
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = [*options, "--stop.env_steps", steps, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))

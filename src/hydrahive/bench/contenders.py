@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.envs.atari.config import Atari
 from hydrahive.envs.snake.config import Snake
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.prices import price_of
-from hydrahive.policies.config import Mlp
+from hydrahive.policies.config import NATURE_CONVOLUTIONS, Mlp, Nature
 from hydrahive.runtime.audits import Audits, Caught
 from hydrahive.runtime.boundary import Progress
 from hydrahive.runtime.config import RunConfig, StopConfig
@@ -132,8 +133,8 @@ class RllibImpala:
         Raises:
             UsageError: If the experiment uses a part that has no counterpart in RLlib.
         """
-        if not isinstance(config.policy.encoder, Mlp):
-            raise UsageError("--against rllib: needs an experiment whose encoder is an Mlp")
+        if not isinstance(config.policy.encoder, Mlp | Nature) or config.policy.memory_size:
+            raise UsageError("--against rllib: needs an experiment whose encoder is Mlp or Nature, without a memory")
         self.name = "rllib"
         logging.getLogger("ray").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
@@ -165,14 +166,14 @@ class RllibImpala:
 def rllib_config(config: RunConfig, workers: int) -> Any:
     """RLlib's IMPALA with the figures of our config."""
     from ray.rllib.algorithms.impala import IMPALAConfig
-    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
     algorithm: Any = config.algorithm
-    encoder: Any = config.policy.encoder
     columns = config.shards * config.envs_per_shard
     env: Any = config.env
     if isinstance(env, Snake):
         env_id, env_options = "hydrahive.envs:hydrahive/Snake-v0", _flat_options(env)
+    elif isinstance(env, Atari):
+        env_id, env_options = "hydrahive.envs:hydrahive/Atari-v0", {**as_plain(env)["init_args"], "floats": True}
     else:
         env_id, env_options = env.id, {}
     rate = algorithm.learning_rate
@@ -189,9 +190,7 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
             gym_env_vectorize_mode="vector_entry_point",
         )
         .learners(num_learners=0)
-        .rl_module(
-            model_config=DefaultModelConfig(fcnet_hiddens=encoder.hidden, fcnet_activation="relu", vf_share_layers=True)
-        )
+        .rl_module(model_config=_rllib_model(config))
         .training(
             lr=rate,
             gamma=algorithm.discount,
@@ -205,6 +204,22 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
         .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=0)
         .debugging(log_level="ERROR")
     )
+
+
+def _rllib_model(config: RunConfig) -> Any:
+    """RLlib's network of our encoder's layers."""
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    encoder: Any = config.policy.encoder
+    if isinstance(encoder, Nature):
+        return DefaultModelConfig(
+            conv_filters=[list(layer) for layer in NATURE_CONVOLUTIONS],
+            conv_activation="relu",
+            head_fcnet_hiddens=[encoder.features],
+            head_fcnet_activation="relu",
+            vf_share_layers=True,
+        )
+    return DefaultModelConfig(fcnet_hiddens=encoder.hidden, fcnet_activation="relu", vf_share_layers=True)
 
 
 def _flat_options(env: Snake) -> dict[str, Any]:

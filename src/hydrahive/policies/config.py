@@ -63,6 +63,10 @@ class Conv(EncoderConfig):
         return ConvEncoder(self, observation_space, generator)
 
 
+NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+"""Channels, kernel and stride of each of the Nature network's convolutions."""
+
+
 @dataclass(frozen=True)
 class Nature(EncoderConfig):
     """The convolutions of Mnih et al. 2015 (Nature) with ReLU, for stacks of frames, and one fully connected layer.

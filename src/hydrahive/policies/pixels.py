@@ -9,11 +9,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.policies.config import Impala, Nature
+from hydrahive.policies.config import NATURE_CONVOLUTIONS, Impala, Nature
 from hydrahive.policies.encoders import RELU_GAIN, box_of, orthogonal
-
-NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-"""Channels, kernel and stride of each convolution."""
 
 
 def prepared(pictures: Tensor) -> Tensor:
@@ -44,7 +41,7 @@ class NatureEncoder(nn.Module):
         channels, height, width = box.shape
         self.scale = scale_of(box)
         self.convolutions = nn.ModuleList()
-        for out_channels, kernel, stride in NATURE:
+        for out_channels, kernel, stride in NATURE_CONVOLUTIONS:
             if min(height, width) < kernel:
                 raise ConfigError("policy.encoder", "Nature", f"Conv, for pictures as small as {list(box.shape)}")
             self.convolutions.append(

@@ -37,6 +37,7 @@ BYTE_NEUTRAL = (
     "metrics_every",
     "evaluate_every",
     "evaluate_episodes",
+    "evaluate_actions",
     "pictures_every",
     "recording",
     "experiment",
@@ -165,9 +166,11 @@ class RunConfig:
         audit: Whose work is computed again, and how much of it.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
-        evaluate_every: Updates between greedy evaluations on held-out seeds beside the training; 0 for none.
+        evaluate_every: Updates between evaluations on held-out seeds beside the training; 0 for none.
         evaluate_episodes: Episodes of each such evaluation.
-        pictures_every: Updates between pictures of the greedy policy for TensorBoard, played beside the training
+        evaluate_actions: How policies are evaluated and shown: `greedy` takes the likeliest actions, `sampled` draws
+            them as in training, `convention` does what is usual for the environment.
+        pictures_every: Updates between pictures of the policy for TensorBoard, played beside the training
             (inline, it waits); 0 for none.
         recording: Whether to record a game of the trained policy as `episode.gif` at the end.
         experiment: Name of the experiment the config came from, for display.
@@ -196,6 +199,7 @@ class RunConfig:
     metrics_every: int = 10
     evaluate_every: int = 0
     evaluate_episodes: int = 32
+    evaluate_actions: Literal["convention", "greedy", "sampled"] = "convention"
     pictures_every: int = 0
     recording: bool = True
     experiment: str = ""

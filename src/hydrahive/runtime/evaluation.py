@@ -1,4 +1,4 @@
-"""Greedy play on held-out seeds: what a policy is worth without exploration."""
+"""Play on held-out seeds: what a policy is worth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import AT_THE_END, episode_facts, finished_episodes
@@ -52,15 +53,42 @@ def _any_told(values: np.ndarray) -> bool:
 
 
 def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> Evaluation:
-    """Play `episodes` episodes greedily with a flat weights vector."""
+    """Play `episodes` episodes with a flat weights vector."""
     network = build_network(config, torch.Generator())
     FlatWeights(network).load(weights)
     return evaluate(config, network, episodes)
 
 
+def is_sampled(config: RunConfig) -> bool:
+    """Whether a run's policies are evaluated by actions drawn as in training, not by the likeliest ones."""
+    return (config.env.evaluated if config.evaluate_actions == "convention" else config.evaluate_actions) == "sampled"
+
+
+class Player:
+    """Chooses actions as a run's config wants them for evaluation: the likeliest, or drawn from seeds of their own."""
+
+    def __init__(self, config: RunConfig, network: Network, *purpose: int) -> None:
+        """Play with a network; `purpose` tells apart what must not draw alike."""
+        self._network, self._distribution = network, network.distribution
+        self._draws = stream(config.seed, "evaluation-actions", *purpose) if is_sampled(config) else None
+
+    def actions(self, scores: Tensor, legal: np.ndarray | None) -> np.ndarray:
+        """Actions as the environment takes them, for the network's scores `[N, P]` and masks `[N, choices]`."""
+        if self._draws is not None:
+            scores = self._network.behaviour(scores, 1.0)
+        if legal is not None:
+            scores = self._distribution.masked(scores, torch.from_numpy(legal))
+        if self._draws is None:
+            chosen = self._distribution.mode(scores)
+        else:
+            noise = torch.from_numpy(self._distribution.noise(self._draws, (len(scores),)))
+            chosen = self._distribution.drawn(scores, noise)
+        return self._distribution.for_env(chosen.numpy())
+
+
 @torch.inference_mode()
 def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
-    """Play exactly `episodes` episodes greedily.
+    """Play exactly `episodes` episodes.
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
     long ones. The seeds are drawn for this purpose only; training never sees them.
@@ -68,7 +96,7 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     columns = -(-EVALUATION_ENVS // config.env.group) * config.env.group
     env = config.env.make_vector(columns)
     env.advance(AT_THE_END)
-    distribution = network.distribution
+    player = Player(config, network)
     observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
     present = env.present()
     players = np.arange(columns) if present is None else np.flatnonzero(present)
@@ -82,9 +110,7 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     memory = torch.zeros((len(shares), network.memory_size))
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
         action_scores, memory = network.step(torch.tensor(observations), memory)
-        if (legal := env.legal_actions()) is not None:
-            action_scores = distribution.masked(action_scores, torch.from_numpy(legal))
-        actions = distribution.for_env(distribution.mode(action_scores).numpy())
+        actions = player.actions(action_scores, env.legal_actions())
         here = env.present()
         observations, rewards, terminated, truncated, infos = env.step(actions)
         if here is not None:

@@ -16,6 +16,7 @@ from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_network
+from hydrahive.runtime.evaluation import Player
 from hydrahive.telemetry.recording import gif_of
 
 CLIP_FRAMES = 100
@@ -27,7 +28,7 @@ GAP_PIXELS = 8
 
 @dataclass(frozen=True)
 class Played:
-    """A greedy episode: its pictures, `uint8 [H, W, 3]` each, how many to a second, its score and its length."""
+    """An episode: its pictures, `uint8 [H, W, 3]` each, how many to a second, its score and its length."""
 
     frames: list[np.ndarray]
     frames_per_second: float
@@ -43,7 +44,7 @@ class Undrawn:
 
 
 def clip_of(config: RunConfig, weights: np.ndarray) -> Clip | Undrawn:
-    """The beginning of a greedy episode with a flat weights vector."""
+    """The beginning of an episode with a flat weights vector."""
     network = build_network(config, torch.Generator())
     FlatWeights(network).load(weights)
     try:
@@ -65,21 +66,19 @@ def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> lis
 
 @torch.inference_mode()
 def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
-    """Play one greedy episode, held-out number `episode`, and keep its first `max_frames` pictures."""
+    """Play one episode, held-out number `episode`, and keep its first `max_frames` pictures."""
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
     env = config.env.make_single(render_mode="rgb_array")
     observation, info = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [np.asarray(env.render())]
     total, steps, ended = 0.0, 0, False
-    grouped, distribution = config.env.group > 1, network.distribution
+    grouped, player = config.env.group > 1, Player(config, network, episode)
     memory = torch.zeros((config.env.group, network.memory_size))
     while not ended and len(frames) < max_frames:
         batch = torch.tensor(observation if grouped else observation[None])
         scores, memory = network.step(batch, memory)
-        if MASK in info:
-            scores = distribution.masked(scores, torch.from_numpy(info[MASK]).reshape(len(scores), -1))
-        actions = distribution.for_env(distribution.mode(scores).numpy())
+        actions = player.actions(scores, info[MASK].reshape(len(scores), -1) if MASK in info else None)
         observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
         frames.append(np.asarray(env.render()))

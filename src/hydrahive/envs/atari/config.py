@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -98,8 +100,8 @@ class Atari(EnvConfig):
     @property
     def rom(self) -> str:
         """The game's name as its ROM has it: `MsPacman` and `ALE/MsPacman-v5` are `ms_pacman`."""
-        bare = re.sub(r"(-v\d+)$", "", self.game.removeprefix("ALE/"))
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare).lower()
+        bare = re.sub(r"-v\d+$", "", self.game.removeprefix("ALE/")).lower()
+        return next((rom for rom in _known() if rom.replace("_", "") == bare.replace("_", "")), bare)
 
     @property
     def snapshot_kind(self) -> SnapshotKind:
@@ -112,14 +114,12 @@ class Atari(EnvConfig):
         Raises:
             ConfigError: If there is no such game, or its ROM is missing.
         """
-        roms = importlib.import_module("ale_py.roms")  # which looks for files, nothing more
-
-        known = sorted(roms.get_all_rom_ids())
-        if self.rom not in known:
-            near = difflib.get_close_matches(self.rom, known, n=3, cutoff=0.4)
+        if self.rom not in _known():
+            near = difflib.get_close_matches(self.rom, _known(), n=3, cutoff=0.4)
             raise ConfigError("game", self.game, "an Atari game" + (f" ({', '.join(near)}?)" if near else ""))
         try:
-            path = roms.get_rom_path(self.rom)
+            with contextlib.redirect_stdout(io.StringIO()):  # it says where it looks
+                path = _roms().get_rom_path(self.rom)
         except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError("game", self.game, f"a game whose ROM ale-py has ({error})") from None
         require(
@@ -152,3 +152,11 @@ class Atari(EnvConfig):
         from hydrahive.envs.atari.single import AtariSingle
 
         return AtariSingle(self, render_mode)
+
+
+def _roms() -> Any:
+    return importlib.import_module("ale_py.roms")
+
+
+def _known() -> list[str]:
+    return sorted(_roms().get_all_rom_ids())

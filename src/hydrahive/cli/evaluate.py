@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.core.errors import UsageError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -19,28 +20,41 @@ def run(arguments: Sequence[str]) -> int:
         choices=["convention", "greedy", "sampled"],
         help="the likeliest actions, or drawn ones as in training (default: evaluate_actions of the run's config)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="RUN",
+        help="for games of several agents: another run's policy, or `random`, plays all but one agent in turn",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
 
     from hydrahive.runtime.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
-    from hydrahive.runtime.evaluation import evaluate, is_sampled
+    from hydrahive.runtime.evaluation import Opponent, evaluate, evaluation_columns, is_sampled
     from hydrahive.runtime.playing import load_policy
 
     config, policy, env_steps = load_policy(folder)
     if given.actions:
         config = dataclasses.replace(config, evaluate_actions=given.actions)
-    evaluation = evaluate(config, policy, given.episodes)
+    opponent = None
+    if given.against:
+        if config.env.group == 1:
+            raise UsageError("--against: needs an environment in which several agents play")
+        is_random = given.against == "random"
+        other = None if is_random else load_policy(find_run(runs_folder(given.runs), given.against))[1]
+        opponent = Opponent(config, evaluation_columns(config), other)
+    evaluation = evaluate(config, policy, given.episodes, opponent)
     summary = evaluation.summary()
     scales = config.env.normalised(summary["mean"])
     actions = "sampled" if is_sampled(config) else "greedy"
     figures = {"run": folder.name, "env_steps": env_steps, "actions": actions, **summary, **scales}
+    episodes = f"{given.episodes} {actions} episodes" + (f" against {given.against}" if given.against else "")
     if given.json:
         print(json.dumps(figures))
         return 0
     print(
-        f"{folder.name} after {env_steps:,} env steps, {figures['episodes']} {actions} episodes on held-out seeds:\n"
+        f"{folder.name} after {env_steps:,} env steps, {episodes} on held-out seeds:\n"
         f"mean {figures['mean']:.2f} (95% interval {figures['mean_low']:.2f} to {figures['mean_high']:.2f})  "
         f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
         f"mean length {figures['length_mean']:.1f} steps"

@@ -1,4 +1,4 @@
-"""Any PettingZoo parallel environment whose agents see and do alike; all share one policy."""
+"""Any PettingZoo environment whose agents see and do alike, all at once or in turns; all share one policy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from hydrahive.core.state import SnapshotKind
 
 @dataclass(frozen=True)
 class PettingZoo(EnvConfig):
-    """A parallel environment; every agent is one environment of the vector, a world's agents belong together.
+    """A parallel or turn-based environment; every agent is one environment of the vector, a world's belong together.
+
+    Where agents take turns, those who wait see how it goes on and may take their first action only, which does nothing:
+    it teaches nothing, and what comes of the others' turns reaches them. Two players who share a policy are self-play.
 
     Attributes:
-        id: The module that has `parallel_env`, for example `pettingzoo.classic.rps_v2`.
-        kwargs: Given to `parallel_env`.
+        id: The module that has `parallel_env` or, for turns, `env`, for example `pettingzoo.classic.connect_four_v3`.
+        kwargs: Given to it.
         snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
             be: their episodes are cut at each boundary, which enters no score.
     """
@@ -59,15 +62,15 @@ class PettingZoo(EnvConfig):
         try:
             module = importlib.import_module(self.id)
         except (ImportError, ValueError) as error:
-            accepted = f"a module with parallel_env that can be imported ({' '.join(str(error).split())})"
+            accepted = f"a module with parallel_env or env that can be imported ({' '.join(str(error).split())})"
             raise ConfigError("id", self.id, accepted) from None
-        if not hasattr(module, "parallel_env"):
-            raise ConfigError("id", self.id, "a module with parallel_env; this one has none")
+        if not (hasattr(module, "parallel_env") or hasattr(module, "env")):
+            raise ConfigError("id", self.id, "a module with parallel_env or env; this one has neither")
         try:
-            return module.parallel_env(**self.kwargs, **options)
+            return _made(module, {**self.kwargs, **options})
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ConfigError("kwargs", self.kwargs, f"what parallel_env takes ({said})") from None
+            raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({said})") from None
 
     def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""
@@ -84,9 +87,21 @@ class PettingZoo(EnvConfig):
         return WorldView(PettingZooVector(self.id, [self.make_parallel(**drawn)], captured=False))
 
 
+def _made(module: Any, kwargs: dict[str, Any]) -> Any:
+    """A parallel environment; one in which agents take turns is converted by PettingZoo."""
+    if hasattr(module, "parallel_env"):
+        return module.parallel_env(**kwargs)
+    from pettingzoo.utils import conversions
+
+    turns = module.env(**kwargs)
+    if turns.metadata.get("is_parallelizable"):
+        return conversions.aec_to_parallel(turns)
+    return conversions.turn_based_aec_to_parallel(turns)
+
+
 @cache
 def _agents_of(module: str, kwargs: str) -> int:
-    env = importlib.import_module(module).parallel_env(**json.loads(kwargs))
+    env = _made(importlib.import_module(module), json.loads(kwargs))
     count = len(env.possible_agents)
     env.close()
     return count

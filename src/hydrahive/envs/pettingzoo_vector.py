@@ -7,8 +7,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
 from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import State, nested, under
@@ -16,6 +18,9 @@ from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
+
+TURNS = turn_based_aec_to_parallel_wrapper
+"""What PettingZoo puts around an environment in which agents take turns."""
 
 
 class PettingZooVector(SnapshotVectorEnv):
@@ -50,6 +55,7 @@ class PettingZooVector(SnapshotVectorEnv):
         self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
         self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
         self._legal: np.ndarray | None = None
+        self._waiting = _first_only(self.single_action_space)
         self.reset(seed=0)
         try:
             self.snapshot()
@@ -133,20 +139,36 @@ class PettingZooVector(SnapshotVectorEnv):
         observations, infos = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
         self._see(w, observations, infos)
 
+    def _turn(self, w: int) -> Any:
+        """Whose turn it is in a world; None where all act at once, or nobody is left."""
+        world = self.worlds[w]
+        return world.aec_env.agent_selection if isinstance(world, TURNS) and world.agents else None
+
     def _see(self, w: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
         """Note what the agents of a world see and may do, and who is there."""
         here = set(self.worlds[w].agents)
+        turn = self._turn(w)
         for i, agent in enumerate(self.agents):
             self._present[w, i] = agent in here
             seen = observations.get(agent)
             self._observations[w, i] = 0 if seen is None else self._flat.one(seen)
             mask = seen[MASK] if self._flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
-            if mask is None:
+            row = None if mask is None else mask_row(mask)
+            if turn is not None and self._waiting is not None:
+                row = self._waiting if agent != turn else np.ones_like(self._waiting) if row is None else row
+            if row is None:
                 continue
-            row = mask_row(mask)
             if self._legal is None:
                 self._legal = np.ones((*self._present.shape, len(row)), np.bool_)
             self._legal[w, i] = row
+
+
+def _first_only(space: Any) -> np.ndarray | None:
+    """The mask of someone who may only take the first action, of each choice; None where actions are not counted."""
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return None
+    counts = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()
+    return np.concatenate([np.arange(count) == 0 for count in counts])
 
 
 class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):

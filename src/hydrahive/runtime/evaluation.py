@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import AT_THE_END, episode_facts, finished_episodes
+from hydrahive.policies.distributions import Distribution
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -59,6 +60,11 @@ def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> E
     return evaluate(config, network, episodes)
 
 
+def evaluation_columns(config: RunConfig) -> int:
+    """Environments of an evaluation: whole worlds."""
+    return -(-EVALUATION_ENVS // config.env.group) * config.env.group
+
+
 def is_sampled(config: RunConfig) -> bool:
     """Whether a run's policies are evaluated by actions drawn as in training, not by the likeliest ones."""
     return (config.env.evaluated if config.evaluate_actions == "convention" else config.evaluate_actions) == "sampled"
@@ -86,20 +92,51 @@ class Player:
         return self._distribution.for_env(chosen.numpy())
 
 
+class Opponent:
+    """Whoever plays the other agents of a world: another network, or nobody who knows anything."""
+
+    def __init__(self, config: RunConfig, columns: int, network: Network | None) -> None:
+        """Have `network`, or chance, play all columns but those of one agent in each world, another one in each."""
+        self.network, self._player = network, None if network is None else Player(config, network, 1)
+        world, agent = np.divmod(np.arange(columns), config.env.group)
+        self.is_his = world % config.env.group != agent
+        self._draws = stream(config.seed, "evaluation-opponent")
+        self._memory = torch.zeros((columns, 0 if network is None else network.memory_size))
+
+    def replace(
+        self, actions: np.ndarray, distribution: Distribution, observations: Tensor, legal: np.ndarray | None
+    ) -> np.ndarray:
+        """All columns' actions, the opponent's among them."""
+        if self.network is None or self._player is None:
+            noise = distribution.noise(self._draws, (len(actions),))
+            his = distribution.for_env(distribution.random(noise, legal))
+        else:
+            scores, self._memory = self.network.step(observations, self._memory)
+            his = self._player.actions(scores, legal)
+        mine: np.ndarray = actions.copy()
+        mine[self.is_his] = his[self.is_his]
+        return mine
+
+    def forget(self, columns: np.ndarray) -> None:
+        """Begin anew where episodes have ended."""
+        self._memory[torch.from_numpy(columns)] = 0.0
+
+
 @torch.inference_mode()
-def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
-    """Play exactly `episodes` episodes.
+def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Opponent | None = None) -> Evaluation:
+    """Play exactly `episodes` episodes, against an opponent if there is one, whose episodes are not counted.
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
     long ones. The seeds are drawn for this purpose only; training never sees them.
     """
-    columns = -(-EVALUATION_ENVS // config.env.group) * config.env.group
+    columns = evaluation_columns(config)
     env = config.env.make_vector(columns)
     env.advance(AT_THE_END)
     player = Player(config, network)
     observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
     present = env.present()
-    players = np.arange(columns) if present is None else np.flatnonzero(present)
+    counted = np.ones(columns, np.bool_) if opponent is None else ~opponent.is_his
+    players = np.flatnonzero(counted if present is None else counted & present)
     shares = np.zeros(columns, np.int64)
     shares[players] = [len(range(i, episodes, len(players))) for i in range(len(players))]
     scores: list[list[float]] = [[] for _ in shares]
@@ -109,8 +146,11 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
     resetting = np.zeros(len(shares), np.bool_)
     memory = torch.zeros((len(shares), network.memory_size))
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
-        action_scores, memory = network.step(torch.tensor(observations), memory)
-        actions = player.actions(action_scores, env.legal_actions())
+        seen, legal = torch.tensor(observations), env.legal_actions()
+        action_scores, memory = network.step(seen, memory)
+        actions = player.actions(action_scores, legal)
+        if opponent is not None:
+            actions = opponent.replace(actions, network.distribution, seen, legal)
         here = env.present()
         observations, rewards, terminated, truncated, infos = env.step(actions)
         if here is not None:
@@ -119,6 +159,8 @@ def evaluate(config: RunConfig, network: Network, episodes: int) -> Evaluation:
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
         memory[torch.from_numpy(ended | resetting)] = 0.0
+        if opponent is not None:
+            opponent.forget(ended | resetting)
         finished, final, final_steps = finished_episodes(infos, ended, returns, steps)
         told = episode_facts(infos)
         for i in np.flatnonzero(finished):

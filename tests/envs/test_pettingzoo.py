@@ -49,7 +49,7 @@ def test_a_restored_world_continues_identically():
     ("given", "says"),
     [
         (("nowhere.at_all",), "imported"),
-        (("pettingzoo.classic.connect_four_v3",), "parallel_env"),
+        (("pettingzoo.classic.all_modules",), "parallel_env or env"),
         (("leaving", {"speed": 3}), "speed"),
         (("leaving", {"unlike": True}), "agent_0 and agent_1 differ in action_space"),
     ],
@@ -64,3 +64,45 @@ def test_a_world_whose_state_cannot_be_taken_out_is_told_what_to_say():
     config = PettingZoo("hydrahive.envs.swarm.swarm_v0", {"agents": 3})
     with pytest.raises(ConfigError, match="snapshots: none"):
         config.make_vector(3)
+
+
+@pytest.mark.parametrize("game", ["connect_four_v3", "tictactoe_v3"])
+def test_players_take_turns_by_masks_and_both_end_with_the_game(game):
+    config = PettingZoo(f"pettingzoo.classic.{game}", snapshots="none")
+    assert config.group == 2
+    env = config.make_vector(6)
+    env.reset(seed=0)
+    random, games, turn = np.random.default_rng(0), 0, np.zeros(3, np.int64)
+    for _ in range(200):
+        legal = env.legal_actions().reshape(3, 2, -1)
+        for world in range(3):
+            waiting = legal[world, 1 - turn[world]]
+            assert waiting.tolist() == [True] + [False] * (len(waiting) - 1)
+            assert legal[world, turn[world]].any()
+        actions = np.array([random.choice(np.flatnonzero(row)) for row in env.legal_actions()])
+        _, rewards, terminated, truncated, _ = env.step(actions)
+        ended = terminated.reshape(3, 2)
+        assert (ended[:, 0] == ended[:, 1]).all()
+        assert not truncated.any()
+        pairs = rewards.reshape(3, 2)
+        assert (pairs.sum(axis=1) == 0).all()
+        assert (pairs[~ended[:, 0]] == 0).all()
+        games += int(ended[:, 0].sum())
+        turn = np.where(ended[:, 0], 0, 1 - turn)
+    assert games > 5
+
+
+def test_turns_can_be_captured_in_the_middle_of_a_game():
+    config = PettingZoo("pettingzoo.classic.connect_four_v3")
+    env, other = config.make_vector(4), config.make_vector(4)
+    env.reset(seed=0)
+    random = np.random.default_rng(0)
+    legal_of = lambda: np.array([random.choice(np.flatnonzero(row)) for row in env.legal_actions()])  # noqa: E731
+    for _ in range(5):
+        env.step(legal_of())
+    other.restore(env.snapshot())
+    for _ in range(60):
+        actions = legal_of()
+        np.testing.assert_array_equal(env.legal_actions(), other.legal_actions())
+        for mine, theirs in zip(env.step(actions)[:4], other.step(actions)[:4], strict=True):
+            np.testing.assert_array_equal(mine, theirs)

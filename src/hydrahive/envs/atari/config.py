@@ -72,7 +72,7 @@ class Atari(EnvConfig):
     size: int = 84
     max_frames: int = 108_000
 
-    step_weight: ClassVar[int] = 400
+    step_weight: ClassVar[int] = 2000
     """What emulating and drawing four frames costs, in Snake steps."""
 
     evaluated: ClassVar[Literal["greedy", "sampled"]] = "sampled"

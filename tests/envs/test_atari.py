@@ -5,6 +5,7 @@ from gymnasium.utils.env_checker import check_env
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.atari import vector
 from hydrahive.envs.atari.config import Atari
+from hydrahive.envs.vector import GAME_LENGTH
 
 
 def played(config, steps, count=3, seed=7):
@@ -54,6 +55,17 @@ def test_a_state_whose_actions_lead_elsewhere_is_refused():
         config.make_vector(2).restore(env.snapshot())
 
 
+def test_actions_that_do_not_exist_are_refused_for_ale_would_wait_for_ever():
+    env, _ = played(Atari("pong"), 5)
+    for action in (-1, 6, 99):
+        with pytest.raises(ValueError, match="the game has 6, from 0"):
+            env.step(np.array([0, action, 0]))
+    state = env.snapshot()
+    state["actions"][3] = 77
+    with pytest.raises(ValueError, match="77"):
+        Atari("pong").make_vector(3).restore(state)
+
+
 def test_games_of_one_vector_differ_and_repeat_by_seed():
     config = Atari("breakout")
     _, told = played(config, 150)
@@ -80,7 +92,7 @@ def test_a_lost_life_ends_the_learners_episode_and_the_game_goes_on_to_its_score
             lives += 1
             continue
         assert infos["final_info"]["score"][0] == total
-        assert infos["final_info"]["length"][0] == length
+        assert infos["final_info"][GAME_LENGTH][0] == length
         assert lives == 4
         total, length, lives, games = 0.0, 0, 0, games + 1
     assert games >= 2

@@ -106,3 +106,20 @@ def test_turns_can_be_captured_in_the_middle_of_a_game():
         np.testing.assert_array_equal(env.legal_actions(), other.legal_actions())
         for mine, theirs in zip(env.step(actions)[:4], other.step(actions)[:4], strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_dead_stay_dead_and_whose_turn_it_is_may_do_what_the_game_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    config = PettingZoo("dying", snapshots="none")
+    env = config.make_vector(4)
+    env.reset(seed=0)
+    ends = np.zeros(4, np.int64)
+    for _ in range(60):
+        actions = np.array([np.flatnonzero(row)[0] for row in env.legal_actions()])
+        _, rewards, terminated, truncated, _ = env.step(actions)
+        assert not truncated.any()
+        ends += terminated
+        assert (rewards[terminated] != 0).all()
+        if env.present() is None:
+            assert len(set(ends.tolist())) == 1, "everybody ends once in a game"
+    assert ends[0] > 3

@@ -11,8 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydrahive.algorithms.config import VTrace
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.envs.atari.config import Atari
+from hydrahive.envs.gym import Gym
 from hydrahive.envs.snake.config import Snake
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
@@ -133,8 +135,15 @@ class RllibImpala:
         Raises:
             UsageError: If the experiment uses a part that has no counterpart in RLlib.
         """
-        if not isinstance(config.policy.encoder, Mlp | Nature) or config.policy.memory_size:
-            raise UsageError("--against rllib: needs an experiment whose encoder is Mlp or Nature, without a memory")
+        env, encoder = config.env, config.policy.encoder
+        is_plain_gym = isinstance(env, Gym) and env.has_vector and not (env.kwargs or env.wrappers)
+        fits = isinstance(encoder, Nature) if isinstance(env, Atari) else isinstance(encoder, Mlp)
+        known = isinstance(env, Snake | Atari) or is_plain_gym
+        if not (known and fits and isinstance(config.algorithm, VTrace) and not config.policy.memory_size):
+            raise UsageError(
+                "--against rllib: needs VTrace without a memory, on Snake or a Gymnasium environment with a vector of "
+                "its own (encoder Mlp), or on Atari (encoder Nature)"
+            )
         self.name = "rllib"
         logging.getLogger("ray").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
@@ -212,11 +221,14 @@ def _rllib_model(config: RunConfig) -> Any:
 
     encoder: Any = config.policy.encoder
     if isinstance(encoder, Nature):
+        assert isinstance(config.env, Atari), "nothing else is raced with it"
+        left = config.env.size
+        for _, kernel, stride in NATURE_CONVOLUTIONS:
+            left = (left - kernel) // stride + 1
         return DefaultModelConfig(
-            conv_filters=[list(layer) for layer in NATURE_CONVOLUTIONS],
+            # The fully connected layer as a convolution over all that is left: RLlib's own heads would be two of them.
+            conv_filters=[[*layer, "valid"] for layer in NATURE_CONVOLUTIONS] + [[encoder.features, left, 1, "valid"]],
             conv_activation="relu",
-            head_fcnet_hiddens=[encoder.features],
-            head_fcnet_activation="relu",
             vf_share_layers=True,
         )
     return DefaultModelConfig(fcnet_hiddens=encoder.hidden, fcnet_activation="relu", vf_share_layers=True)

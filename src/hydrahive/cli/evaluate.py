@@ -31,7 +31,9 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
+    from hydrahive.runtime.env_worker import WORKER_THREADS
     from hydrahive.runtime.evaluation import Opponent, evaluate, evaluation_columns, is_sampled
+    from hydrahive.runtime.machine_class import prepare_torch
     from hydrahive.runtime.playing import load_policy
 
     config, policy, env_steps = load_policy(folder)
@@ -41,8 +43,12 @@ def run(arguments: Sequence[str]) -> int:
     if given.against:
         if config.env.group == 1:
             raise UsageError("--against: needs an environment in which several agents play")
-        is_random = given.against == "random"
-        other = None if is_random else load_policy(find_run(runs_folder(given.runs), given.against))[1]
+        other = None
+        if given.against != "random":
+            others, other, _ = load_policy(find_run(runs_folder(given.runs), given.against))
+            if others.env != config.env:
+                raise UsageError(f"--against: run {given.against!r} plays another game than {folder.name!r}")
+            prepare_torch(config, WORKER_THREADS)
         opponent = Opponent(config, evaluation_columns(config), other)
     evaluation = evaluate(config, policy, given.episodes, opponent)
     summary = evaluation.summary()

@@ -11,7 +11,7 @@ from hydrahive.core.errors import HydrahiveError
 
 COMMANDS = {
     "train": "train an experiment, or continue a run",
-    "evaluate": "play a trained policy greedily on held-out seeds",
+    "evaluate": "play a trained policy on held-out seeds",
     "play": "record an episode of a trained policy as a GIF",
     "snapshot": "write the report of a run: tables and plots",
     "digest": "print the digest and machine class of a run",

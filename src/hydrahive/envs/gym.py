@@ -91,11 +91,20 @@ class Gym(EnvConfig):
         if name not in registry:
             near = difflib.get_close_matches(name, list(registry), n=3, cutoff=0.4)
             raise ConfigError("id", self.id, "a registered environment" + (f" ({', '.join(near)}?)" if near else ""))
+        if name == "hydrahive/Atari-v0" or name.startswith("ALE/"):
+            raise ConfigError("id", self.id, "{class_path: Atari, init_args: {game: ...}}, which can be restored")
         if self.vectorization == "vector" and registry[name].vector_entry_point is None:
             raise ConfigError("vectorization", "vector", f"'sync' or 'auto': {self.id} has no vector implementation")
         wrappers = self._wrappers()
         if self.vectorization == "vector" and wrappers:
             raise ConfigError("vectorization", "vector", "'sync' or 'auto': wrappers go around single environments")
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether the environment has a vector implementation of its own."""
+        import gymnasium
+
+        return gymnasium.registry[self._registered()].vector_entry_point is not None
 
     @property
     def snapshot_kind(self) -> SnapshotKind:

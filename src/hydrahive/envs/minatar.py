@@ -22,6 +22,11 @@ class PlanesFirst(gymnasium.ObservationWrapper[Any, Any, Any]):
         height, width, channels = env.observation_space.shape
         self.observation_space = spaces.Box(0, 1, (channels, height, width), np.float32)
 
+    def reset(self, **given: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a game; MinAtar itself would have sticky actions repeat the last one of the game before."""
+        self.unwrapped.game.last_action = 0  # type: ignore[attr-defined]
+        return super().reset(**given)
+
     def observation(self, observation: Any) -> np.ndarray:
         """One observation, laid out anew."""
         planes: np.ndarray = np.moveaxis(observation, -1, 0).astype(np.float32)

@@ -55,7 +55,11 @@ class PettingZooVector(SnapshotVectorEnv):
         self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
         self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
         self._legal: np.ndarray | None = None
-        self._waiting = _first_only(self.single_action_space)
+        counted = isinstance(self.single_action_space, spaces.Discrete | spaces.MultiDiscrete)
+        if isinstance(worlds[0], TURNS) and not counted:
+            accepted = f"counted actions where agents take turns, not {self.single_action_space}"
+            raise ConfigError("env.init_args.id", name, accepted)
+        self._waiting = _first_only(self.single_action_space) if counted else np.zeros(0, np.bool_)
         self.reset(seed=0)
         try:
             self.snapshot()
@@ -88,8 +92,10 @@ class PettingZooVector(SnapshotVectorEnv):
                     terminated[w, i] = ended.get(agent, False)
                     vanished = agent not in world.agents and agent not in observations
                     truncated[w, i] = (cut.get(agent, False) or vanished) and not terminated[w, i]
+            before = self._present[w].copy()
             self._see(w, observations, infos)
-            self._present[w] &= ~(terminated[w] | truncated[w])
+            # Who is dead may stay in a game of turns until it would be his.
+            self._present[w] &= before & ~(terminated[w] | truncated[w])
             for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
                 last[w * len(self.agents) + i] = self._observations[w, i].copy()
             if not self._present[w].any():
@@ -148,13 +154,16 @@ class PettingZooVector(SnapshotVectorEnv):
         """Note what the agents of a world see and may do, and who is there."""
         here = set(self.worlds[w].agents)
         turn = self._turn(w)
+        if turn is not None:  # PettingZoo looked before it took the dead away
+            aec = self.worlds[w].aec_env
+            observations, infos = {**observations, turn: aec.observe(turn)}, {**infos, turn: aec.infos.get(turn, {})}
         for i, agent in enumerate(self.agents):
             self._present[w, i] = agent in here
             seen = observations.get(agent)
             self._observations[w, i] = 0 if seen is None else self._flat.one(seen)
             mask = seen[MASK] if self._flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
             row = None if mask is None else mask_row(mask)
-            if turn is not None and self._waiting is not None:
+            if turn is not None:
                 row = self._waiting if agent != turn else np.ones_like(self._waiting) if row is None else row
             if row is None:
                 continue
@@ -163,10 +172,8 @@ class PettingZooVector(SnapshotVectorEnv):
             self._legal[w, i] = row
 
 
-def _first_only(space: Any) -> np.ndarray | None:
-    """The mask of someone who may only take the first action, of each choice; None where actions are not counted."""
-    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return None
+def _first_only(space: Any) -> np.ndarray:
+    """The mask of someone who may only take the first action, of each choice."""
     counts = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()
     return np.concatenate([np.arange(count) == 0 for count in counts])
 

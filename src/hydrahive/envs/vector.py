@@ -11,6 +11,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from hydrahive.core.state import State
 
+BEGINS_ANEW = "hydrahive_begins_anew"
+"""Key in a single environment's infos: the learner's episode has ended here, though the game goes on."""
+
+GAME_LENGTH = "hydrahive_game_length"
+"""Key of whole games' lengths in env steps, `[num_envs]`, where some episodes end for the learner only."""
+
 AT_THE_END = 2**62
 """Env steps, for `advance`, at which every curriculum is in its last stage."""
 
@@ -20,8 +26,8 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 
     Two methods matter besides Gymnasium's own: `snapshot` and `restore`. After `restore(snapshot())` the
     environment must continue exactly as it would have. When episodes end, `infos["final_info"]["score"]`
-    may hold their scores, `[num_envs]`; without it the score is the sum of rewards. One that is not a number belongs to
-    an episode that ends for the learner only; where there are such, `infos["final_info"]["length"]` holds lengths. With
+    may hold their scores, `[num_envs]`; without it the score is the sum of rewards. Where episodes may end for the
+    learner only, their score is not a number, and `infos["final_info"][GAME_LENGTH]` holds lengths. With
     same-step autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
 
     Attributes:
@@ -72,7 +78,7 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
     """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`."""
     told = infos.get("final_info", {})
-    arrays = {name: told[name] for name in told if name not in ("score", "length") and not name.startswith("_")}
+    arrays = {name: told[name] for name in told if name not in ("score", GAME_LENGTH) and not name.startswith("_")}
     return {
         name: values.astype(np.float64)
         for name, values in arrays.items()
@@ -86,7 +92,9 @@ def finished_episodes(
     """Which of the episodes that ended in a step have a score; and all scores and lengths, `[num_envs]` each."""
     told = infos.get("final_info", {})
     scores = told.get("score", returns)
-    return ended & ~np.isnan(scores), scores, told.get("length", lengths)
+    if GAME_LENGTH not in told:
+        return ended, scores, lengths
+    return ended & ~np.isnan(scores), scores, told[GAME_LENGTH]
 
 
 def take_state(target: np.ndarray, state: State, name: str) -> None:

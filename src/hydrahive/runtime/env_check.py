@@ -193,6 +193,7 @@ def _alike(mine: np.ndarray, theirs: np.ndarray) -> bool:
 def _snapshots(config: RunConfig) -> str:
     kind = config.env.snapshot_kind
     if kind == SnapshotKind.RESTARTED:
+        _refuse_what_outlives_a_reset(config)
         return "restarted: none are taken; episodes are cut at each boundary"
     env, state = _played(config)
     _, again = _played(config)
@@ -215,6 +216,21 @@ def _snapshots(config: RunConfig) -> str:
             raise WrongError(f"declared {kind.value}, but {who} in step {step} after the snapshot")
     size = sum(array.nbytes for array in state.values()) / env.num_envs
     return f"{kind.value}: alike for {AFTER} steps after a restore; {size:,.0f} bytes an environment"
+
+
+def _refuse_what_outlives_a_reset(config: RunConfig) -> None:
+    """Whoever goes on and whoever takes over begin anew with one seed, and must play alike.
+
+    Raises:
+        WrongError: Says from which step on they do not.
+    """
+    (used, _), fresh = _played(config), _vector(config)
+    first = [[np.array(env.reset(seed=derived_seed(config.seed, "anew"))[0])] for env in (used, fresh)]
+    mine, theirs = _Player(used, 1), _Player(fresh, 1)
+    runs = [[seen, *(player.step() for _ in range(AFTER))] for seen, player in zip(first, (mine, theirs), strict=True)]
+    step = _first_difference(*runs)
+    if step is not None:
+        raise WrongError(f"a reset with a seed does not begin anew: one that has played differs from step {step} on")
 
 
 def _played(config: RunConfig) -> tuple[SnapshotVectorEnv, State]:

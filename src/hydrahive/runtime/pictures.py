@@ -12,6 +12,7 @@ import torch
 from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.flat import MASK
+from hydrahive.envs.vector import BEGINS_ANEW
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
@@ -80,6 +81,8 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
         scores, memory = network.step(batch, memory)
         actions = player.actions(scores, info[MASK].reshape(len(scores), -1) if MASK in info else None)
         observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
+        if BEGINS_ANEW in info:
+            memory = torch.zeros_like(memory)
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
         frames.append(np.asarray(env.render()))
     rate = env.metadata.get("render_fps", 30)

@@ -41,7 +41,7 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
 def record_run(
     folder: RunFolder, out: Path, episode: int = 0, max_frames: int = MAX_FRAMES, *, before: bool = False
 ) -> tuple[float, int]:
-    """Record one greedy episode of a run as a GIF: (its score, its length in env steps).
+    """Record one episode of a run as a GIF: (its score, its length in env steps).
 
     Args:
         folder: The run.

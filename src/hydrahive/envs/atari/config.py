@@ -22,7 +22,7 @@ class Protocol:
     Attributes:
         sticky_actions: Probability that a frame repeats the action of the frame before.
         life_loss_ends: Whether losing a life ends an episode for the learner; scores stay those of whole games.
-        noop_max: A game begins with 1 to this many actions that do nothing; 0 for none.
+        noop_max: A game begins with fewer than this many actions that do nothing, drawn evenly; 0 for none.
     """
 
     sticky_actions: float
@@ -34,7 +34,7 @@ PROTOCOLS = {
     # Machado et al. 2018, section 5.
     "machado": Protocol(sticky_actions=0.25, life_loss_ends=False, noop_max=0),
     # Mnih et al. 2015, methods.
-    "deepmind": Protocol(sticky_actions=0.0, life_loss_ends=True, noop_max=30),
+    "deepmind": Protocol(sticky_actions=0.0, life_loss_ends=True, noop_max=31),
 }
 
 
@@ -51,7 +51,7 @@ class Atari(EnvConfig):
         sticky_actions: Probability that a frame repeats the action of the frame before; null as the protocol says.
         life_loss_ends: Whether losing a life ends an episode for the learner; null as the protocol says. Scores and
             lengths are always those of whole games.
-        noop_max: Most actions that do nothing at a game's start; null as the protocol says.
+        noop_max: A game begins with fewer than this many actions that do nothing; null as the protocol says.
         fire_on_reset: Whether a game that waits for the fire button has it pressed at its start.
         full_action_set: Whether all 18 actions can be taken instead of those that mean something in the game.
         frame_skip: Frames for which an action is repeated; the last two are pooled into what is seen.

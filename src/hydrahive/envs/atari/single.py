@@ -10,6 +10,7 @@ import numpy as np
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.atari.config import Atari
 from hydrahive.envs.atari.vector import AtariVector
+from hydrahive.envs.vector import BEGINS_ANEW
 
 
 class AtariSingle(gymnasium.Env[np.ndarray, Any]):
@@ -36,7 +37,7 @@ class AtariSingle(gymnasium.Env[np.ndarray, Any]):
         final = infos.get("final_info", {"score": np.array([np.nan])})
         goes_on = bool(np.isnan(final["score"][0]))
         if goes_on:
-            return observations[0], float(rewards[0]), False, False, {}
+            return observations[0], float(rewards[0]), False, False, {BEGINS_ANEW: True} if over[0] else {}
         told = {"score": float(final["score"][0])}
         return infos["final_obs"][0], float(rewards[0]), bool(over[0]), bool(truncated[0]), told
 

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from hydrahive.core.state import State, digest
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.atari.config import Atari
-from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.envs.vector import GAME_LENGTH, SnapshotVectorEnv
 
 RESEED_AFTER = 3_000
 """Steps since its last seeded reset after which a game's end is followed by another one.
@@ -92,10 +92,20 @@ class AtariVector(SnapshotVectorEnv):
         return self._frames.copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step everywhere; a game that is over begins anew in the same step."""
+        """Step everywhere; a game that is over begins anew in the same step.
+
+        Raises:
+            ValueError: If there is no such action, for which ALE would wait for ever.
+        """
+        self._refuse_unknown(actions)
         for i, action in enumerate(actions.tolist()):
             self._actions[i].append(action)
         return self._advance(actions)
+
+    def _refuse_unknown(self, actions: np.ndarray) -> None:
+        count = len(self._ale.ale.get_action_set())
+        if len(actions) and not (int(actions.min()) >= 0 and int(actions.max()) < count):
+            raise ValueError(f"actions {sorted(set(actions.tolist()))}; the game has {count}, from 0")
 
     def _advance(
         self, actions: np.ndarray, awaiting: np.ndarray | None = None
@@ -127,7 +137,7 @@ class AtariVector(SnapshotVectorEnv):
 
     def _told(self, all_ended: np.ndarray, games_over: np.ndarray) -> dict[str, Any]:
         """What is said of episodes that ended: scores and lengths of whole games, none where only a life was lost."""
-        final = {"score": np.where(games_over, self._scores, np.nan), "length": self._lengths.copy()}
+        final = {"score": np.where(games_over, self._scores, np.nan), GAME_LENGTH: self._lengths.copy()}
         return {
             "final_obs": self._frames.copy(),
             "_final_obs": all_ended,
@@ -190,6 +200,7 @@ class AtariVector(SnapshotVectorEnv):
         counts = state["counts"]
         if counts.shape != (self.num_envs,) or len(state["actions"]) != counts.sum():
             raise ValueError(f"state of {len(counts)} games; expected one of {self.num_envs}")
+        self._refuse_unknown(state["actions"])
         self._seed, self._seedings = int(state["seed"][0]), state["seedings"].copy()
         played = [actions.astype(np.int64) for actions in np.split(state["actions"], np.cumsum(counts)[:-1])]
         steps = int(counts.max(initial=0))

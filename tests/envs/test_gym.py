@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -109,3 +110,20 @@ def test_episodes_cut_at_boundaries_enter_no_score(hydrahive):
     lengths = [length for line in lines for length in json.loads(line)["lengths"]]
     assert set(lengths) == {8}
     assert len(lengths) == summary["episodes"] == summary["env_steps"] // 12
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minigrid", None)
+    with pytest.raises(ConfigError, match=r"pip install 'hydrahive\[minigrid\]'"):
+        Gym("minigrid:MiniGrid-DoorKey-5x5-v0")
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    monkeypatch.delitem(sys.modules, "gymnasium.envs.box2d.lunar_lander", raising=False)
+    monkeypatch.delitem(sys.modules, "gymnasium.envs.box2d", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'hydrahive\[box2d\]'"):
+        Gym("LunarLander-v3", snapshots="none").make_vector(1)
+
+
+@pytest.mark.parametrize("env_id", ["hydrahive/Atari-v0", "ale_py:ALE/Pong-v5"])
+def test_atari_is_told_its_own_class(env_id):
+    with pytest.raises(ConfigError, match="class_path: Atari"):
+        Gym(env_id)

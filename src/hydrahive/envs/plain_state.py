@@ -1,16 +1,17 @@
 """Taking the state out of Python environments that know nothing of snapshots, and putting it back.
 
 An environment's state is what its attributes hold: arrays, numbers, text, random generators, and containers of
-them. Spaces, specs, functions and the like are constants. Anything else might hide state, so it is refused by
-name rather than silently lost.
+them; what stands in two places is one object again after a restore. Spaces, specs, functions and the like are
+constants. Anything else might hide state, so it is refused by name rather than silently lost.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import gymnasium
@@ -28,14 +29,10 @@ HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, Agent
 DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.time.Clock")
 """Types that pictures are made with; left as they are, too."""
 
-NUMPY = (np.ndarray, np.generic, np.random.Generator)
-"""Numpy's own."""
-
 CONSTANTS = (
     gymnasium.Space,
     EnvSpec,
     type,
-    Enum,
     np.dtype,
     FunctionType,
     BuiltinFunctionType,
@@ -51,88 +48,162 @@ def capture(env: Any) -> State:
     Raises:
         SnapshotUnsupportedError: If an attribute holds something that is neither plain data nor a known constant.
     """
-    arrays: State = {}
-    tree = _encoded(env, "env", arrays)
-    return {**arrays, "tree": as_json_array(tree)}
+    encoder = _Encoder()
+    tree = encoder.encoded(env, "env")
+    return {**encoder.arrays, "tree": as_json_array(tree)}
 
 
 def restore(env: Any, state: State) -> None:
     """Set every attribute that `capture` recorded; `env` must have been made in the same way."""
-    _decoded(from_json_array(state["tree"]), env, state)
+    _Decoder(state).decoded(from_json_array(state["tree"]), env)
 
 
-def _encoded(value: Any, path: str, arrays: State) -> Any:
-    """`value` as JSON: plain scalars as they are, all else as a one-key object that says what it was."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, NUMPY) and not (isinstance(value, np.ndarray) and value.dtype.kind == "O"):
-        return _encoded_numpy(value, path, arrays)
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_encoded(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]}
-    if type(value) is deque:
-        return {"deque": [value.maxlen, _encoded(list(value), path, arrays)]}
-    if isinstance(value, dict):
-        return {"dict": _encoded_items(value.items(), path, arrays)}
-    if isinstance(value, HOLDERS):
-        return {"holder": _encoded_items(vars(value).items(), path, arrays)}
-    if isinstance(value, CONSTANTS) or f"{type(value).__module__}.{type(value).__name__}" in DRAWING:
-        return {"constant": type(value).__name__}
-    raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
+class _Encoder:
+    """Turns values into JSON: plain scalars as they are, all else as a one-key object that says what it was.
+
+    What can change, and might stand in several places, is numbered in the order in which it is met; where it stands
+    again, only its number does.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: State = {}
+        self._numbers: dict[int, int] = {}
+
+    def encoded(self, value: Any, path: str) -> Any:
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        if isinstance(value, Enum):
+            return {"enum": [type(value).__module__, type(value).__qualname__, value.name]}
+        if type(value) is tuple:
+            return {"tuple": self._items(value, path)}
+        if isinstance(value, np.generic):
+            return {"scalar": self._placed(np.array(value), path)}
+        if isinstance(value, CONSTANTS) or f"{type(value).__module__}.{type(value).__name__}" in DRAWING:
+            return {"constant": type(value).__name__}
+        if id(value) in self._numbers:
+            return {"same": self._numbers[id(value)]}
+        self._numbers[id(value)] = len(self._numbers)
+        return self._encoded_object(value, path)
+
+    def _encoded_object(self, value: Any, path: str) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+            if value.dtype.kind not in "SU":
+                return {"array": self._placed(value.copy(), path)}
+            letters = np.frombuffer(value.tobytes(), np.uint8).copy()
+            return {"text": [self._placed(letters, path), value.dtype.str, list(value.shape)]}
+        if isinstance(value, np.random.Generator):
+            return {"generator": self._aside(value.bit_generator.state, path)}
+        if type(value) is list:
+            return {"list": self._items(value, path)}
+        if type(value) is deque:
+            return {"deque": [value.maxlen, self._items(value, path)]}
+        if isinstance(value, dict):
+            kind = [] if type(value) is dict else [type(value).__name__]
+            return {"dict": [self._pairs(value.items(), path), *kind]}
+        if isinstance(value, HOLDERS):
+            return {"holder": self._pairs(vars(value).items(), path)}
+        raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
+
+    def _aside(self, value: Any, path: str) -> Any:
+        """A value that nobody else holds, and whose place in memory another may take."""
+        aside = _Encoder()
+        aside.arrays = self.arrays
+        return aside.encoded(value, path)
+
+    def _items(self, values: Iterable[Any], path: str) -> list[Any]:
+        return [self.encoded(value, f"{path}.{i}") for i, value in enumerate(values)]
+
+    def _pairs(self, items: Iterable[tuple[Any, Any]], path: str) -> list[Any]:
+        return [[self._key(key, path), self.encoded(value, f"{path}.{key}")] for key, value in items]
+
+    def _key(self, key: Any, path: str) -> Any:
+        if not isinstance(key, NoneType | bool | int | float | str | tuple | Enum | np.generic):
+            raise SnapshotUnsupportedError(f"its attribute {path!r} has keys that are a {type(key).__name__}")
+        return self.encoded(key, f"{path}.key")
+
+    def _placed(self, array: np.ndarray, path: str) -> str:
+        while path in self.arrays:  # keys of unlike types, or with dots in them, may read alike
+            path += "'"
+        self.arrays[path] = array
+        return path
 
 
-def _encoded_numpy(value: Any, path: str, arrays: State) -> Any:
-    if isinstance(value, np.random.Generator):
-        return {"generator": _encoded(value.bit_generator.state, path, arrays)}
-    if isinstance(value, np.generic):
-        arrays[path] = np.array(value)
-        return {"scalar": path}
-    if value.dtype.kind in "SU":
-        arrays[path] = np.frombuffer(value.tobytes(), np.uint8).copy()
-        return {"text": [path, value.dtype.str, list(value.shape)]}
-    arrays[path] = value.copy()
-    return {"array": path}
+class _Decoder:
+    """Makes the values again; what is met for the first time gets the number that `_Encoder` gave it."""
 
+    def __init__(self, arrays: State) -> None:
+        self._arrays = arrays
+        self._met: list[Any] = []
 
-def _encoded_items(items: Iterable[tuple[Any, Any]], path: str, arrays: State) -> list[Any]:
-    return [[str(key), _encoded(value, f"{path}.{key}", arrays)] for key, value in items]
+    def decoded(self, tree: Any, current: Any) -> Any:
+        """What `tree` describes; `current` is what stands there now, kept where the tree says constant."""
+        if not isinstance(tree, dict):
+            return tree
+        ((kind, content),) = tree.items()
+        if kind == "same":
+            return self._met[content]
+        if kind == "constant":
+            return current
+        if kind == "enum":
+            module, qualname, name = content
+            found: Any = importlib.import_module(module)
+            for part in qualname.split("."):
+                found = getattr(found, part)
+            return found[name]
+        if kind == "scalar":
+            return self._arrays[content][()]
+        if kind == "tuple":
+            return tuple(self._items(content, current))
+        if kind in ("array", "text", "generator"):
+            self._met.append(self._numpy(kind, content))
+            return self._met[-1]
+        return self._filled(kind, content, current)
 
+    def _numpy(self, kind: str, content: Any) -> Any:
+        if kind == "array":
+            return self._arrays[content].copy()
+        if kind == "text":
+            path, dtype, shape = content
+            return np.frombuffer(self._arrays[path].tobytes(), dtype).reshape(shape).copy()
+        bits = _Decoder(self._arrays).decoded(content, None)
+        bit_generator = getattr(np.random, bits["bit_generator"])()
+        bit_generator.state = bits
+        return np.random.Generator(bit_generator)
 
-def _decoded(tree: Any, current: Any, arrays: State) -> Any:
-    """What `tree` describes; `current` is what stands there now, kept where the tree says constant."""
-    if not isinstance(tree, dict):
-        return tree
-    ((kind, content),) = tree.items()
-    if kind in ("array", "text", "scalar", "generator"):
-        return _decoded_numpy(kind, content, arrays)
-    if kind in ("list", "tuple"):
-        now = list(current) if isinstance(current, list | tuple) else []
+    def _filled(self, kind: str, content: Any, current: Any) -> Any:
+        """A container; it is met before what it holds is, which may hold it in turn."""
+        if kind == "holder":
+            self._met.append(current)
+            for name, item in content:
+                vars(current)[name] = self.decoded(item, vars(current).get(name))
+            return current
+        if kind == "list":
+            made: Any = []
+            self._met.append(made)
+            made.extend(self._items(content, current))
+        elif kind == "deque":
+            made = deque(maxlen=content[0])
+            self._met.append(made)
+            made.extend(self._items(content[1], current))
+        else:
+            pairs, *named = content
+            before = dict(current) if isinstance(current, dict) else {}
+            made = {} if not named else self._emptied(current, named[0])
+            self._met.append(made)
+            for key, item in pairs:
+                name = self.decoded(key, None)
+                made[name] = self.decoded(item, before.get(name))
+        return made
+
+    @staticmethod
+    def _emptied(current: Any, name: str) -> Any:
+        """A dict of a kind of its own, as a defaultdict, whose making nobody knows: the one that stands there."""
+        if type(current).__name__ != name:
+            raise ValueError(f"state with a {name} where {type(current).__name__} is now")
+        current.clear()
+        return current
+
+    def _items(self, content: Any, current: Any) -> list[Any]:
+        now = list(current) if isinstance(current, list | tuple | deque) else []
         now += [None] * (len(content) - len(now))
-        items = [_decoded(item, old, arrays) for item, old in zip(content, now, strict=False)]
-        return items if kind == "list" else tuple(items)
-    if kind == "deque":
-        return deque(_decoded(content[1], None, arrays), maxlen=content[0])
-    if kind == "dict":
-        by_name = {str(key): key for key in current} if isinstance(current, dict) else {}
-        return {
-            by_name.get(name, name): _decoded(item, current[by_name[name]] if name in by_name else None, arrays)
-            for name, item in content
-        }
-    if kind == "holder":
-        for name, item in content:
-            vars(current)[name] = _decoded(item, vars(current).get(name), arrays)
-    return current
-
-
-def _decoded_numpy(kind: str, content: Any, arrays: State) -> Any:
-    if kind == "array":
-        return arrays[content].copy()
-    if kind == "scalar":
-        return arrays[content][()]
-    if kind == "text":
-        path, dtype, shape = content
-        return np.frombuffer(arrays[path].tobytes(), dtype).reshape(shape).copy()
-    bits = _decoded(content, None, arrays)
-    bit_generator = getattr(np.random, bits["bit_generator"])()
-    bit_generator.state = bits
-    return np.random.Generator(bit_generator)
+        return [self.decoded(item, old) for item, old in zip(content, now, strict=False)]

@@ -55,3 +55,21 @@ def test_an_environment_that_cannot_be_kept_is_told_what_to_say(hydrahive):
     lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", "games:Secret-v0", code=1)
     assert list(lines) == ["made"]
     assert "snapshots: none" in lines["made"][1]
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [("Hangs", "hangs: nothing came of it for 4 s, in fail ("), ("Dies", "brings its process down (exit code 1)")],
+)
+def test_what_hangs_or_dies_is_named_with_its_place(hydrahive, env, says):
+    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", f"poison:{env}-v0", "--patience", 4, code=1)
+    assert list(lines)[-1] == "steps"
+    passed, said = lines["steps"]
+    assert not passed
+    assert says in said
+    assert env != "Hangs" or "poison.py:" in said
+
+
+def test_a_reset_that_leaves_something_of_the_game_before_is_found(hydrahive):
+    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", "poison:Remembers-v0", "--env.snapshots", "none", code=1)
+    assert "a reset with a seed does not begin anew" in lines["snapshots"][1]

@@ -52,6 +52,17 @@ class Hangs(Poison):
         time.sleep(3600)
 
 
+class Remembers(Poison):
+    """Its seeded reset keeps a step's count, which observations show; a fresh one begins at 0."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full(3, np.float32(self.steps % 7) / 7), {}
+
+    def fail(self, observation):
+        return observation, 1.0, True, False, {}
+
+
 class Dies(Poison):
     def fail(self, observation):
         os._exit(1)
@@ -102,5 +113,5 @@ class Forgetful(Moody):
         return self.seen(), *rest
 
 
-for kind in (Moody, Forgetful, Raises, NotFinite, Shape, Hangs, Dies, RaisesOnce, Poison):
+for kind in (Moody, Forgetful, Raises, NotFinite, Shape, Hangs, Dies, Remembers, RaisesOnce, Poison):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

@@ -50,16 +50,7 @@ def checked(config: RunConfig) -> Iterator[Finding]:
 
     One that cannot even be made ends the checks.
     """
-    checks: dict[str, Callable[[RunConfig], str]] = {
-        "made": _made,
-        "spaces": _spaces,
-        "single": _single,
-        "steps": _steps,
-        "seeding": _seeding,
-        "snapshots": _snapshots,
-        "speed": _speed,
-    }
-    for name, check in checks.items():
+    for name, check in CHECKS.items():
         finding = _tried(name, check, config)
         yield finding
         if name == "made" and not finding.passed:
@@ -251,3 +242,15 @@ def _speed(config: RunConfig) -> str:
         player.step()
         steps += env.num_envs
     return f"{steps / (time.perf_counter() - began):,.0f} env steps/s in one process, {env.num_envs} at a time"
+
+
+CHECKS: dict[str, Callable[[RunConfig], str]] = {
+    "made": _made,
+    "spaces": _spaces,
+    "single": _single,
+    "steps": _steps,
+    "seeding": _seeding,
+    "snapshots": _snapshots,
+    "speed": _speed,
+}
+"""In the order in which they are made; each says what was seen, or raises."""

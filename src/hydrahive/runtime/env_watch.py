@@ -1,0 +1,71 @@
+"""An environment's checks in a process of their own, for an environment may hang or bring its process down."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_check import CHECKS, Finding, checked
+
+FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
+"""Of a traceback that `faulthandler` writes, the innermost first."""
+
+
+def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
+    """The findings of `checked`; a check of which nothing is heard for so long, or whose process dies, ends them."""
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="hydrahive-check-") as folder:
+        trace = Path(folder) / "trace"
+        process = context.Process(target=_check, args=(config, seconds, trace, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        names = iter(CHECKS)
+        try:
+            for name in names:
+                # The child needs some seconds to start, and a moment to write down where it is.
+                if not mine.poll(seconds + 30):
+                    yield Finding(name, False, f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
+                    return
+                finding: Finding = mine.recv()
+                yield finding
+                if name == "made" and not finding.passed:
+                    return
+        except EOFError:
+            process.join()
+            yield Finding(name, False, f"brings its process down (exit code {process.exitcode}){_where(trace)}")
+        finally:
+            process.kill()
+            process.join()
+
+
+def _check(config: RunConfig, seconds: float, trace: Path, tell: Connection) -> None:
+    with trace.open("w") as file:
+        faulthandler.enable(file)
+        faulthandler.dump_traceback_later(seconds, file=file, exit=False)
+        for finding in checked(config):
+            tell.send(finding)
+            faulthandler.dump_traceback_later(seconds, file=file)  # anew for the next one
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.disable()
+    tell.close()
+    sys.stdout.flush()
+
+
+def _where(trace: Path) -> str:
+    """The line that a process was at, of the environment's own code if it was in it."""
+    text = trace.read_text() if trace.exists() else ""
+    main = text.rpartition("most recent call first")[2]
+    frames = FRAME.findall(main)
+    outside = [frame for frame in frames if "site-packages" not in frame[0] and "/hydrahive/" not in frame[0]]
+    if not frames:
+        return ""
+    file, line, function = (outside or frames)[0]
+    return f", in {function} ({file}:{line})"

@@ -77,7 +77,7 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     many = {"cartpole": 200_000, "odd sizes": 200_000}
     steps = many.get(name, 60_000 if name == "swarm" else 30_000) if FULL else 12_000
     if name.startswith("atari"):
-        steps = 12_000 if FULL else 3_000
+        steps = 12_000 if FULL else 2_000
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = [*options, "--stop.env_steps", steps, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))

@@ -44,13 +44,13 @@ def test_impala_is_the_published_network():
 @pytest.mark.parametrize("encoder", [Nature(), Impala()], ids=str)
 def test_acting_in_bfloat16_says_nearly_the_same(encoder):
     network = ActorCritic(PolicyConfig(encoder=encoder), FRAMES, ACTIONS, torch.Generator().manual_seed(0))
-    torch.nn.init.normal_(network.policy_head.weight, std=0.01)
+    torch.nn.init.normal_(network.policy_head.weight, std=0.01, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         scores, _ = network.step(pictures(), torch.zeros(5, 0))
         network.acts_in_bfloat16 = True
         rounded, _ = network.step(pictures(), torch.zeros(5, 0))
     assert rounded.dtype == torch.float32
-    torch.testing.assert_close(rounded, scores, rtol=0.1, atol=0.02)
+    assert (rounded - scores).abs().max() < 0.05 * scores.abs().max()
     assert (not torch.equal(rounded, scores)) == gains_by_bfloat16("cpu")
 
 

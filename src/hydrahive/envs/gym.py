@@ -107,7 +107,7 @@ class Gym(EnvConfig):
             raise ConfigError("id", self.id, "a registered environment" + (f" ({', '.join(near)}?)" if near else ""))
         if name == "hydrahive/Atari-v0" or name.startswith("ALE/"):
             raise ConfigError("id", self.id, "{class_path: Atari, init_args: {game: ...}}, which can be restored")
-        if self.vectorization == "vector" and registry[name].vector_entry_point is None:
+        if self.vectorization == "vector" and not self.has_vector:
             raise ConfigError("vectorization", "vector", f"'sync' or 'auto': {self.id} has no vector implementation")
         wrappers = self._wrappers()
         if self.vectorization == "vector" and wrappers:

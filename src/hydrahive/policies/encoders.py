@@ -43,6 +43,11 @@ def box_of(observation_space: spaces.Space[object], encoder: str, dimensions: It
     return observation_space
 
 
+def scale_of(box: spaces.Box) -> float:
+    """What brings a picture's values to [0, 1]: bytes are scaled."""
+    return 1 / 255 if box.dtype == "uint8" else 1.0
+
+
 class MlpEncoder(nn.Module):
     """Fully connected layers with ReLU: `[N, ...]` to `[N, hidden[-1]]`."""
 
@@ -70,7 +75,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         box = box_of(observation_space, "Conv", [3])
         channels, height, width = box.shape
-        self.scale = 1 / 255 if box.dtype == "uint8" else 1.0
+        self.scale = scale_of(box)
         self.convolutions = nn.ModuleList()
         for out_channels, stride in zip(config.channels, config.strides, strict=True):
             layer = nn.Conv2d(channels, out_channels, 3, stride, padding=1)

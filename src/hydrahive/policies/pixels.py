@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.policies.config import NATURE_CONVOLUTIONS, Impala, Nature
-from hydrahive.policies.encoders import RELU_GAIN, box_of, orthogonal
+from hydrahive.policies.encoders import RELU_GAIN, box_of, orthogonal, scale_of
 
 
 def prepared(pictures: Tensor) -> Tensor:
@@ -18,11 +18,6 @@ def prepared(pictures: Tensor) -> Tensor:
     kind = pictures.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     return pictures.to(dtype).contiguous(memory_format=torch.channels_last)
-
-
-def scale_of(box: spaces.Box) -> float:
-    """What brings a picture's values to [0, 1]: bytes are scaled."""
-    return 1 / 255 if box.dtype == "uint8" else 1.0
 
 
 class NatureEncoder(nn.Module):

@@ -45,10 +45,11 @@ OTHERS = {
         ],
     ),
     "masks": ("cartpole/vtrace", [*GAME, "games:ToldCards-v0", "--shards", 3, "--envs_per_shard", 7]),
-    "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 2]),
+    "masks in a Dict": ("cartpole/vtrace", [*GAME, "games:Cards-v0", "--policy.core", "Gru", "--shards", 3]),
     "masks in infos, wrapped": ("cartpole/vtrace", [*TAXI, "--shards", 2, "--envs_per_shard", 4]),
     "agents that leave": (ROOT / "tests" / "games" / "leaving.yaml", ["--boundary_every", 3, "--policy.core", "Gru"]),
-    "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 2, "--envs_per_shard", 5]),
+    "groups": ("pettingzoo/speaker-listener", ["--shards", 3, "--envs_per_shard", 8, "--boundary_every", 3]),
+    "MultiDiscrete": ("cartpole/vtrace", [*GAME, "games:Dials-v0", "--shards", 3, "--envs_per_shard", 5]),
     "no snapshots": (
         "cartpole/vtrace",
         [*GAME, "games:Secret-v0", "--env.snapshots", "none", "--shards", 3, "--envs_per_shard", 5],
@@ -83,8 +84,10 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))
     killed = hydrahive.start_training(config, "killed", *options, "--workers", 0)
     hydrahive.stop_at(killed, "killed", steps // 2, signal.SIGKILL)
-    assert digests_of(hydrahive.train(config, "killed", *options, "--workers", 2)) == inline
+    assert digests_of(hydrahive.train(config, "killed", *options, "--workers", 3)) == inline
+    if FULL:
+        assert digests_of(hydrahive.train(config, "one", *options, "--workers", 1)) == inline
     report.add(
         "One digest",
-        f"- {name}: `{getattr(config, 'name', config)}` {steps:,} env steps, inline, and killed and resumed on 2 workers: `{inline[0]}`",
+        f"- {name}: `{getattr(config, 'name', config)}` {steps:,} env steps, inline, {'on 1 worker, ' if FULL else ''}and killed and resumed on 3 workers: `{inline[0]}`",
     )

@@ -52,12 +52,49 @@ def test_a_restored_world_continues_identically():
         (("pettingzoo.classic.all_modules",), "parallel_env or env"),
         (("leaving", {"speed": 3}), "speed"),
         (("leaving", {"unlike": True}), "agent_0 and agent_1 differ in action_space"),
+        (("leaving", {"unlike": True}, "captured", {"all": ["agent_*"]}), "groups: .*differ in action_space"),
+        (("leaving", {}, "captured", {"all": ["agent_*"], "one": ["agent_1"]}), "agent_1 is in 2"),
+        (("leaving", {}, "captured", {"some": ["agent_1", "agent_0"]}), "agent_2 is in none"),
+        (("leaving", {}, "captured", {"all": ["agent_*"], "wolves": ["wolf_*"]}), "agent_0, agent_1, agent_2"),
     ],
 )
 def test_what_cannot_be_made_is_refused(given, says):
     with pytest.raises(ConfigError, match=says) as refused:
         PettingZoo(*given)
     assert "\n" not in str(refused.value)
+
+
+def test_groups_see_rows_of_their_own_and_may_do_what_theirs_may():
+    groups = {"odd": ["agent_1"], "even": ["agent_0", "agent_2"]}
+    env = PettingZoo("leaving", {"unlike": True}, groups=groups).make_vector(3)
+    first, _ = env.reset(seed=1)
+    assert env.single_observation_space.widths == (2, 2)
+    assert first.tolist() == [[0, 0, 0, 1], [1, 0, 1, 0], [2, 0, 0, 1]]
+    assert env.single_action_space.n == 3
+    assert env.legal_actions().tolist() == [[True] * 3, [True, True, False], [True] * 3]
+    for _ in range(5):  # past the world's end, and into the next
+        env.step(np.array([2, 1, 2]))
+        assert env.legal_actions()[1].tolist() == [True, True, False]
+
+
+def test_unlike_agents_of_a_game_of_others():
+    groups = {"speakers": ["speaker_*"], "listeners": ["listener_*"]}
+    config = PettingZoo("mpe2.simple_speaker_listener_v4", groups=groups)
+    env, other = config.make_vector(4), config.make_vector(4)
+    seen, _ = env.reset(seed=3)
+    assert env.single_observation_space.widths == (3, 11)
+    assert seen.shape == (4, 13)
+    assert not seen[0::2, 3:11].any()
+    assert seen[:, 11:].tolist() == [[1, 0], [0, 1]] * 2
+    random = np.random.default_rng(0)
+    legal = lambda: np.array([random.choice(np.flatnonzero(row)) for row in env.legal_actions()])  # noqa: E731
+    for _ in range(7):
+        env.step(legal())
+    other.restore(env.snapshot())
+    for _ in range(60):
+        actions = legal()
+        for mine, theirs in zip(env.step(actions)[:4], other.step(actions)[:4], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 def test_a_world_whose_state_cannot_be_taken_out_is_told_what_to_say():

@@ -76,3 +76,54 @@ def test_keys_that_are_objects_are_refused_by_name():
     world.order = {object(): 1}
     with pytest.raises(SnapshotUnsupportedError, match=r"'env.order' has keys that are a object"):
         plain_state.capture(world)
+
+
+class Thing:
+    def __init__(self, name):
+        self.name, self.friend, self.place = name, None, np.zeros(2)
+
+    def moved(self):
+        self.place += 1
+
+
+class Slotted:
+    __slots__ = ("__dict__", "hidden")
+
+
+class Scene(gymnasium.Env):
+    def __init__(self):
+        self.things = [Thing("a"), Thing("b")]
+        self.things[0].friend, self.things[1].friend = self.things[1], self.things[0]
+        self.move_first = self.things[0].moved
+
+
+def test_objects_of_attributes_are_looked_into_and_made_again_where_there_are_none():
+    scene, other = Scene(), Scene()
+    scene.things[0].place[:] = 5
+    scene.things.append(Thing("c"))
+    scene.things[2].friend = scene.things[0]
+    other.things[1].left_over = True
+    known = other.things[0]
+    plain_state.restore(other, plain_state.capture(scene))
+    assert [thing.name for thing in other.things] == ["a", "b", "c"]
+    assert other.things[2].friend is other.things[0] is other.things[1].friend is known
+    assert not hasattr(other.things[1], "left_over")
+    other.move_first()
+    assert other.things[0].place.tolist() == [6, 6]
+    assert scene.things[0].place.tolist() == [5, 5]
+
+
+def test_one_object_that_stood_twice_becomes_two_where_the_state_has_two():
+    scene, other = Scene(), Scene()
+    scene.things[1].name = "z"
+    other.things[1] = other.things[0]
+    plain_state.restore(other, plain_state.capture(scene))
+    assert [thing.name for thing in other.things] == ["a", "z"]
+
+
+@pytest.mark.parametrize("hiding", [Slotted(), {1, 2}, object(), iter([1])])
+def test_objects_that_are_more_than_their_attributes_are_refused(hiding):
+    scene = Scene()
+    scene.hiding = hiding
+    with pytest.raises(SnapshotUnsupportedError, match=r"'env.hiding' holds a"):
+        plain_state.capture(scene)

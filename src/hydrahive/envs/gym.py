@@ -12,16 +12,7 @@ from typing import Any, Literal
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-
-EXTRAS = ("box2d", "minatar", "minigrid")
-"""Optional dependencies, which stand in errors by their own names."""
-
-
-def _extra_for(error: Exception) -> str:
-    """How to install what an error says is missing."""
-    missing = next((extra for extra in EXTRAS if extra in str(error).lower()), None)
-    is_about_that = isinstance(error, ImportError) or "install" in str(error)
-    return f"; pip install 'hydrahive[{missing}]'" if missing and is_about_that else ""
+from hydrahive.envs.extras import told
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Maker:
         return ConfigError(
             "env.init_args",
             self.name,
-            f"what can be made ({type(error).__name__}: {' '.join(str(error).split())}){_extra_for(error)}",
+            f"what can be made ({told(error)})",
         )
 
 
@@ -98,9 +89,8 @@ class Gym(EnvConfig):
         try:
             name = self._registered()
         except ImportError as error:
-            raise ConfigError(
-                "id", self.id, f"a module that can be imported before the colon ({error}){_extra_for(error)}"
-            ) from None
+            accepted = f"a module that can be imported before the colon ({told(error)})"
+            raise ConfigError("id", self.id, accepted) from None
         registry = gymnasium.registry
         if name not in registry:
             near = difflib.get_close_matches(name, list(registry), n=3, cutoff=0.4)

@@ -1,16 +1,19 @@
-"""Any PettingZoo environment whose agents see and do alike, all at once or in turns; all share one policy."""
+"""Any PettingZoo environment, all agents at once or in turns, sharing one policy or in groups of like ones."""
 
 from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
+from hydrahive.envs.extras import told
 
 
 @dataclass(frozen=True)
@@ -25,22 +28,25 @@ class PettingZoo(EnvConfig):
         kwargs: Given to it.
         snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
             be: their episodes are cut at each boundary, which enters no score.
+        groups: Names of groups, and for each the agents in it, by name or pattern (`wolf_*`), where agents are unlike.
+            Observations are then rows of numbers as long as the longest, and say which group sees it; of counted
+            actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
     """
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     snapshots: Literal["captured", "none"] = "captured"
+    groups: dict[str, list[str]] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be made, or whose agents are unlike."""
+        """Refuse what cannot be made, and groups whose agents are unlike."""
         env = self.make_parallel()
-        agents = list(env.possible_agents)
-        for agent in agents[1:]:
-            for kind in ("observation_space", "action_space"):
-                first, other = getattr(env, kind)(agents[0]), getattr(env, kind)(agent)
-                if first != other:
-                    accepted = f"agents that share one policy: {agents[0]} and {agent} differ in {kind}"
-                    raise ConfigError("id", self.id, accepted)
+        for agents in members_of(self.groups, list(env.possible_agents)):
+            for agent in agents[1:]:
+                for kind in ("observation_space", "action_space"):
+                    if getattr(env, kind)(agents[0]) != getattr(env, kind)(agent):
+                        accepted = f"agents alike, or `groups` of such: {agents[0]} and {agent} differ in {kind}"
+                        raise ConfigError("id" if self.groups is None else "groups", self.groups or self.id, accepted)
         env.close()
 
     @property
@@ -62,29 +68,49 @@ class PettingZoo(EnvConfig):
         try:
             module = importlib.import_module(self.id)
         except (ImportError, ValueError) as error:
-            accepted = f"a module with parallel_env or env that can be imported ({' '.join(str(error).split())})"
+            accepted = f"a module with parallel_env or env that can be imported ({told(error)})"
             raise ConfigError("id", self.id, accepted) from None
         if not (hasattr(module, "parallel_env") or hasattr(module, "env")):
             raise ConfigError("id", self.id, "a module with parallel_env or env; this one has neither")
         try:
             return _made(module, {**self.kwargs, **options})
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({said})") from None
+            raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({told(error)})") from None
 
     def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""
         from hydrahive.envs.pettingzoo_vector import PettingZooVector
 
         worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
-        return PettingZooVector(self.id, worlds, captured=self.snapshots == "captured")
+        return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured")
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""
         from hydrahive.envs.pettingzoo_vector import PettingZooVector, WorldView
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        return WorldView(PettingZooVector(self.id, [self.make_parallel(**drawn)], captured=False))
+        return WorldView(PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False))
+
+
+def members_of(groups: Mapping[str, Sequence[str]] | None, agents: list[str]) -> list[list[str]]:
+    """The agents of each group; without groups, all in one.
+
+    Raises:
+        ConfigError: If a group has no agent, or an agent not exactly one group.
+    """
+    if groups is None:
+        return [agents]
+    members = [
+        [agent for agent in agents if any(fnmatchcase(agent, name) for name in named)] for named in groups.values()
+    ]
+    for name, found in zip(groups, members, strict=True):
+        if not found:
+            raise ConfigError("groups", name, f"patterns that agents' names match: {', '.join(agents)}")
+    for agent in agents:
+        count = sum(agent in found for found in members)
+        if count != 1:
+            raise ConfigError("groups", dict(groups), f"each agent in one group; {agent} is in {count or 'none'}")
+    return members
 
 
 def _made(module: Any, kwargs: dict[str, Any]) -> Any:

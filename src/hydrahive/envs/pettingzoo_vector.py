@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,10 +14,12 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
 from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
+from hydrahive.core.groups import GroupedBox
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.pettingzoo import members_of
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 
 TURNS = turn_based_aec_to_parallel_wrapper
@@ -32,26 +35,34 @@ class PettingZooVector(SnapshotVectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
-    def __init__(self, name: str, worlds: Sequence[Any], *, captured: bool) -> None:
+    def __init__(
+        self, name: str, worlds: Sequence[Any], groups: Mapping[str, Sequence[str]] | None = None, *, captured: bool
+    ) -> None:
         """Put worlds of one kind side by side.
 
         Args:
             name: Of their kind, for errors.
             worlds: `pettingzoo.ParallelEnv`s.
+            groups: Which agents are alike, by names or patterns; None where all are.
             captured: Whether their state can be taken out.
 
         Raises:
-            ConfigError: If it cannot.
+            ConfigError: If it cannot, or the groups' spaces cannot be laid out alike.
         """
         self.worlds, self._captured = list(worlds), captured
         self.agents = list(worlds[0].possible_agents)
         self.num_envs = len(worlds) * len(self.agents)
-        self._flat = Flattener(worlds[0].observation_space(self.agents[0]))
-        self.single_observation_space = self._flat.space
-        self.single_action_space = worlds[0].action_space(self.agents[0])
+        members = members_of(groups, self.agents)
+        self._group_of = [next(g for g, agents in enumerate(members) if agent in agents) for agent in self.agents]
+        self._flats = [Flattener(worlds[0].observation_space(agents[0])) for agents in members]
+        self._grouped = None if groups is None else GroupedBox([math.prod(flat.space.shape) for flat in self._flats])
+        self._seen: spaces.Box = self._grouped or self._flats[0].space
+        self.single_observation_space = self._seen
+        actions = [worlds[0].action_space(agents[0]) for agents in members]
+        self.single_action_space, self._own = _common(name, actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        shape, dtype = self._flat.space.shape, self._flat.space.dtype
+        shape, dtype = self._seen.shape, self._seen.dtype
         self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
         self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
         self._legal: np.ndarray | None = None
@@ -75,7 +86,7 @@ class PettingZooVector(SnapshotVectorEnv):
         for w in range(len(self.worlds)):
             first = seed[w * len(self.agents)] if isinstance(seed, list) else seed
             self._begin(w, None if first is None else derived_seed(first, "world", w), options)
-        return self._observations.reshape(self.num_envs, *self._flat.space.shape).copy(), {}
+        return self._observations.reshape(self.num_envs, *self._seen.shape).copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every world with the actions of those who are present."""
@@ -102,7 +113,7 @@ class PettingZooVector(SnapshotVectorEnv):
                 self._begin(w, None, None)
         over = (terminated | truncated).reshape(-1)
         infos = {"final_obs": last, "_final_obs": over} if over.any() else {}
-        shown = self._observations.reshape(self.num_envs, *self._flat.space.shape).copy()
+        shown = self._observations.reshape(self.num_envs, *self._seen.shape).copy()
         return shown, rewards.reshape(-1), terminated.reshape(-1), truncated.reshape(-1), infos
 
     def present(self) -> np.ndarray | None:
@@ -159,10 +170,10 @@ class PettingZooVector(SnapshotVectorEnv):
             observations, infos = {**observations, turn: aec.observe(turn)}, {**infos, turn: aec.infos.get(turn, {})}
         for i, agent in enumerate(self.agents):
             self._present[w, i] = agent in here
-            seen = observations.get(agent)
-            self._observations[w, i] = 0 if seen is None else self._flat.one(seen)
-            mask = seen[MASK] if self._flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
-            row = None if mask is None else mask_row(mask)
+            seen, flat = observations.get(agent), self._flats[self._group_of[i]]
+            self._observations[w, i] = 0 if seen is None else self._laid_out(i, flat.one(seen))
+            mask = seen[MASK] if flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
+            row = self._own[self._group_of[i]] if mask is None else self._among_all(i, mask_row(mask))
             if turn is not None:
                 row = self._waiting if agent != turn else np.ones_like(self._waiting) if row is None else row
             if row is None:
@@ -170,6 +181,33 @@ class PettingZooVector(SnapshotVectorEnv):
             if self._legal is None:
                 self._legal = np.ones((*self._present.shape, len(row)), np.bool_)
             self._legal[w, i] = row
+
+    def _laid_out(self, i: int, seen: np.ndarray) -> np.ndarray:
+        return seen if self._grouped is None else self._grouped.laid_out(seen, self._group_of[i])
+
+    def _among_all(self, i: int, legal: np.ndarray) -> np.ndarray:
+        """A mask of an agent's own actions as one of those that any group has."""
+        own = self._own[self._group_of[i]]
+        if own is None:
+            return legal
+        row = np.zeros_like(own)
+        row[: len(legal)] = legal
+        return row
+
+
+def _common(name: str, given: list[Any]) -> tuple[Any, list[np.ndarray | None]]:
+    """A space that holds every group's actions, and the masks of their own, where they are not all.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if all(space == given[0] for space in given):
+        return given[0], [None] * len(given)
+    if not all(isinstance(space, spaces.Discrete) and space.start == 0 for space in given):
+        listed = ", ".join(map(str, given))
+        raise ConfigError("env.init_args.id", name, f"groups whose actions are alike, or Discrete from 0, not {listed}")
+    most = max(int(space.n) for space in given)
+    return spaces.Discrete(most), [np.arange(most) < int(space.n) for space in given]
 
 
 def _first_only(space: Any) -> np.ndarray:

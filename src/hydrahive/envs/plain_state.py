@@ -1,8 +1,9 @@
 """Taking the state out of Python environments that know nothing of snapshots, and putting it back.
 
-An environment's state is what its attributes hold: arrays, numbers, text, random generators, and containers of
-them; what stands in two places is one object again after a restore. Spaces, specs, functions and the like are
-constants. Anything else might hide state, so it is refused by name rather than silently lost.
+An environment's state is what its attributes hold: arrays, numbers, text, random generators, containers of them, and
+objects whose attributes are all there is to them; what stands in two places is one object again after a restore.
+Spaces, specs, functions and the like are constants. Anything else might hide state, so it is refused by name rather
+than silently lost.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hydrahive.core.state import State, as_json_array, from_json_array
 HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, AgentSelector)
 """Objects that are looked into."""
 
-DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.time.Clock")
+DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.freetype.Font", "pygame.time.Clock")
 """Types that pictures are made with; left as they are, too."""
 
 CONSTANTS = (
@@ -40,6 +41,17 @@ CONSTANTS = (
     ModuleType,
 )
 """Objects that are left as they are."""
+
+
+class _Bare:
+    pass
+
+
+def _is_attributes_only(value: Any) -> bool:
+    """Whether all that an object is stands in its `__dict__`, as its class adds nothing to a bare object's memory."""
+    kind = type(value)
+    slots = any(vars(base).get("__slots__") for base in kind.__mro__)
+    return hasattr(value, "__dict__") and not slots and kind.__basicsize__ <= _Bare.__basicsize__
 
 
 def capture(env: Any) -> State:
@@ -102,6 +114,9 @@ class _Encoder:
             return {"dict": [self._pairs(value.items(), path), *kind]}
         if isinstance(value, HOLDERS):
             return {"holder": self._pairs(vars(value).items(), path)}
+        if _is_attributes_only(value):
+            made = [type(value).__module__, type(value).__qualname__]
+            return {"object": [made, self._pairs(vars(value).items(), path)]}
         raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 
     def _aside(self, value: Any, path: str) -> Any:
@@ -134,6 +149,7 @@ class _Decoder:
     def __init__(self, arrays: State) -> None:
         self._arrays = arrays
         self._met: list[Any] = []
+        self._filled_in: set[int] = set()
 
     def decoded(self, tree: Any, current: Any) -> Any:
         """What `tree` describes; `current` is what stands there now, kept where the tree says constant."""
@@ -145,11 +161,7 @@ class _Decoder:
         if kind == "constant":
             return current
         if kind == "enum":
-            module, qualname, name = content
-            found: Any = importlib.import_module(module)
-            for part in qualname.split("."):
-                found = getattr(found, part)
-            return found[name]
+            return _class_of(*content[:2])[content[2]]
         if kind == "scalar":
             return self._arrays[content][()]
         if kind == "tuple":
@@ -177,6 +189,8 @@ class _Decoder:
             for name, item in content:
                 vars(current)[name] = self.decoded(item, vars(current).get(name))
             return current
+        if kind == "object":
+            return self._object(content[0], content[1], current)
         if kind == "list":
             made: Any = []
             self._met.append(made)
@@ -195,6 +209,20 @@ class _Decoder:
                 made[name] = self.decoded(item, before.get(name))
         return made
 
+    def _object(self, made: list[str], content: Any, current: Any) -> Any:
+        """An object of attributes: the one that stands there, which bound methods may know, or else a new one."""
+        kind = type(current)
+        if [kind.__module__, kind.__qualname__] != made or id(current) in self._filled_in:
+            kind = _class_of(*made)
+            current = kind.__new__(kind)
+        self._filled_in.add(id(current))
+        self._met.append(current)
+        before = dict(vars(current))
+        vars(current).clear()
+        for name, item in content:
+            vars(current)[name] = self.decoded(item, before.get(name))
+        return current
+
     @staticmethod
     def _emptied(current: Any, name: str) -> Any:
         """A dict of a kind of its own, as a defaultdict, whose making nobody knows: the one that stands there."""
@@ -207,3 +235,12 @@ class _Decoder:
         now = list(current) if isinstance(current, list | tuple | deque) else []
         now += [None] * (len(content) - len(now))
         return [self.decoded(item, old) for item, old in zip(content, now, strict=False)]
+
+
+def _class_of(module: str, qualname: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        if part == "<locals>":
+            raise ValueError(f"state with a {qualname} of {module}, which cannot be made anew")
+        found = getattr(found, part)
+    return found

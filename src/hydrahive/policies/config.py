@@ -115,6 +115,23 @@ class Impala(EncoderConfig):
 
 
 @dataclass(frozen=True)
+class PerGroup(EncoderConfig):
+    """A policy for each of `env.groups`: features that agents of other groups have no part in, and heads over them.
+
+    Attributes:
+        encoder: Of each group's observations.
+    """
+
+    encoder: EncoderConfig = field(default_factory=Mlp)
+
+    def build(self, observation_space: Any, generator: Any) -> Any:
+        """A `hydrahive.policies.encoders.PerGroupEncoder`."""
+        from hydrahive.policies.encoders import PerGroupEncoder
+
+        return PerGroupEncoder(self, observation_space, generator)
+
+
+@dataclass(frozen=True)
 class _Recurrent(CoreConfig):
     """Recurrent layers on top of the encoder.
 
@@ -179,6 +196,11 @@ class PolicyConfig:
     encoder: EncoderConfig = field(default_factory=Mlp)
     core: CoreConfig | Literal["none"] = "none"
     normalize: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a memory that groups of agents would share."""
+        apart = isinstance(self.encoder, PerGroup) and self.core != "none"
+        require(not apart, "core", type(self.core).__name__, "none, beside PerGroup: its policies share nothing")
 
     @property
     def core_kind(self) -> Literal["none", "rnn", "gru", "lstm"]:

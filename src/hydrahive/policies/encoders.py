@@ -12,7 +12,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.policies.config import Conv, Mlp
+from hydrahive.core.groups import GroupedBox
+from hydrahive.policies.config import Conv, Mlp, PerGroup
 
 RELU_GAIN = math.sqrt(2)
 """Keeps the variance of activations through a ReLU (He et al. 2015)."""
@@ -91,3 +92,36 @@ class ConvEncoder(nn.Module):
             x = layer(x).relu_()
         features: Tensor = self.linear(x.flatten(1)).relu_()
         return features
+
+
+class PerGroupEncoder(nn.Module):
+    """An encoder for each group of agents: `[N, F]` to `[N, groups * features + groups]`.
+
+    Features of other groups than a row's own are 0, so a layer over all of them is a layer for each group. Behind them
+    stands the group's one-hot row, as each group's bias.
+    """
+
+    def __init__(self, config: PerGroup, observation_space: spaces.Space[object], generator: torch.Generator) -> None:
+        """Build the groups' encoders.
+
+        Raises:
+            ConfigError: If the environment's agents are not in groups.
+        """
+        super().__init__()
+        if not isinstance(observation_space, GroupedBox):
+            raise ConfigError("policy.encoder", "PerGroup", "an environment with `groups`, as PettingZoo takes them")
+        self.widths = observation_space.widths
+        seen = [spaces.Box(-math.inf, math.inf, (width,)) for width in self.widths]
+        encoders = [config.encoder.build(space, generator) for space in seen]
+        self.encoders = nn.ModuleList(encoders)
+        self.out_features = sum(encoder.out_features for encoder in encoders) + len(self.widths)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features of a batch of observations; one whose group is told by none of its numbers belongs to the first."""
+        groups = observations[:, max(self.widths) :].argmax(1)
+        mine = nn.functional.one_hot(groups, len(self.widths)).to(observations.dtype)
+        features = [
+            encoder(observations[:, :width]) * mine[:, i : i + 1]
+            for i, (encoder, width) in enumerate(zip(self.encoders, self.widths, strict=True))
+        ]
+        return torch.cat([*features, mine], dim=1)

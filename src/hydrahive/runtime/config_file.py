@@ -265,7 +265,8 @@ def _meanings(part: type) -> dict[str, str]:
     return meanings
 
 
-def _keys_of(part: type, prefix: str) -> Iterator[str]:
+def _keys_of(part: type, prefix: str, within: frozenset[type] = frozenset()) -> Iterator[str]:
+    """All dotted keys below `prefix`; parts of a part `within` themselves once only."""
     hints = typing.get_type_hints(part)
     for field in dataclasses.fields(part):
         key, hint = f"{prefix}{field.name}", hints[field.name]
@@ -273,10 +274,10 @@ def _keys_of(part: type, prefix: str) -> Iterator[str]:
         base = next((one for one in (hint, *typing.get_args(hint)) if one in BASES), None)
         if base is not None:
             yield f"{key}.class_path"
-            for chosen in _subclasses(base):
-                yield from _keys_of(chosen, f"{key}.init_args.")
+            for chosen in set(_subclasses(base)) - within:
+                yield from _keys_of(chosen, f"{key}.init_args.", within | {chosen})
         elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _keys_of(hint, f"{key}.")
+            yield from _keys_of(hint, f"{key}.", within)
 
 
 def _built(hint: Any, plain: Any, path: str) -> Any:
@@ -284,7 +285,7 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
 
     What is hinted as anything, or as a dict, stays plain.
     """
-    if hint is Any or typing.get_origin(hint) is dict:
+    if hint is Any or any(typing.get_origin(one) is dict for one in (hint, *typing.get_args(hint))):
         return plain
     if isinstance(plain, list):
         element = next(iter(typing.get_args(hint)), None)

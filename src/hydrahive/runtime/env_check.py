@@ -16,6 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.state import SnapshotKind, State
 from hydrahive.core.streams import derived_seed
+from hydrahive.envs.extras import told
 from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime.config import RunConfig
@@ -67,7 +68,7 @@ def _tried(name: str, check: Callable[[RunConfig], str], config: RunConfig) -> F
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = told(error)
         return Finding(name, False, f"{said} ({where.filename}:{where.lineno})")
 
 

@@ -12,7 +12,7 @@ MARKS = {
     "classic/pendulum": -200,
     "minigrid/doorkey": 0.9,
     "minatar/breakout": 8,
-    "pettingzoo/speaker-listener": -15,
+    "pettingzoo/speaker-listener": -20,
 }
 """What is called solved; for MinAtar what Young and Tian's (2019) agents reach."""
 

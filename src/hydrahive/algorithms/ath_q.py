@@ -15,6 +15,7 @@ from hydrahive.algorithms.config import AthQ
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.unroll import Features, unrolled
+from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
@@ -37,15 +38,20 @@ class AthQUpdate:
 
     def __init__(self, config: AthQ, network: QNetwork, computing: Computing, seed: int) -> None:
         """Lay the weights flat; the target begins as a copy of them."""
-        assert config.discount is not None, "the policy's defaults were filled in"
         self.config, self.network, self.computing, self._seed = config, network, computing, seed
         self.target_network = copy.deepcopy(network)
         self.weights = FlatWeights(network, with_gradients=True)
         self.target = FlatWeights(self.target_network)
         self._optimizer = FlatOptimizer(self.weights, "adam", config.optimizer_epsilon, config.gradient_norm)
-        self._discount = config.discount
         self._episodes = 0
+        self._used: dict[str, float] = {}
         self._explore(0, stagnant=False)
+
+    def change(self, config: AlgorithmConfig) -> None:
+        """Learn with other values from the next update on."""
+        assert isinstance(config, AthQ)
+        self.config = config
+        self._optimizer.set(config.optimizer_epsilon, config.gradient_norm)
 
     @property
     def gradient_steps(self) -> int:
@@ -66,7 +72,8 @@ class AthQUpdate:
         means = dict(zip(FIGURES, np.mean(figures, axis=0).tolist(), strict=True)) if figures else {}
         return {
             **means,
-            "learning_rate": rate,
+            **self._used,
+            "learning_rate": self._optimizer.learning_rate if figures else rate,
             "epsilon": epsilon,
             "batches": len(figures),
         }
@@ -97,7 +104,10 @@ class AthQUpdate:
             with torch.no_grad():
                 best = _following(self.network, features, batch).argmax(-1)
                 judged = _following(self.target_network, unrolled(self.target_network, for_target), batch)
-                continuing = self._discount * (~batch.terminated).float()
+                discount = self.config.discount
+                assert discount is not None, "the policy's defaults were filled in"
+                self._used = {"discount": discount}
+                continuing = discount * (~batch.terminated).float()
                 aims = clipped(batch.rewards, self.config.reward_clip) + continuing * chosen(judged, best)
             mask = batch.valid.float()
             loss = (huber_loss(taken, aims, reduction="none", delta=self.config.huber_delta) * mask).sum()

@@ -32,6 +32,22 @@ class VTrace(AlgorithmConfig):
         rmsprop_decay: Memory of rmsprop's squared gradients, per gradient step.
     """
 
+    changeable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "learning_rate",
+            "discount",
+            "rho_clip",
+            "c_clip",
+            "trace_decay",
+            "entropy_cost",
+            "value_cost",
+            "reward_clip",
+            "gradient_norm",
+            "optimizer_epsilon",
+            "rmsprop_decay",
+        }
+    )
+
     learning_rate: float | Linear = 1e-3
     discount: float = 0.99
     rho_clip: float = 1.0
@@ -152,6 +168,19 @@ class AthQ(AlgorithmConfig):
         optimizer_epsilon: Added to Adam's denominator.
         exploration: How actions are tried out.
     """
+
+    changeable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "learning_rate",
+            "discount",
+            "target_update",
+            "huber_delta",
+            "reward_clip",
+            "dropout",
+            "gradient_norm",
+            "optimizer_epsilon",
+        }
+    )
 
     learning_rate: float | Linear | None = None
     discount: float | None = None

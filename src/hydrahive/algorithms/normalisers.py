@@ -60,7 +60,7 @@ class Returns:
     def __init__(self, discount: float) -> None:
         """Of nothing yet."""
         self.statistics = Statistics((1,))
-        self._discount = discount
+        self.discount = discount
         self._running: np.ndarray | None = None
 
     def merge(self, fragments: Sequence[Fragment]) -> None:
@@ -72,7 +72,7 @@ class Returns:
         running = np.zeros(rewards.shape[1]) if self._running is None else self._running
         seen = np.zeros(rewards.shape)
         for t in range(len(rewards)):
-            running = running * self._discount + rewards[t]
+            running = running * self.discount + rewards[t]
             seen[t] = running
             running = np.where(ended[t] | ~valid[t], 0.0, running)
         self._running = running

@@ -40,13 +40,19 @@ class FlatOptimizer:
             gradient_norm: Longer gradients are scaled down to this Euclidean length.
             rmsprop_decay: Memory of rmsprop's squared gradients, per step.
         """
-        self._weights, self._kind, self._epsilon = weights, kind, epsilon
-        self._gradient_norm, self._rmsprop_decay = gradient_norm, rmsprop_decay
+        self._weights, self._kind = weights, kind
+        self.set(epsilon, gradient_norm, rmsprop_decay)
+        self.learning_rate = 0.0
+        """Of the last step."""
         names = ("exp_avg", "exp_avg_sq") if kind == "adam" else ("square_avg",)
         self._moments = {name: torch.zeros_like(weights.vector) for name in names}
         self.steps = 0
         """Gradient steps taken; torch counts them in float32, which ends at 2^24."""
         self._step = torch.tensor(0.0)
+
+    def set(self, epsilon: float, gradient_norm: float, rmsprop_decay: float = 0.99) -> None:
+        """Take the next steps with these; the moments stay."""
+        self._epsilon, self._gradient_norm, self._rmsprop_decay = epsilon, gradient_norm, rmsprop_decay
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
@@ -67,6 +73,7 @@ class FlatOptimizer:
             self._rmsprop(learning_rate)
         gradient.zero_()
         self.steps += 1
+        self.learning_rate = learning_rate
         return norm
 
     def state(self) -> State:

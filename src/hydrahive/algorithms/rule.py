@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.processor import gains_by_bfloat16
 from hydrahive.core.sequences import Sample
@@ -62,11 +63,20 @@ class Rule(Protocol):
     weights: FlatWeights
 
     @property
+    def config(self) -> AlgorithmConfig:
+        """What the next update is made with."""
+
+    def change(self, config: AlgorithmConfig) -> None:
+        """Learn with other values of what is `changeable` from the next update on; weights and moments stay."""
+
+    @property
     def gradient_steps(self) -> int:
         """Taken so far."""
 
     def learn(self, round_: Round) -> dict[str, float]:
         """Make the next version and give the update's figures; `loss` among them unless there was nothing to learn.
+
+        What the update was made with (`learning_rate`, `discount`, `entropy_cost`) is told as it was used.
 
         Raises:
             DivergedError: If a gradient is not finite.

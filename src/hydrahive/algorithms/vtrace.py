@@ -13,6 +13,7 @@ from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.unroll import unrolled
+from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
 from hydrahive.policies.actor_critic import ActorCritic
@@ -91,6 +92,15 @@ class VTraceUpdate:
         shape = tuple(network.observation_mean.shape) if network.normalizes else ()
         self._observations = Statistics(shape) if network.normalizes else None
         self._returns = Returns(config.discount) if config.normalize_rewards else None
+        self._used: dict[str, float] = {}
+
+    def change(self, config: AlgorithmConfig) -> None:
+        """Learn with other values from the next update on."""
+        assert isinstance(config, VTrace)
+        self.config = config
+        self._optimizer.set(config.optimizer_epsilon, config.gradient_norm, config.rmsprop_decay)
+        if self._returns is not None:
+            self._returns.discount = config.discount
 
     @property
     def gradient_steps(self) -> int:
@@ -118,7 +128,7 @@ class VTraceUpdate:
                 batch = replayed(sequences, self.network, device)
             replayed_sums = replayed_sums + self.accumulate(batch, total, env_steps)
         norm = self._optimizer.step(value_at(self.config.learning_rate, env_steps))
-        metrics = self.metrics(sums, fresh, norm, env_steps)
+        metrics = self.metrics(sums, fresh, norm)
         if replayed_rows:
             named = dict(zip(SUMS, (replayed_sums / replayed_rows).tolist(), strict=True))
             metrics |= {f"replayed_{name}": named[name] for name in ("value_loss", "rho", "clipped", "divergence")}
@@ -169,6 +179,7 @@ class VTraceUpdate:
         value_loss = (errors.square() * mask).sum()
         bonus = (distribution.entropy(policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
+        self._used = {"entropy_cost": entropy_cost, "discount": self.config.discount}
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         torch.autograd.backward(loss / total)
         with torch.no_grad():
@@ -179,10 +190,10 @@ class VTraceUpdate:
             sums = [policy_loss, value_loss, bonus, rhos, beyond, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
 
-    def metrics(self, sums: Tensor, total: int, norm: float, env_steps: int) -> dict[str, float]:
+    def metrics(self, sums: Tensor, total: int, norm: float) -> dict[str, float]:
         """The update's figures on fresh rows, from the slices' summed `accumulate` results."""
         policy_loss, value_loss, entropy, rho, beyond, divergence, aim, aim_squared = (sums / total).tolist()
-        entropy_cost = value_at(self.config.entropy_cost, env_steps)
+        entropy_cost = self._used["entropy_cost"]
         variance = max(aim_squared - aim * aim, 1e-12)
         return {
             "loss": policy_loss + self.config.value_cost * value_loss - entropy_cost * entropy,
@@ -194,8 +205,8 @@ class VTraceUpdate:
             "behaviour_kl": divergence,
             "explained_variance": 1 - value_loss / variance,
             "gradient_norm": norm,
-            "learning_rate": value_at(self.config.learning_rate, env_steps),
-            "entropy_cost": entropy_cost,
+            "learning_rate": self._optimizer.learning_rate,
+            **self._used,
         }
 
     def _normalise(self, round_: Round) -> None:

@@ -78,10 +78,12 @@ class CoreConfig:
 class AlgorithmConfig:
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
-    `takes_masks` declares that it learns from actions of which some were not legal.
+    `takes_masks` declares that it learns from actions of which some were not legal. `changeable` are the keys that may
+    get other values while a run is trained, because only the learner's next update depends on them.
     """
 
     takes_masks: ClassVar[bool] = True
+    changeable: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def explores_carefully(self) -> bool:

@@ -57,6 +57,7 @@ class Progress:
         """Whether the run is finished, after so many seconds of training."""
         return (
             self.env_steps >= stop.env_steps
+            or (stop.updates is not None and self.updates >= stop.updates)
             or (stop.seconds is not None and seconds >= stop.seconds)
             or (stop.score_mean is not None and self.score_mean is not None and self.score_mean >= stop.score_mean)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from hydrahive.algorithms.config import VTrace
 from hydrahive.core.config import (
@@ -114,22 +114,45 @@ class StopConfig:
 
     Attributes:
         env_steps: After the update that reaches this many env steps.
+        updates: After this many updates; null for no such limit.
         score_mean: At the first boundary where the mean score of the last 100 episodes is this high.
         seconds: At the first boundary after this many seconds of training; where that lies depends on the
             machine's speed, so such a run ends elsewhere when it is repeated.
     """
 
     env_steps: int = 5_000_000
+    updates: int | None = None
     score_mean: float | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse ends that are never or at once."""
         require_integer("env_steps", self.env_steps, 1)
+        if self.updates is not None:
+            require_integer("updates", self.updates, 1)
         if self.score_mean is not None:
             require_number("score_mean", self.score_mean)
         if self.seconds is not None:
             require_number("seconds", self.seconds, 0, above=True)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another value of a key, from an update on.
+
+    Attributes:
+        from_update: Updates done before the first one that is made with it; a boundary.
+        key: Dotted, below `algorithm`.
+        value: What it is from then on.
+    """
+
+    from_update: int
+    key: str
+    value: Any
+
+    def __post_init__(self) -> None:
+        """Refuse an update before the first."""
+        require_integer("from_update", self.from_update, 0)
 
 
 @dataclass(frozen=True)
@@ -149,6 +172,7 @@ class RunConfig:
         boundary_every: Updates between consistent cuts of the run, from which it can be continued.
         policy: The agent's network.
         algorithm: The learning rule.
+        changes: Values that are others from an update on, as population-based training finds them.
         replay: A memory of episodes that updates learn from besides, or instead of, their round; null for none.
         learner: How the learner computes.
         workers: Env-worker processes; 0 runs everything inline without Ray; `auto` uses the CPUs that are left
@@ -186,6 +210,7 @@ class RunConfig:
     boundary_every: int = 25
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     algorithm: AlgorithmConfig = field(default_factory=VTrace)
+    changes: list[Change] = field(default_factory=list)
     replay: ReplayConfig | None = None
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     workers: int | Literal["auto"] = 1
@@ -226,6 +251,11 @@ class RunConfig:
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
+        for change in self.changes:
+            at = change.from_update % self.boundary_every == 0
+            require(
+                at, "changes", change.from_update, f"from_update at a boundary, a multiple of {self.boundary_every}"
+            )
         self._refuse_careful_without_need()
         together = self.replay is None or self.schedule == "fixed-lag"
         require(

@@ -126,9 +126,35 @@ def instantiate(namespace: Namespace) -> RunConfig:
     Raises:
         ConfigError: If a value is not accepted, with the key's full path.
     """
-    config = _built_dataclass(RunConfig, namespace.as_dict(), "")
+    return built(namespace.as_dict())
+
+
+def built(plain: dict[str, Any]) -> RunConfig:
+    """The `RunConfig` that plain data describe, as `as_plain` gives them; types are not looked at.
+
+    Raises:
+        ConfigError: If a value is not accepted, with the key's full path.
+    """
+    config = _built_dataclass(RunConfig, plain, "")
     assert isinstance(config, RunConfig)
     return config
+
+
+def key_in(plain: Any, key: str) -> list[str]:
+    """Where a dotted key, in which `init_args` may be left out, stands in `as_plain`'s result.
+
+    Raises:
+        ConfigError: If it stands nowhere.
+    """
+    place: list[str] = []
+    for part in key.split("."):
+        if isinstance(plain, dict) and "class_path" in plain and part not in ("class_path", "init_args"):
+            place, plain = [*place, "init_args"], plain["init_args"]
+        if not isinstance(plain, dict) or part not in plain:
+            near = difflib.get_close_matches(key, [*known_keys()], n=3, cutoff=0.6)
+            raise ConfigError(key, key, "a known key" + (f"; nearest: {', '.join(near)}" if near else ""))
+        place, plain = [*place, part], plain[part]
+    return place
 
 
 def dump(config: RunConfig) -> str:
@@ -295,11 +321,18 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
             raise ConfigError(path, plain, "a mapping of keys")
         return plain
     if "class_path" in plain:
-        module, _, name = plain["class_path"].rpartition(".")
-        part = getattr(importlib.import_module(module), name)
+        part = _part_at(plain["class_path"])
         return _built_dataclass(part, plain.get("init_args") or {}, f"{path}.init_args")
     part = next(t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t))
     return _built_dataclass(part, plain, path)
+
+
+def _part_at(class_path: str) -> Any:
+    """A part's class by its dotted path, or one of ours by its name."""
+    module, _, name = class_path.rpartition(".")
+    if module:
+        return getattr(importlib.import_module(module), name)
+    return next(part for base in BASES for part in _subclasses(base) if part.__name__ == name)
 
 
 def _built_dataclass(part: Any, plain: dict[str, Any], path: str) -> Any:

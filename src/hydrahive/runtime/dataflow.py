@@ -298,4 +298,5 @@ class Schedule:
         return version % self._config.boundary_every == 0
 
     def _is_over(self, progress: Progress | None = None) -> bool:
-        return (progress or self._progress).env_steps >= self._config.stop.env_steps
+        at, stop = progress or self._progress, self._config.stop
+        return at.env_steps >= stop.env_steps or (stop.updates is not None and at.updates >= stop.updates)

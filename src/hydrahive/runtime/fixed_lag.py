@@ -85,7 +85,8 @@ class FixedLag(Schedule):
                 self._recover_from(trouble)
 
     def _submit_rounds(self) -> None:
-        while self._next_round <= self._progress.updates + self._config.lag:
+        stop = self._config.stop.updates
+        while self._next_round <= self._progress.updates + self._config.lag and self._next_round != stop:
             self._snapshot_if_due()
             round_ = self._next_round
             self._rounds[round_] = []

@@ -92,6 +92,9 @@ class Fleet(Protocol):
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
 
+    def follow(self, config: RunConfig) -> None:
+        """Go on with a config that differs in what can change inside a run only."""
+
     def renew(self, *, everything: bool) -> None:
         """Replace the learner and the replay by fresh ones where they are gone, or both; each must then be restored."""
 
@@ -240,6 +243,11 @@ class InlineFleet:
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
+
+    def follow(self, config: RunConfig) -> None:
+        """Have the learner follow."""
+        self._config = config
+        self._learner.follow(config)
 
     def renew(self, *, everything: bool) -> None:
         """A fresh learner; the replay begins anew when it is restored."""

@@ -16,6 +16,7 @@ from hydrahive.core.receipt import Consumed, consumed
 from hydrahive.core.sequences import Sample
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
+from hydrahive.runtime.changes import algorithms
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.machine_class import learner_device, machine_class
@@ -40,8 +41,13 @@ class Learner:
         computing = Computing(self._device, config.learner.slices, config.precision == "bfloat16")
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
+        self._algorithms = algorithms(config)
         self.version = 0
         self.env_steps = 0
+
+    def follow(self, config: RunConfig) -> None:
+        """Make the next updates as a config says that differs in what can change inside a run only."""
+        self._config, self._algorithms = config, algorithms(config)
 
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
@@ -75,6 +81,9 @@ class Learner:
         told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         round_ = Round(fragments, sample, self.env_steps)
+        algorithm = next(algorithm for at, algorithm in reversed(self._algorithms) if at <= version)
+        if algorithm != self._rule.config:
+            self._rule.change(algorithm)
         metrics = self._rule.learn(round_)
         loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
         if not np.isfinite(loss):

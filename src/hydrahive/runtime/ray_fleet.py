@@ -81,6 +81,11 @@ class RayFleet:
         learner = self._members.learner.actor
         self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
 
+    def follow(self, config: RunConfig) -> None:
+        """Have the learner follow, and those that come after it."""
+        self._config = self._members.config = config
+        self.get(Ref(self._members.learner.actor.follow.remote(config)))
+
     def renew(self, *, everything: bool) -> None:
         """New generations of the learner, wherever there is room, and of the replay; and at least one worker."""
         self._members.renew(everything=everything)

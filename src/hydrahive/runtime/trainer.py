@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydrahive.core.durable import write_whole
@@ -17,10 +17,12 @@ from hydrahive.core.errors import (
     LostError,
     TakenBackError,
 )
+from hydrahive.core.schedules import value_at
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.runtime.audits import Audits, Caught
 from hydrahive.runtime.boundary import Boundary, Progress
+from hydrahive.runtime.changes import algorithms
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.controls import FolderControls
@@ -34,6 +36,9 @@ from hydrahive.runtime.schedules import schedule_of
 
 BEGIN_ATTEMPTS = 5
 """How often in a row the run is begun again at its last boundary before it gives up."""
+
+IN_FORCE = ("learning_rate", "entropy_cost", "discount")
+"""What updates tell they were made with."""
 
 PAUSE_LOOK_SECONDS = 0.1
 """Time between two looks for an end of the pause."""
@@ -62,6 +67,7 @@ class Trainer:
         initial: State | None = None,
         *,
         again: bool = False,
+        until: int | None = None,
     ) -> None:
         """Take over the run.
 
@@ -75,7 +81,11 @@ class Trainer:
             start: The checkpoint to begin at.
             initial: The learner's state whose weights a new run begins with, instead of drawing its own.
             again: The fleet has worked before; the run was taken back.
+            until: Train only until so many updates are done, a boundary; None for the run's end.
         """
+        stop = config.stop if until is None else replace(config.stop, updates=min(until, config.stop.updates or until))
+        self._config_until = replace(config, stop=stop)
+        self._algorithms = algorithms(config)
         self._accounts, self._audits, self._again = books.accounts, books.audits, again
         self._config, self._folder, self._identity, self._fleet, self._sinks = config, folder, identity, fleet, sinks
         self._start, self._initial = start, initial
@@ -96,7 +106,7 @@ class Trainer:
         self._lags: list[float] = []
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
-        """Train until the run's stop and give its summary; None if it was asked to stop before.
+        """Train until the run's stop, or `until`, and give its summary; None if it was asked to stop before.
 
         Raises:
             Interrupted: After Ctrl-C or SIGTERM; the newest boundary is on disk.
@@ -109,7 +119,7 @@ class Trainer:
         self._controls.say("running", self._taken.env_steps)
         try:
             if self._train(interrupts):
-                return self._finish(interrupts)
+                return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
             self._save_newest()
             self._event("stopped", self._how_to_resume("stopped on request"))
             return None
@@ -162,7 +172,7 @@ class Trainer:
         if self._config.replay and (boundary or again):
             state, blocks = (boundary.replay(), boundary.blocks) if boundary else (None, ())
             self._fleet.restore_replay(state, [block.arrays for block in blocks])
-        return schedule_of(self._config, self._fleet, boundary, self._replayed).updates()
+        return schedule_of(self._config_until, self._fleet, boundary, self._replayed).updates()
 
     def _gather_again(self, boundary: Boundary | None) -> None:
         """Have a learner, a replay and workers, and tell what is done again."""
@@ -215,6 +225,7 @@ class Trainer:
         updates = update.progress.updates
         if updates <= self._taken.updates:
             return
+        self._see_changes_in_force(update.metrics, updates - 1)
         self._taken = update.progress
         self._tell_recovery()
         self._window.append(update.metrics)
@@ -237,6 +248,23 @@ class Trainer:
             self._picture = (update, self._fleet.picture(update.weights))
         self._write_evaluations(wait=False)
         self._write_picture(wait=False)
+
+    def _see_changes_in_force(self, metrics: Mapping[str, float], at: int) -> None:
+        """See that the update after `at` others was made with what the config's changes say.
+
+        Raises:
+            HydrahiveError: If it was not.
+        """
+        if not self._config.changes:
+            return
+        algorithm = next(algorithm for since, algorithm in reversed(self._algorithms) if since <= at)
+        for name in IN_FORCE:
+            wanted = getattr(algorithm, name, None)
+            if wanted is not None and name in metrics:
+                value = value_at(wanted, self._taken.env_steps)
+                if metrics[name] != value:
+                    text = f"update {at} was made with algorithm.{name} {metrics[name]}, not with {value}"
+                    raise HydrahiveError(text)
 
     def _tell_episodes(self, update: Update) -> None:
         """Write down the scores of what finished, from which a run's whole story is told afterwards."""
@@ -312,7 +340,7 @@ class Trainer:
             TakenBackError: If an audit caught a worker.
         """
         boundary = update.boundary
-        ends = boundary is not None and boundary.progress.reached(self._config.stop, self._seconds)
+        ends = boundary is not None and boundary.progress.reached(self._config_until.stop, self._seconds)
         for passed in self._audits.passed(wait=ends):
             if isinstance(passed, Caught):
                 self._take_back(passed)
@@ -416,6 +444,22 @@ class Trainer:
             return
         for sink in self._sinks:
             sink.clip(update.progress.env_steps, clip)
+
+    def _is_at_its_end(self) -> bool:
+        assert self._newest is not None, "a run ends at a boundary"
+        return self._newest.progress.reached(self._config.stop, self._seconds)
+
+    def _hold(self, interrupts: Interrupts) -> dict[str, Any]:
+        """Write where the run stands before its end, so that it goes on from there; what it came to so far."""
+        assert self._newest is not None, "a run is held at a boundary"
+        with interrupts.held_back():
+            self._save_newest()
+        self._write_picture(wait=True)
+        self._write_evaluations(wait=True)
+        self._accounts.finish(self._event)
+        return summary_of(self._newest, self._seconds, self._identity, self._config, self._folder.name) | {
+            "ledger": self._accounts.figures() or None
+        }
 
     def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""

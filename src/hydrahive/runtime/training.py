@@ -25,6 +25,7 @@ from hydrahive.ledger.prices import price_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.audits import Audits
 from hydrahive.runtime.boundary import Progress
+from hydrahive.runtime.changes import algorithms
 from hydrahive.runtime.checkpoints import Checkpoint, Segment, read_checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import first_difference
@@ -54,6 +55,7 @@ class Request:
         address: Of a Ray cluster, or None.
         init_from: Run, checkpoint folder or None: weights to start from.
         runs: The folder in which `init_from` is looked up.
+        quiet: Whether to show no progress.
     """
 
     config: RunConfig
@@ -62,6 +64,22 @@ class Request:
     address: str | None = None
     init_from: str | None = None
     runs: Path = Path("runs")
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of a run.
+
+    Attributes:
+        identity: Who it is; None before it is created.
+        start: The checkpoint to go on from.
+        passed_over: Why newer ones are not.
+    """
+
+    identity: Identity | None = None
+    start: Checkpoint | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,8 @@ def train(request: Request) -> Outcome:
         Interrupted: After Ctrl-C or SIGTERM; likewise.
     """
     folder, config = request.folder, request.config
+    algorithms(config)  # refuses what cannot change
     identity, start, passed_over = _resolve(request)
-    existed = identity is not None
     initial = _initial_weights(request) if request.init_from else None
     _refuse_other_weights(identity, initial)
     finished = _if_finished(request, identity)
@@ -91,28 +109,51 @@ def train(request: Request) -> Outcome:
     run_id = identity.run_id if identity else str(uuid.uuid4())
     interrupts = Interrupts()
     with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
-        identity = _settled_identity(identity, run_id, fleet, initial)
-        plan = memory_plan(config, weights_bytes(config))
-        if fleet.worker_count:
-            plan.refuse_versions_above(config.faults.kept_versions_mb)
-        with readable_disk_errors(), _ledger_line(request, fleet) as line, folder.claimed():
-            _refuse_if_trained_meanwhile(folder, existed, start)
-            folder.create(identity, config)
-            if start and config.schedule == "free-running":
-                folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
-            most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
-            books = _books(request, identity, fleet, line, start, most_waiting)
-            again = False
-            while True:
-                with _sinks(folder, config, start) as sinks:
-                    _announce(sinks, request, fleet, plan, line, start, passed_over)
-                    trainer = Trainer(config, folder, identity, fleet, sinks, books, start, initial, again=again)
-                    try:
-                        return Outcome(trainer.run(interrupts), trained=True)
-                    except TakenBackError:
-                        start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
-                        again = True
-                books = _books(request, identity, fleet, line, start, most_waiting, books)
+        found = Found(identity, start, tuple(passed_over))
+        return Outcome(train_on(fleet, request, found, run_id, interrupts, initial=initial), trained=True)
+
+
+def train_on(
+    fleet: Fleet,
+    request: Request,
+    found: Found,
+    run_id: str,
+    interrupts: Interrupts,
+    *,
+    initial: State | None = None,
+    until: int | None = None,
+) -> dict[str, Any] | None:
+    """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
+
+    Raises:
+        HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
+        Interrupted: If `interrupts` say so; likewise.
+    """
+    folder, config, start = request.folder, request.config, found.start
+    identity = _settled_identity(found.identity, run_id, fleet, initial)
+    plan = memory_plan(config, weights_bytes(config))
+    if fleet.worker_count:
+        plan.refuse_versions_above(config.faults.kept_versions_mb)
+    with readable_disk_errors(), _ledger_line(request, fleet) as line, folder.claimed():
+        _refuse_if_trained_meanwhile(folder, found.identity is not None, start)
+        folder.create(identity, config)
+        if start and config.schedule == "free-running":
+            folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
+        most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
+        books = _books(request, identity, fleet, line, start, most_waiting)
+        again, passed_over = False, list(found.passed_over)
+        while True:
+            with _sinks(request, start) as sinks:
+                _announce(sinks, request, fleet, plan, line, start, passed_over)
+                trainer = Trainer(
+                    config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
+                )
+                try:
+                    return trainer.run(interrupts)
+                except TakenBackError:
+                    start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
+                    again = True
+            books = _books(request, identity, fleet, line, start, most_waiting, books)
 
 
 @contextmanager
@@ -327,8 +368,9 @@ def _settled_identity(identity: Identity | None, run_id: str, fleet: Fleet, init
 
 
 @contextmanager
-def _sinks(folder: RunFolder, config: RunConfig, start: Checkpoint | None) -> Iterator[list[Sink]]:
+def _sinks(request: Request, start: Checkpoint | None) -> Iterator[list[Sink]]:
     """The run's sinks, with what lies behind the start cut off."""
+    folder, config = request.folder, request.config
     for path in (folder.metrics, folder.episodes):
         cut_after(path, start.boundary.updates if start else 0)
     purge_from = start.boundary.progress.env_steps + 1 if start else (0 if folder.tensorboard.exists() else None)
@@ -336,8 +378,8 @@ def _sinks(folder: RunFolder, config: RunConfig, start: Checkpoint | None) -> It
     sinks: list[Sink] = [
         JsonlSink(folder.metrics, folder.events, folder.episodes),
         TensorBoardSink(folder.tensorboard, purge_from),
-        ProgressSink(config.stop.env_steps),
     ]
+    sinks += [] if request.quiet else [ProgressSink(config.stop.env_steps)]
     try:
         yield sinks
     finally:

@@ -1,0 +1,70 @@
+"""Changes inside a run: values that are others from an update on, as population-based training makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hydrahive.core.config import AlgorithmConfig
+from hydrahive.core.errors import ConfigError
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.config_file import as_plain, built, key_in
+
+
+def value_of(config: RunConfig, key: str) -> Any:
+    """The value at a dotted key, as plain data; `init_args` may be left out.
+
+    Raises:
+        ConfigError: If there is no such key.
+    """
+    plain = as_plain(config)
+    for part in key_in(plain, key):
+        plain = plain[part]
+    return plain
+
+
+def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The config with plain values at dotted keys, whose types are not looked at.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value not accepted.
+    """
+    plain = as_plain(config)
+    for key, value in values.items():
+        *above, last = key_in(plain, key)
+        holder = plain
+        for part in above:
+            holder = holder[part]
+        holder[last] = value
+    return built(plain)
+
+
+def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
+    """The learning rule's configs, each with the update from which on it is in force, in order.
+
+    Raises:
+        ConfigError: If a change is of a key that only a new run could have another value of, or is not accepted.
+    """
+    changes, config = config.changes, dataclasses.replace(config, changes=[])
+    found = [(0, config.algorithm)]
+    for at in sorted({change.from_update for change in changes}):
+        values = {change.key: change.value for change in changes if change.from_update == at}
+        for key in values:
+            refuse_fixed(config, key)
+        config = with_values(config, values)
+        found.append((at, config.algorithm))
+    return found
+
+
+def refuse_fixed(config: RunConfig, key: str) -> None:
+    """Refuse a key that cannot change inside a run.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    names = sorted(config.algorithm.changeable)
+    first, _, rest = key.replace("init_args.", "").partition(".")
+    if first != "algorithm" or rest.split(".")[0] not in names:
+        listed = ", ".join(f"algorithm.{name}" for name in names)
+        raise ConfigError("changes", key, f"a key that can change inside a run: {listed}")
+    value_of(config, key)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, digests_of
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.runtime.changes import algorithms, value_of, with_values
 from hydrahive.runtime.config import Change
 from hydrahive.runtime.config_file import dump, load_run_config
@@ -106,5 +106,5 @@ def test_values_are_found_by_short_keys_and_lines_by_their_parts():
     config = load_run_config(SNAKE, ["--algorithm.learning_rate", "{start: 0.1, end: 0.0, env_steps: 10}"])
     assert value_of(config, "algorithm.learning_rate.start") == 0.1
     assert value_of(with_values(config, {"env.size": 12}), "env.init_args.size") == 12
-    with pytest.raises(ConfigError, match=r"nearest: .*env.init_args.size"):
+    with pytest.raises(UsageError, match=r"unknown key; nearest: .*env\.size"):
         value_of(config, "env.sise")

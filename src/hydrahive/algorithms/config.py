@@ -48,6 +48,21 @@ class VTrace(AlgorithmConfig):
         }
     )
 
+    figures = (
+        "loss",
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "rho_mean",
+        "rho_clipped_share",
+        "behaviour_kl",
+        "explained_variance",
+        "gradient_norm",
+        "learning_rate",
+        "entropy_cost",
+        "discount",
+    )
+
     learning_rate: float | Linear = 1e-3
     discount: float = 0.99
     rho_clip: float = 1.0
@@ -181,6 +196,8 @@ class AthQ(AlgorithmConfig):
             "optimizer_epsilon",
         }
     )
+
+    figures = ("loss", "q_mean", "td_error", "gradient_norm", "learning_rate", "epsilon", "discount")
 
     learning_rate: float | Linear | None = None
     discount: float | None = None

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     accounts.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     balance = add("balance", "show what each owner did, earned, spent and has")
     balance.add_argument("name", nargs="?", metavar="NAME", help="only this account")
+    balance.add_argument("--run", metavar="RUN", help="only what was done for this run, or for all runs of this sweep")
     balance.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     transfer = add("transfer", "move tokens from one account to another, or an entry's tokens back")
     transfer.add_argument("debit", nargs="?", metavar="FROM", help="who gives; its key is read from $HYDRAHIVE_KEY")
@@ -132,6 +133,8 @@ def _accounts(ledger: Ledger, given: argparse.Namespace) -> int:
 
 
 def _balance(ledger: Ledger, given: argparse.Namespace) -> int:
+    if given.run:
+        return _show(statements.work_of(ledger.journal, given.run), given, f"nothing was credited for {given.run!r}")
     rows = statements.balances(ledger.journal, given.name)
     if given.name and not rows:
         raise UsageError(f"NAME: there is no account {given.name!r} in {ledger.journal.path}")

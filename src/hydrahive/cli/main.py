@@ -22,6 +22,7 @@ COMMANDS = {
     "ledger": "show and check who computed what, and what it earned",
     "worker": "have this machine join a cluster and earn for an account",
     "check-env": "try what a run expects of its environment",
+    "tune": "search for values: tune run, tune replay, tune report",
     "bench": "measure speed: bench sim, bench replay, bench train",
 }
 

@@ -79,11 +79,13 @@ class AlgorithmConfig:
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
     `takes_masks` declares that it learns from actions of which some were not legal. `changeable` are the keys that may
-    get other values while a run is trained, because only the learner's next update depends on them.
+    get other values while a run is trained, because only the learner's next update depends on them. `figures` are what
+    its updates tell.
     """
 
     takes_masks: ClassVar[bool] = True
     changeable: ClassVar[frozenset[str]] = frozenset()
+    figures: ClassVar[tuple[str, ...]] = ()
 
     @property
     def explores_carefully(self) -> bool:

@@ -133,7 +133,17 @@ def refusals(journal: Journal) -> list[Row]:
     return rows
 
 
-def _work_by_owner(journal: Journal) -> dict[str, Row]:
+def work_of(journal: Journal, run: str) -> list[Row]:
+    """What each owner did for a run, or for all runs of a sweep, whose names begin with the sweep's."""
+    rows = list(_work_by_owner(journal, run).values())
+    assert all(row["env_steps"] >= row["verified"] for row in rows), "a part of it"
+    assert [row["owner"] for row in rows] == sorted(row["owner"] for row in rows), "by name"
+    return rows
+
+
+def _work_by_owner(journal: Journal, run: str | None = None) -> dict[str, Row]:
+    of_run = "run_id = ?1 OR name = ?1 OR substr(name, 1, length(?1) + 1) = ?1 || '/'"
+    where = f"WHERE w.run IN (SELECT id FROM runs WHERE {of_run})" if run else ""
     with journal.readable_errors():
         rows = _rows(
             journal,
@@ -143,7 +153,8 @@ def _work_by_owner(journal: Journal) -> dict[str, Row]:
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'replayed'), 0) AS replayed, "
             "coalesce(sum(c.amount) FILTER (WHERE c.state = 'paid'), 0) AS earned, "
             "coalesce(sum(c.amount) FILTER (WHERE c.state = 'clawed'), 0) AS clawed "
-            "FROM workers w LEFT JOIN credits c ON c.worker = w.id GROUP BY w.owner",
+            f"FROM workers w LEFT JOIN credits c ON c.worker = w.id {where} GROUP BY w.owner ORDER BY w.owner",
+            *([run] if run else []),
         )
     assert all(row["verified"] + row["replayed"] <= row["env_steps"] for row in rows), "parts of it"
     assert len({row["owner"] for row in rows}) == len(rows), "one row an owner"

@@ -15,7 +15,7 @@ def value_of(config: RunConfig, key: str) -> Any:
     """The value at a dotted key, as plain data; `init_args` may be left out.
 
     Raises:
-        ConfigError: If there is no such key.
+        UsageError: If there is no such key.
     """
     plain = as_plain(config)
     for part in key_in(plain, key):
@@ -27,7 +27,7 @@ def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     """The config with plain values at dotted keys, whose types are not looked at.
 
     Raises:
-        ConfigError: If a key is unknown, or a value not accepted.
+        UsageError: If a key is unknown, or a value not accepted.
     """
     plain = as_plain(config)
     for key, value in values.items():
@@ -37,6 +37,18 @@ def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
             holder = holder[part]
         holder[last] = value
     return built(plain)
+
+
+def in_force(config: RunConfig, updates: int) -> RunConfig:
+    """The config with the changes up to so many updates as its own values.
+
+    Raises:
+        ConfigError: If one is not accepted.
+    """
+    due = [change for change in config.changes if change.from_update <= updates]
+    plain = dataclasses.replace(config, changes=[])
+    values = {change.key: change.value for change in sorted(due, key=lambda change: change.from_update)}
+    return with_values(plain, values) if values else plain
 
 
 def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -19,10 +19,17 @@ from hydrahive.core.config import AlgorithmConfig, CoreConfig, EncoderConfig, En
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.runtime.config import BYTE_NEUTRAL, RunConfig
 
-BASES = (EnvConfig, EncoderConfig, CoreConfig, AlgorithmConfig, ReplayConfig)
+BASES: list[type] = [EnvConfig, EncoderConfig, CoreConfig, AlgorithmConfig, ReplayConfig]
 """The parts of a config that are chosen by `class_path`."""
 
-set_parsing_settings(subclasses_enabled=list(BASES), docstring_parse_attribute_docstrings=True)
+
+def choose_among(*bases: type) -> None:
+    """Let subclasses of these be chosen by `class_path`, too."""
+    BASES.extend(base for base in bases if base not in BASES)
+    set_parsing_settings(subclasses_enabled=list(BASES), docstring_parse_attribute_docstrings=True)
+
+
+choose_among()
 
 
 def load_plugins() -> None:
@@ -46,8 +53,11 @@ def experiment_folders() -> list[Path]:
     return [folder for folder in (package / "experiments", package.parents[1] / "experiments") if folder.is_dir()]
 
 
-def shipped_experiments() -> dict[str, Path]:
-    """The shipped experiments' files by name, as in `snake/vtrace`."""
+SWEEPS = "sweeps/"
+"""What the names of shipped sweeps begin with."""
+
+
+def _shipped() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in experiment_folders():
         for path in sorted(folder.rglob("*.yaml")):
@@ -55,19 +65,35 @@ def shipped_experiments() -> dict[str, Path]:
     return found
 
 
-def find_config(given: str) -> tuple[Path, str]:
-    """The file that a CONFIG argument names, and the name of the experiment in it.
+def shipped_experiments() -> dict[str, Path]:
+    """The shipped experiments' files by name, as in `snake/vtrace`."""
+    return {name: path for name, path in _shipped().items() if not name.startswith(SWEEPS)}
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The shipped sweeps' files by name, as in `sweeps/snake-pbt`."""
+    return {name: path for name, path in _shipped().items() if name.startswith(SWEEPS)}
+
+
+def find_config(given: str, among: dict[str, Path] | None = None, what: str = "CONFIG") -> tuple[Path, str]:
+    """The file that an argument names, and the name of the experiment or sweep in it.
+
+    Args:
+        given: A file, or what is shipped.
+        among: What is shipped; experiments by default.
+        what: The argument, for errors.
 
     Raises:
         UsageError: If it is neither a file nor a shipped experiment.
     """
-    path, shipped = Path(given), shipped_experiments()
+    path, shipped = Path(given), shipped_experiments() if among is None else among
     if path.is_file():
         return path, path.resolve().parent.name if path.name == "config.yaml" else path.stem
     if given in shipped:
-        return shipped[given], given.replace("/", "-")
+        return shipped[given], given.removeprefix(SWEEPS).replace("/", "-")
     near = difflib.get_close_matches(given, list(shipped), n=3, cutoff=0.3) or list(shipped)
-    raise UsageError(f"CONFIG: {given!r} is neither a file nor a shipped experiment; nearest: {', '.join(near)}")
+    kind = "experiment" if among is None else "sweep"
+    raise UsageError(f"{what}: {given!r} is neither a file nor a shipped {kind}; nearest: {', '.join(near)}")
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -97,8 +123,13 @@ def config_arguments(path: Path) -> list[str]:
     return ["--config", str(path)]
 
 
-def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+def parse(parser: ArgumentParser, arguments: Sequence[str], of: type = RunConfig) -> Namespace:
     """Parse, with jsonargparse's messages rewritten into one line; of a config's keys those that were given.
+
+    Args:
+        parser: It knows the keys.
+        arguments: The command line.
+        of: The config's dataclass.
 
     Raises:
         ConfigError: If a key is unknown or a value has the wrong type.
@@ -107,7 +138,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         namespace = parser.parse_args(list(arguments))
         # With defaults, a part that is chosen takes over like-named keys of the part that is the default.
         given = parser.parse_args(list(arguments), defaults=False)
-        for field in dataclasses.fields(RunConfig):
+        for field in dataclasses.fields(of):
             namespace.pop(field.name, None)
             if field.name in given:
                 namespace[field.name] = given[field.name]
@@ -117,7 +148,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     except Exception as error:
         if type(error).__name__ not in ("ArgumentError", "NSKeyError"):
             raise
-        raise UsageError(readable(str(error), known_keys())) from None
+        raise UsageError(readable(str(error), known_keys(of))) from None
 
 
 def instantiate(namespace: Namespace) -> RunConfig:
@@ -129,14 +160,17 @@ def instantiate(namespace: Namespace) -> RunConfig:
     return built(namespace.as_dict())
 
 
-def built(plain: dict[str, Any]) -> RunConfig:
-    """The `RunConfig` that plain data describe, as `as_plain` gives them; types are not looked at.
+Config = TypeVar("Config")
+
+
+def built(plain: dict[str, Any], of: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
+    """The config that plain data describe, as `as_plain` gives them; types are not looked at.
 
     Raises:
         ConfigError: If a value is not accepted, with the key's full path.
     """
-    config = _built_dataclass(RunConfig, plain, "")
-    assert isinstance(config, RunConfig)
+    config = _built_dataclass(of, plain, "")
+    assert isinstance(config, of)
     return config
 
 
@@ -144,15 +178,16 @@ def key_in(plain: Any, key: str) -> list[str]:
     """Where a dotted key, in which `init_args` may be left out, stands in `as_plain`'s result.
 
     Raises:
-        ConfigError: If it stands nowhere.
+        UsageError: If it stands nowhere.
     """
     place: list[str] = []
     for part in key.split("."):
         if isinstance(plain, dict) and "class_path" in plain and part not in ("class_path", "init_args"):
             place, plain = [*place, "init_args"], plain["init_args"]
         if not isinstance(plain, dict) or part not in plain:
-            near = difflib.get_close_matches(key, [*known_keys()], n=3, cutoff=0.6)
-            raise ConfigError(key, key, "a known key" + (f"; nearest: {', '.join(near)}" if near else ""))
+            keys = sorted({known.replace("init_args.", "") for known in known_keys()})
+            near = difflib.get_close_matches(key.replace("init_args.", ""), keys, n=3, cutoff=0.6)
+            raise UsageError(f"{key}: unknown key" + (f"; nearest: {', '.join(near)}" if near else ""))
         place, plain = [*place, part], plain[part]
     return place
 
@@ -167,7 +202,7 @@ def as_plain(config: Any) -> Any:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         return [as_plain(one) for one in config] if isinstance(config, list | tuple) else config
     fields = {field.name: as_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    if isinstance(config, BASES):
+    if isinstance(config, tuple(BASES)):
         module, name = type(config).__module__, type(config).__qualname__
         return {"class_path": name if module.startswith("hydrahive.") else f"{module}.{name}", "init_args": fields}
     return fields
@@ -191,9 +226,9 @@ def first_difference(old: RunConfig, new: RunConfig) -> tuple[str, Any, Any] | N
     return None
 
 
-def known_keys() -> list[str]:
+def known_keys(of: type = RunConfig) -> list[str]:
     """Every dotted key that a config may hold, whichever parts are chosen."""
-    return sorted(set(_keys_of(RunConfig, "")))
+    return sorted(set(_keys_of(of, "")))
 
 
 def part_help() -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import Sealed
-from hydrahive.ledger.statements import balances
+from hydrahive.ledger.statements import balances, work_of
 from hydrahive.runtime.heart import BEAT_SECONDS, Sign
 from hydrahive.runtime.ledger_line import Answer, RunAccount, settle
 
@@ -192,6 +192,11 @@ class Coordinator:
         """What the ledger shows of an account; None if it is not there."""
         self._awake()
         return next(iter(balances(self._opened_ledger().journal, owner)), None)
+
+    def work_of(self, run: str) -> list[dict[str, Any]]:
+        """What each owner did for a run, or for all runs of a sweep."""
+        self._awake()
+        return work_of(self._opened_ledger().journal, run)
 
     def _opened_ledger(self) -> Ledger:
         if self._ledger_path is None:

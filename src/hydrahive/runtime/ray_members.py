@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
 from hydrahive.ledger.posting import WorkerFacts
@@ -172,8 +172,9 @@ class Members:
         Raises:
             HydrahiveError: If one cannot be built.
         """
-        room = int(ray.available_resources().get("CPU", 0)) - self.config.learner.threads
         wanted = self._wanted()
+        free = int(ray.available_resources().get("CPU", 0)) - self.config.learner.threads
+        room = wanted if _reserved() else free
         first = max(1, min(wanted, room))
         if 1 <= room < wanted:
             self._say_short(f"training with {first} of {wanted} env workers, the others join when there is room")
@@ -198,7 +199,7 @@ class Members:
         """
         while not self.workers:
             if not self._newcomers:
-                self._hire(self._node_with_room(1, "an env worker"))
+                self._hire(None if _reserved() else self._node_with_room(1, "an env worker"))
             self._await(list(self._newcomers.values()), enough=1)
             if not self._welcome():
                 self._hear_coordinator()
@@ -267,8 +268,9 @@ class Members:
         self._see_off()
         staying = len(self.workers) - len(self._leaving)
         if staying < self._wanted() and not self._newcomers and now >= self._hire_at:
-            node = self._free_node(1)
-            if node is not None:
+            if _reserved():
+                self._hire()
+            elif (node := self._free_node(1)) is not None:
                 self._hire(node)
 
     def request(self) -> str | None:
@@ -397,6 +399,7 @@ class Members:
         """Have a worker built, on this node if it still has room, else wherever Ray finds some."""
         name = f"env-worker-{self._next_id}:{self._generation}"
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
+        where = {"scheduling_strategy": _reserved()} if _reserved() else where
         actor: Any = ray.remote(EnvWorkerActor)
         handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
         title = f"env worker {self._next_id}"
@@ -406,9 +409,12 @@ class Members:
     def _hire_learner(self) -> None:
         cpus, on_gpu = self.config.learner.threads, self.run.device == "cuda"
         options = self._options(f"learner-{self._learners}:{self._generation}", cpus, 1 if on_gpu else 0)
-        node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
-        others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
+        if _reserved():
+            options["scheduling_strategy"] = _reserved()
+        else:
+            node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
+            others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
         actor: Any = ray.remote(LearnerActor)
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
@@ -693,6 +699,12 @@ class Members:
         self.listener(
             "short_of_cpus", f"the cluster has {resources.get('CPU', 0):.0f} CPUs, {free:.0f} of them free: {what}"
         )
+
+
+def _reserved() -> PlacementGroupSchedulingStrategy | None:
+    """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles."""
+    group = ray.util.get_current_placement_group()
+    return PlacementGroupSchedulingStrategy(group) if group is not None else None
 
 
 def owner_label(node_id: str) -> str | None:

@@ -56,6 +56,7 @@ class Request:
         init_from: Run, checkpoint folder or None: weights to start from.
         runs: The folder in which `init_from` is looked up.
         quiet: Whether to show no progress.
+        title: What the ledger calls the run; None for its name.
     """
 
     config: RunConfig
@@ -65,6 +66,7 @@ class Request:
     init_from: str | None = None
     runs: Path = Path("runs")
     quiet: bool = False
+    title: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
 
 
 def _account(request: Request, run_id: str) -> RunAccount:
-    return RunAccount(run_id, request.folder.name, run_user(), request.folder.secret())
+    return RunAccount(run_id, request.title or request.folder.name, run_user(), request.folder.secret())
 
 
 def _books(

@@ -29,7 +29,9 @@ class TensorBoardSink:
         """
         folder.mkdir(parents=True, exist_ok=True)
         started = time.time()
-        self._file = (folder / f"events.out.tfevents.{int(started)}.{os.uname().nodename}.{os.getpid()}").open("wb")
+        # A run that is trained in steps has several files of one process, some begun within one second.
+        name = f"events.out.tfevents.{int(started)}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}"
+        self._file = (folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._flushed = 0.0
         self._write(Event(wall_time=started, file_version="brain.Event:2"))

@@ -1,0 +1,363 @@
+"""What a sweep is; torch-free."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from hydrahive.core.config import require, require_integer, require_number
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.changes import refuse_fixed, value_of, with_values
+from hydrahive.runtime.config import CheckpointConfig, RunConfig, StopConfig
+from hydrahive.runtime.config_file import (
+    built,
+    choose_among,
+    config_arguments,
+    find_config,
+    load_run_config,
+    parse,
+)
+from hydrahive.tuning.space import Domain, domain_of
+
+REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates", "steps_per_second")
+"""Metrics of every run."""
+
+ONLY_MILESTONES = 1_000_000
+"""`checkpoint.every_boundaries` of trials that are bred: milestones are written anyway, and must not be pushed out."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Where trials' values come from."""
+
+    depends_on_results: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class RandomSearch(SearchConfig):
+    """Each trial's values drawn for themselves, from a stream of the sweep's seed."""
+
+
+@dataclass(frozen=True)
+class GridSearch(SearchConfig):
+    """Every combination, the last key changing first; `budget.trials` cuts it off.
+
+    Attributes:
+        points: Values of each range; lists are taken whole.
+    """
+
+    points: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse a range of no points."""
+        require_integer("points", self.points, 1)
+
+
+@dataclass(frozen=True)
+class Optuna(SearchConfig):
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+
+    Attributes:
+        startup_trials: Drawn at random before it begins.
+        multivariate: Whether values are looked at together instead of key by key.
+    """
+
+    depends_on_results = True
+    startup_trials: int = 10
+    multivariate: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a start without trials."""
+        require_integer("startup_trials", self.startup_trials, 1)
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Which trials go on, and with what."""
+
+    depends_on_arrival: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Asha(SchedulerConfig):
+    """Asynchronous successive halving (Li et al. 2020): of those that come so far, the better ones go on.
+
+    Attributes:
+        grace: Milestones that every trial reaches.
+        reduction: One in so many goes on.
+    """
+
+    grace: int = 1
+    reduction: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse what reduces nothing."""
+        require_integer("grace", self.grace, 1)
+        require_number("reduction", self.reduction, 1, above=True)
+
+
+@dataclass(frozen=True)
+class Median(SchedulerConfig):
+    """A trial whose best is below the median of the others' means so far is stopped (Golovin et al. 2017).
+
+    Attributes:
+        grace: Milestones that every trial reaches.
+        least: Others that must have come so far.
+    """
+
+    grace: int = 2
+    least: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse comparisons with nobody."""
+        require_integer("grace", self.grace, 1)
+        require_integer("least", self.least, 1)
+
+
+@dataclass(frozen=True)
+class Pbt(SchedulerConfig):
+    """Population-based training (Jaderberg et al. 2017): the worst go on as copies of the best, with other values.
+
+    Donors, and what becomes of their values, are drawn from streams of the sweep's seed, so that a repeated sweep has
+    the same lineage.
+
+    Attributes:
+        quantile: Share of the population that is replaced, and that donors are drawn from; one at least.
+        resample: Probability that a value is drawn anew instead of moved.
+        factors: What a number that is moved is multiplied by, one or the other.
+        synchronous: Whether everyone waits at each milestone. Without it a trial is judged when it comes, among the
+            newest scores of the others, and the sweep does not repeat.
+    """
+
+    quantile: float = 0.25
+    resample: float = 0.25
+    factors: list[float] = field(default_factory=lambda: [0.8, 1.25])
+    synchronous: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none, and factors that go one way only."""
+        require_number("quantile", self.quantile, 0, 0.5, above=True)
+        require_number("resample", self.resample, 0, 1)
+        both = len(self.factors) == 2 and 0 < self.factors[0] < 1 < self.factors[1]
+        require(both, "factors", self.factors, "two numbers, one below 1 and one above")
+
+
+choose_among(SearchConfig, SchedulerConfig)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is trained.
+
+    Attributes:
+        trials: Runs; of population-based training, the population.
+        env_steps: Of each, rounded up to whole milestones.
+        milestones: Reports of each, at boundaries: where trials are compared, stopped and bred.
+    """
+
+    trials: int = 16
+    env_steps: int = 1_000_000
+    milestones: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse a budget of nothing."""
+        require_integer("trials", self.trials, 1)
+        require_integer("env_steps", self.env_steps, 1)
+        require_integer("milestones", self.milestones, 1)
+
+
+@dataclass(frozen=True)
+class Again:
+    """The best trials are trained again with other seeds before one of them is called the winner.
+
+    Attributes:
+        top: How many; 0 to believe the search.
+        seeds: Runs of each.
+    """
+
+    top: int = 3
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse counts below none."""
+        require_integer("top", self.top, 0)
+        require_integer("seeds", self.seeds, 1)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """One sweep.
+
+    Attributes:
+        experiment: What is trained: a YAML file or a shipped experiment.
+        fixed: Values of dotted keys that are other than the experiment's in every trial.
+        space: Keys that are varied, and their domains, as `{algorithm.discount: {uniform: [0.9, 0.999]}}`.
+        metric: What trials are compared by.
+        mode: Whether more of it is better.
+        budget: How much is trained.
+        search: Where values come from.
+        scheduler: Which trials go on; null for all.
+        concurrent: Trials at a time; null for as many as there is room for.
+        cpus_per_trial: Of a trial that is computed inline, in one process; a half lets two share a core.
+        workers: Env workers of each trial, in processes of their own; 0 for inline.
+        again: What is done before a winner is named.
+        attempts: How often a trial whose process dies is taken up again.
+        seed: Of all that the sweep draws. Runs keep the experiment's seed, so that they differ in nothing but values.
+    """
+
+    experiment: str
+    space: dict[str, Any]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    metric: str = "score_mean"
+    mode: Literal["max", "min"] = "max"
+    budget: Budget = field(default_factory=Budget)
+    search: SearchConfig = field(default_factory=Optuna)
+    scheduler: SchedulerConfig | None = None
+    concurrent: int | None = 1
+    cpus_per_trial: float = 1.0
+    workers: int = 0
+    again: Again = field(default_factory=Again)
+    attempts: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without the experiment."""
+        require(bool(self.space), "space", self.space, "at least one key to vary")
+        if self.concurrent is not None:
+            require_integer("concurrent", self.concurrent, 1)
+        require_number("cpus_per_trial", self.cpus_per_trial, 0, above=True)
+        require_integer("workers", self.workers, 0, 10_000)
+        require_integer("attempts", self.attempts, 1)
+        require_integer("seed", self.seed, 0, 2**63 - 1)
+        if isinstance(self.scheduler, Pbt):
+            require(not self.search.depends_on_results, "search", "Optuna", "RandomSearch or GridSearch beside Pbt")
+            require_integer("budget.trials", self.budget.trials, 2)
+
+    @cached_property
+    def domains(self) -> dict[str, Domain]:
+        """The space's domains by key."""
+        return {key: domain_of(key, given) for key, given in self.space.items()}
+
+    @property
+    def is_bred(self) -> bool:
+        """Whether trials take over others' weights."""
+        return isinstance(self.scheduler, Pbt)
+
+    @property
+    def repeats(self) -> str | None:
+        """None if the sweep gives the same when it is repeated; else why not."""
+        if isinstance(self.scheduler, Pbt):
+            return None if self.scheduler.synchronous else "asynchronous population-based training"
+        if self.scheduler is not None:
+            return f"{type(self.scheduler).__name__} stops trials by the order in which they report"
+        if self.search.depends_on_results and self.concurrent != 1:
+            return "Optuna with several trials at a time draws by the order in which they end"
+        return None
+
+    def base(self) -> RunConfig:
+        """The run that trials are variations of.
+
+        Raises:
+            UsageError: If the experiment or a fixed value is not accepted.
+        """
+        path, experiment = find_config(self.experiment)
+        overrides = [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
+        config = load_run_config(path, [*overrides, f"--workers={self.workers}"])
+        require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
+        return dataclasses.replace(config, experiment=experiment, recording=False)
+
+    def milestone_updates(self, config: RunConfig) -> int:
+        """Updates between a run's milestones: whole boundaries."""
+        updates = -(-self.budget.env_steps // config.max_steps_per_round)
+        boundaries = -(-updates // (self.budget.milestones * config.boundary_every))
+        return boundaries * config.boundary_every
+
+    def milestones(self, config: RunConfig) -> int:
+        """Milestones of a run."""
+        updates = -(-self.budget.env_steps // config.max_steps_per_round)
+        return -(-updates // self.milestone_updates(config))
+
+    def run_config(self, base: RunConfig, values: dict[str, Any]) -> RunConfig:
+        """The run of a trial with these values.
+
+        Raises:
+            UsageError: If one is not accepted.
+        """
+        config = with_values(base, values)
+        updates = self.milestones(config) * self.milestone_updates(config)
+        stop = StopConfig(env_steps=updates * config.max_steps_per_round, updates=updates)
+        checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
+        return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
+
+    def refuse_unusable(self) -> RunConfig:
+        """Check everything that can be known before anything is trained; the base run.
+
+        Raises:
+            UsageError: What is wrong, in one line.
+        """
+        base = self.base()
+        path, _ = find_config(self.experiment)
+        fixed = [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
+        for key, domain in self.domains.items():
+            value_of(base, key)
+            if self.is_bred:
+                refuse_fixed(base, key)
+            for value in domain.extremes():
+                load_run_config(path, [*fixed, f"--{key}={_as_argument(value)}"])
+                self.run_config(base, {key: value})
+        known = known_metrics(base)
+        if self.metric not in known:
+            near = difflib.get_close_matches(self.metric, known, n=3, cutoff=0.5)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise UsageError(f"metric: nobody reports {self.metric!r}{hint}; known: {', '.join(known)}")
+        return base
+
+
+def known_metrics(base: RunConfig) -> list[str]:
+    """What the runs of a sweep report."""
+    known = [*REPORTED, *base.algorithm.figures]
+    if base.evaluate_every:
+        known += [f"evaluation_{name}" for name in ("mean", "median", "max", "min")]
+    return known
+
+
+def _as_argument(value: Any) -> str:
+    """A value as the parser of a config reads it."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("\n...\n").strip()
+
+
+def sweep_parser(prog: str) -> ArgumentParser:
+    """A parser of all keys of `SweepConfig`; the command adds its own options to it."""
+    parser = ArgumentParser(exit_on_error=False, prog=prog, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file whose keys replace the defaults.")
+    parser.add_class_arguments(SweepConfig)
+    return parser
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """The sweep in a YAML file with dotted `overrides` applied.
+
+    Raises:
+        UsageError: If it cannot be read, or is not accepted.
+    """
+    given = parse(sweep_parser("hydrahive tune"), [*config_arguments(path), *overrides], SweepConfig)
+    return sweep_of(given.as_dict())
+
+
+def sweep_of(plain: dict[str, Any]) -> SweepConfig:
+    """The sweep that plain data describe.
+
+    Raises:
+        ConfigError: If a value is not accepted.
+    """
+    sweep = built(plain, SweepConfig)
+    assert sweep.domains, "domains are refused here, not later"
+    return sweep

@@ -1,0 +1,68 @@
+"""Fleets inside a process of Ray's: a trial computes where Tune has put it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+import torch
+
+from hydrahive.core.errors import HydrahiveError
+from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
+from hydrahive.runtime.fleet import Fleet, InlineFleet
+from hydrahive.runtime.ledger_line import LedgerLine
+from hydrahive.runtime.ray_fleet import RayFleet
+from hydrahive.runtime.ray_members import RunOnCluster, owner_label
+from hydrahive.runtime.run_user import run_user
+
+
+class NodeFleet(InlineFleet):
+    """An inline fleet on a node of a cluster: it works for the node's owner, and its accounts are the cluster's."""
+
+    def __init__(self, config: RunConfig, run_id: str, device: str, *, embedded: bool) -> None:
+        """Build it.
+
+        Raises:
+            HydrahiveError: If the node says that it works for somebody, and has not shown the account's key.
+        """
+        super().__init__(config, run_id, device)
+        self._embedded = embedded
+        node = ray.get_runtime_context().get_node_id()
+        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", _owner_of(node), node)
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """The coordinator's."""
+        return CoordinatorLine(path, embedded=self._embedded)
+
+
+def _owner_of(node: str) -> str:
+    """Whom a node works for: its label's account once that is proven, by default the run's user."""
+    label = owner_label(node)
+    if label in (None, run_user()):
+        return label or run_user()
+    proven = {row["node_id"]: row["owner"] for row in ray.get(coordinator().nodes.remote())}
+    if proven.get(node) != label:
+        raise HydrahiveError(f"this node is labelled as {label}'s, and has not shown the account's key")
+    return str(label)
+
+
+@contextmanager
+def trial_fleet(config: RunConfig, run_id: str, name: str, *, embedded: bool) -> Iterator[Fleet]:
+    """A fleet in this process of Ray's: inline for `workers: 0`, else actors in the trial's placement group."""
+    device = config.learner.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.workers == 0:
+        yield NodeFleet(config, run_id, device, embedded=embedded)
+        return
+    workers = config.workers if isinstance(config.workers, int) else None
+    fleet = RayFleet(config, RunOnCluster(run_id, name, device, workers, embedded))
+    try:
+        yield fleet
+    finally:
+        fleet.close()

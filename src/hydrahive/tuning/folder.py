@@ -1,0 +1,193 @@
+"""A sweep's folder: what it is, its trials, who copied whom, and who won."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.runtime.config_file import as_plain
+from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.tuning.config import SweepConfig, sweep_of
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """A trial that went on as a copy of another.
+
+    Attributes:
+        trial: Its number.
+        donor: The other's.
+        donor_updates: Where the copy was taken.
+        values: What it went on with, by key.
+    """
+
+    trial: int
+    donor: int
+    donor_updates: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided at a milestone.
+
+    Attributes:
+        milestone: Which one.
+        scores: Of the trials that were compared, by number; None for one that had nothing to show.
+        exploits: Who copied whom.
+    """
+
+    milestone: int
+    scores: dict[int, float | None]
+    exploits: list[Exploit] = field(default_factory=list)
+
+    @staticmethod
+    def from_plain(plain: dict[str, Any]) -> Decision:
+        """The inverse of `asdict` through JSON."""
+        scores = {int(number): score for number, score in plain["scores"].items()}
+        return Decision(plain["milestone"], scores, [Exploit(**one) for one in plain["exploits"]])
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        status: `done`, `pruned`, `diverged`, `failed`, `out of memory` or `died`.
+        reason: In words; empty where it is done.
+        milestone: The last one it reached.
+    """
+
+    status: str
+    reason: str
+    milestone: int
+
+
+class SweepFolder:
+    """`<runs>/<sweep>/`: `sweep.yaml`, a run for each trial, `lineage.jsonl`, `winner.json`, `report.html`."""
+
+    def __init__(self, path: Path) -> None:
+        """The folder at `path`, which need not exist yet."""
+        self.path, self.name = path, path.name
+        self.lineage = path / "lineage.jsonl"
+        self.winner = path / "winner.json"
+        self.winner_config = path / "winner.yaml"
+        self.report = path / "report.html"
+        self.study = path / "optuna.journal"
+        self.tensorboard = path / "tb"
+
+    def exists(self) -> bool:
+        """Whether a sweep was begun here."""
+        return (self.path / "sweep.yaml").is_file()
+
+    def config(self) -> SweepConfig:
+        """What the sweep is.
+
+        Raises:
+            HydrahiveError: If the file cannot be read.
+        """
+        path = self.path / "sweep.yaml"
+        try:
+            return sweep_of(yaml.safe_load(path.read_text()))
+        except (OSError, yaml.YAMLError, TypeError) as error:
+            raise HydrahiveError(f"{path} cannot be read: {error}") from None
+
+    def create(self, config: SweepConfig) -> None:
+        """Write down what the sweep is; one that was begun must be the same.
+
+        Raises:
+            UsageError: If it is another.
+        """
+        plain = as_plain(config)
+        if self.exists():
+            before = as_plain(self.config())
+            for key in ("concurrent", "cpus_per_trial", "attempts"):  # these change no trial
+                before.pop(key)
+                plain.pop(key)
+            for key, value in plain.items():
+                if before.get(key) != value:
+                    raise UsageError(
+                        f"{key}: sweep {self.name!r} was begun with {before.get(key)!r}, now {value!r} is given; "
+                        "choose another --name"
+                    )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "sweep.yaml", yaml.safe_dump(as_plain(config), sort_keys=False).encode())
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from running this sweep at the same time.
+
+        Raises:
+            UsageError: If one is already at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"sweep {self.name!r} is being run by another process") from None
+            yield
+
+    def run(self, name: str) -> RunFolder:
+        """A trial's run."""
+        return RunFolder(self.path / name)
+
+    def decisions(self) -> list[Decision]:
+        """What was decided so far, in order."""
+        return [Decision.from_plain(plain) for plain in read_lines(self.lineage)]
+
+    def decide(self, decision: Decision) -> None:
+        """Write a decision down; from then on it stands."""
+        append_line(self.lineage, asdict(decision))
+
+    def ending(self, name: str) -> Ending | None:
+        """How a trial ended; None if it has not."""
+        path = self.path / name / "ending.json"
+        return Ending(**json.loads(path.read_text())) if path.is_file() else None
+
+    def end(self, name: str, ending: Ending) -> None:
+        """Write down how a trial ended."""
+        (self.path / name).mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / name / "ending.json", json.dumps(asdict(ending), indent=1).encode())
+
+    def reports(self, name: str) -> list[dict[str, Any]]:
+        """What a trial reported at its milestones, in order."""
+        return read_lines(self.path / name / "milestones.jsonl")
+
+
+def trial_name(number: int) -> str:
+    """The run of a trial."""
+    return f"trial-{number:03d}"
+
+
+def again_name(number: int, seed: int) -> str:
+    """The run of a trial that is trained again."""
+    return f"again-{number:03d}-s{seed}"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines; a last line that is not whole was never written."""
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def append_line(path: Path, plain: dict[str, Any]) -> None:
+    """Add an object to a file of JSON lines, durably, and what a crash has cut short is dropped."""
+    write_lines(path, [*read_lines(path), plain])
+
+
+def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a file of JSON lines, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -1,0 +1,380 @@
+"""A sweep from its beginning, or from where it was stopped, to a winner."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.streams import derived_seed
+from hydrahive.runtime.config import CheckpointConfig, LearnerConfig, RunConfig
+from hydrahive.runtime.config_file import dump
+from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.ray_address import is_embedded
+from hydrahive.runtime.ray_cluster import connect
+from hydrahive.tuning.accounts import note_tokens
+from hydrahive.tuning.config import SweepConfig
+from hydrahive.tuning.folder import Ending, SweepFolder, again_name, trial_name
+from hydrahive.tuning.schedulers import scheduler_of
+from hydrahive.tuning.sources import Source, source_of
+from hydrahive.tuning.table import Table
+from hydrahive.tuning.trainable import TrialProcess
+from hydrahive.tuning.trial import Task, why_it_failed
+
+
+@dataclass(frozen=True)
+class Winner:
+    """Who won, and why.
+
+    Attributes:
+        trial: Its number.
+        score: What it was chosen for.
+        scores_again: Of its runs with other seeds; empty where there were none.
+        digest: Of the trial's own run.
+        values: Its values at the end.
+    """
+
+    trial: int
+    score: float
+    scores_again: list[float]
+    digest: str
+    values: dict[str, Any]
+
+
+def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> Winner:
+    """Run what is left of a sweep, and name its winner.
+
+    Raises:
+        UsageError: If it cannot be begun; nothing was trained.
+        HydrahiveError: If no trial came to a score.
+        Interrupted: After Ctrl-C or SIGTERM; the same command goes on from there.
+    """
+    base = config.refuse_unusable()
+    with folder.claimed(), _quiet_tune():
+        folder.create(config)
+        embedded = is_embedded(address)
+        connect(address, config.workers + base.learner.threads if config.workers else 0)
+        try:
+            with Interrupts().installed():
+                search = Search(config, folder, base, embedded)
+                Phase(search).run()
+                search.refuse_all_failed()
+                top = search.best(config.again.top)
+                if top:
+                    Phase(Repetition(config, folder, top, embedded)).run()
+                if base.ledger.enabled:
+                    note_tokens(folder)
+                return _named(config, folder, search, top)
+        finally:
+            ray.shutdown()
+
+
+class Plan:
+    """What a phase of a sweep has to do: tasks in order, and what is made of what comes of them."""
+
+    def __init__(self, config: SweepConfig, folder: SweepFolder, embedded: bool) -> None:
+        """Nothing yet."""
+        self.config, self.folder, self.embedded = config, folder, embedded
+        self.learner = config.base().learner
+
+    title = ""
+
+    def task(self, index: int) -> Task | None:
+        """The index-th task; None if there are no more."""
+        raise NotImplementedError
+
+    def scheduler(self) -> Any:
+        """Tune's scheduler for the phase."""
+        return None
+
+    def report(self, task: Task, milestone: int, score: float) -> None:
+        """Hear of a milestone."""
+
+    def end(self, task: Task, ending: Ending) -> None:
+        """Hear how a task ended."""
+        self.folder.end(task.name, ending)
+
+
+class Search(Plan):
+    """The trials."""
+
+    title = "search"
+
+    def __init__(self, config: SweepConfig, folder: SweepFolder, base: RunConfig, embedded: bool) -> None:
+        """Take values from the sweep's source."""
+        super().__init__(config, folder, embedded)
+        self._base = base
+        self._source: Source = source_of(config, folder.study)
+        self._begun = 0
+
+    def task(self, index: int) -> Task | None:
+        """A trial with the next values."""
+        values = self._source.values(index) if index < self.config.budget.trials else None
+        if values is None:
+            return None
+        self._begun = max(self._begun, index + 1)
+        return Task(trial_name(index), self.config.run_config(self._base, values), index, self.config.is_bred)
+
+    def scheduler(self) -> Any:
+        """The sweep's."""
+        return scheduler_of(self.config, self.folder, self.config.milestones(self._base))
+
+    def report(self, task: Task, milestone: int, score: float) -> None:
+        """The source hears of it."""
+        self._source.report(task.number, milestone, score)
+
+    def end(self, task: Task, ending: Ending) -> None:
+        """The source hears of it."""
+        super().end(task, ending)
+        self._source.end(task.number, ending.status, self._score(task.number))
+
+    def _score(self, number: int) -> float | None:
+        reports = self.folder.reports(trial_name(number))
+        score: float | None = reports[-1]["score"] if reports else None
+        return score
+
+    def scores(self) -> dict[int, float]:
+        """Of the trials that were trained to their end, by number."""
+        found = {}
+        for number in range(self.config.budget.trials):
+            ending, score = self.folder.ending(trial_name(number)), self._score(number)
+            if ending and ending.status == "done" and score is not None:
+                found[number] = score
+        return found
+
+    def best(self, count: int) -> list[int]:
+        """The best trials, the best first."""
+        sign = -1 if self.config.mode == "max" else 1
+        scores = self.scores()
+        return sorted(scores, key=lambda number: (sign * scores[number], number))[:count]
+
+    def refuse_all_failed(self) -> None:
+        """End the sweep if nothing came of it.
+
+        Raises:
+            HydrahiveError: With the first trial's reason.
+        """
+        if self.scores():
+            return
+        endings = [(number, self.folder.ending(trial_name(number))) for number in range(self._begun)]
+        failed = [(number, ending) for number, ending in endings if ending and ending.status != "done"]
+        if failed:
+            number, ending = failed[0]
+            raise HydrahiveError(
+                f"all {len(failed)} trials failed; the first, {trial_name(number)}: {ending.status}: {ending.reason}"
+            )
+        raise HydrahiveError(f"no trial reported {self.config.metric}: give it a larger budget.env_steps")
+
+
+class Repetition(Plan):
+    """The best trials' configs, with other seeds."""
+
+    title = "again"
+
+    def __init__(self, config: SweepConfig, folder: SweepFolder, top: list[int], embedded: bool) -> None:
+        """Repeat these trials."""
+        super().__init__(config, folder, embedded)
+        self._tasks = [
+            Task(again_name(number, seed), _with_seed(config, folder, number, seed), number, is_bred=False)
+            for number in top
+            for seed in range(config.again.seeds)
+        ]
+
+    def task(self, index: int) -> Task | None:
+        """The next."""
+        return self._tasks[index] if index < len(self._tasks) else None
+
+
+def _with_seed(config: SweepConfig, folder: SweepFolder, number: int, seed: int) -> RunConfig:
+    run = folder.run(trial_name(number)).config()
+    return dataclasses.replace(run, seed=derived_seed(config.seed, "again", seed), checkpoint=CheckpointConfig())
+
+
+class Phase:
+    """One `Tuner.fit`: Tune asks for tasks, gives them processes, and reports."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Do what a plan says."""
+        self._plan = plan
+
+    def run(self) -> None:
+        """Do it; what was done before is only told again."""
+        plan, config = self._plan, self._plan.config
+        table = Table(config, plan.folder, plan.title)
+        scheduler = plan.scheduler()
+        tuner = tune.Tuner(
+            tune.with_resources(TrialProcess, _resources(config, plan.learner)),
+            tune_config=tune.TuneConfig(
+                search_alg=_Asked(plan),
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=config.concurrent,
+                reuse_actors=True,
+                trial_name_creator=_name_of,
+                trial_dirname_creator=_name_of,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.title,
+                storage_path=str(plan.folder.path / "tune"),
+                failure_config=tune.FailureConfig(max_failures=config.attempts - 1),
+                callbacks=[_Heard(plan, table)],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            table.close()
+
+
+def _resources(config: SweepConfig, learner: LearnerConfig) -> Any:
+    """What Tune reserves for a trial: a share of a CPU inline; else bundles for the learner and each worker."""
+    gpu = {"GPU": 1.0} if learner.device == "cuda" else {}
+    if config.workers == 0:
+        return tune.PlacementGroupFactory([{"CPU": config.cpus_per_trial, **gpu}])
+    workers = [{"CPU": 1.0}] * config.workers
+    return tune.PlacementGroupFactory([{}, {"CPU": float(learner.threads), **gpu}, *workers])
+
+
+def _name_of(trial: Any) -> str:
+    name: str = trial.config["task"].name
+    return name
+
+
+class _Asked(Searcher):
+    """Tune's searcher: tasks in order."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(metric="rank", mode="max")
+        self._plan, self._next = plan, 0
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        task = self._plan.task(self._next)
+        if task is None:
+            return str(Searcher.FINISHED)
+        self._next += 1
+        return {"sweep": str(self._plan.folder.path), "task": task, "embedded": self._plan.embedded}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback tells the plan, which has the trial."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """A sweep that is run again asks again."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+
+class _Heard(tune.Callback):
+    """Tells the plan and the table what Tune reports."""
+
+    def __init__(self, plan: Plan, table: Table) -> None:
+        self._plan, self._table = plan, table
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._table.begin(trial.config["task"].name)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        task: Task = trial.config["task"]
+        if not result.get("failed") and result["score"] is not None:
+            self._plan.report(task, result["milestone"], result["score"])
+        self._table.report(task.name, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        task: Task = trial.config["task"]
+        result = trial.last_result or {}
+        reports = self._plan.folder.reports(task.name)
+        milestone = result.get("milestone", 0)
+        if result.get("failed"):
+            ending = Ending(result["failed"], result["reason"], milestone)
+        elif reports and reports[-1]["last"] and milestone == reports[-1]["milestone"]:
+            ending = Ending("done", "", milestone)
+        else:
+            how = type(self._plan.config.scheduler).__name__
+            ending = Ending("pruned", f"{how} stopped it at milestone {milestone}", milestone)
+        self._end(task, ending)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        task: Task = trial.config["task"]
+        status, reason = why_it_failed(trial.get_error() or RuntimeError("its process died"))
+        milestone = (trial.last_result or {}).get("milestone", 0)
+        self._end(task, Ending("died" if status == "failed" else status, reason, milestone))
+
+    def _end(self, task: Task, ending: Ending) -> None:
+        self._plan.end(task, ending)
+        self._table.end(task.name, ending)
+
+
+def _named(config: SweepConfig, folder: SweepFolder, search: Search, top: list[int]) -> Winner:
+    """Who won: by the mean of the runs with other seeds, where there are any; written down."""
+    scores = search.scores()
+    again: dict[int, list[float]] = {}
+    for number in top:
+        reports = [folder.reports(again_name(number, seed)) for seed in range(config.again.seeds)]
+        again[number] = [found[-1]["score"] for found in reports if found and found[-1]["last"] and found[-1]["score"]]
+    judged: Mapping[int, float] = {n: statistics.fmean(found) for n, found in again.items() if found} or scores
+    sign = -1 if config.mode == "max" else 1
+    number = min(judged, key=lambda one: (sign * judged[one], one))
+    last = folder.reports(trial_name(number))[-1]
+    winner = Winner(number, judged[number], again.get(number, []), last["digest"], last["values"])
+    run = folder.run(trial_name(number)).config()
+    header = (
+        f"# The winner of sweep {folder.name}: {trial_name(number)}. Trained as it stands it gives digest\n"
+        f"# {winner.digest}.\n"
+    )
+    export = dataclasses.replace(run, recording=True, checkpoint=CheckpointConfig())
+    write_whole(folder.winner_config, (header + dump(export)).encode())
+    write_whole(folder.winner, json.dumps(dataclasses.asdict(winner), indent=1).encode())
+    return winner
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Tune without its own files of results, its table and its handler of Ctrl-C: ours say and do the same."""
+    ours = {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_WARN_THRESHOLD_S": "60",
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    loggers: list[Callable[[int], None]] = [logging.getLogger("ray.tune").setLevel, logging.getLogger("ray").setLevel]
+    for set_level in loggers:
+        set_level(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def winner_of(folder: SweepFolder) -> Winner:
+    """The winner that was named.
+
+    Raises:
+        HydrahiveError: If none was.
+    """
+    if not folder.winner.is_file():
+        raise HydrahiveError(f"sweep {folder.name!r} has no winner yet; `hydrahive tune run` goes on with it")
+    return Winner(**json.loads(folder.winner.read_text()))

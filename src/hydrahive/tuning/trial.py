@@ -1,0 +1,253 @@
+"""A trial: a run that is trained from milestone to milestone, and that may go on as a copy of another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import DivergedError, HydrahiveError
+from hydrahive.runtime.changes import in_force, value_of
+from hydrahive.runtime.checkpoints import Segment
+from hydrahive.runtime.config import Change, RunConfig
+from hydrahive.runtime.config_file import first_difference
+from hydrahive.runtime.fleet import Fleet
+from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.run_accounts import read_outbox
+from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.training import Found, Request, train_on
+from hydrahive.tuning.fleets import trial_fleet
+from hydrahive.tuning.folder import Exploit, SweepFolder, append_line, trial_name
+
+NO_SCORE = -1e30
+"""What Tune's schedulers compare a trial by that has no score yet; theirs must be numbers."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trial is to do.
+
+    Attributes:
+        name: Of its run.
+        config: What is trained.
+        number: Its own, or that of the trial that is trained again.
+        is_bred: Whether decisions are made about it at milestones.
+    """
+
+    name: str
+    config: RunConfig
+    number: int
+    is_bred: bool
+
+
+@dataclass
+class Workshop:
+    """The fleet of one process, kept from one step to the next for as long as it fits."""
+
+    embedded: bool
+    _fleet: Fleet | None = None
+    _run_id: str = ""
+    _config: RunConfig | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def fleet_for(self, config: RunConfig, run_id: str, name: str, *, fresh: bool) -> Fleet:
+        """A fleet for a run; the one there is, if it is that run's and only what can change inside a run is other."""
+        if self._fleet and not fresh and self._run_id == run_id and self._config and _fits(self._config, config):
+            if self._config != config:
+                self._fleet.follow(config)
+                self._config = config
+            return self._fleet
+        self.close()
+        self._fleet = self._open.enter_context(trial_fleet(config, run_id, name, embedded=self.embedded))
+        self._run_id, self._config = run_id, config
+        return self._fleet
+
+    def close(self) -> None:
+        """End the fleet."""
+        self._open.close()
+        self._fleet = None
+
+
+def _fits(before: RunConfig, now: RunConfig) -> bool:
+    """Whether a fleet built for one config can follow the other: they differ in the changeable alone."""
+    algorithm = now.algorithm
+    same = dataclasses.replace(before, algorithm=algorithm, changes=now.changes)
+    fixed = {one.name for one in dataclasses.fields(algorithm)} - algorithm.changeable
+    alike = type(before.algorithm) is type(algorithm) and all(
+        getattr(before.algorithm, name) == getattr(algorithm, name) for name in fixed
+    )
+    return alike and first_difference(same, now) is None
+
+
+class Trial:
+    """One trial as one process sees it."""
+
+    def __init__(self, sweep: SweepFolder, task: Task, workshop: Workshop) -> None:
+        """Begin with the first milestone: those that were reached before are only told again."""
+        self._sweep, self._task, self._workshop = sweep, task, workshop
+        self._settings = sweep.config()
+        self._folder = sweep.run(task.name)
+        self.told = 0
+
+    def advance(self) -> dict[str, Any]:
+        """The next milestone's report; trains for it unless it was reached before.
+
+        Raises:
+            HydrahiveError: If the trial cannot go on.
+        """
+        reports = self._sweep.reports(self._task.name)
+        if self.told == len(reports):
+            reports.append(self._train_to_next(reports))
+        report = reports[self.told]
+        self.told += 1
+        ending = self._sweep.ending(self._task.name)
+        was_stopped = ending is not None and ending.status == "pruned" and ending.milestone == report["milestone"]
+        return {**report, "pruned_before": was_stopped, "done": report["last"] or was_stopped}
+
+    def rank(self, score: float | None) -> float:
+        """What Tune's schedulers compare by, for which more is better."""
+        if score is None:
+            return NO_SCORE
+        return score if self._settings.mode == "max" else -score
+
+    def _train_to_next(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
+        config, at = self._task.config, reports[-1]["updates"] if reports else 0
+        if self._task.is_bred and reports:
+            at = self._obey(self._decided(reports[-1]["milestone"]), at)
+        if self._folder.exists() and self._task.is_bred:
+            config = self._folder.config()  # with what was taken over
+        until = at + self._settings.milestone_updates(config)
+        summary = self._train(config, until)
+        report = self._report(config, summary, reports[-1]["milestone"] + 1 if reports else 1)
+        append_line(self._folder.path / "milestones.jsonl", report)
+        return report
+
+    def _train(self, config: RunConfig, until: int) -> dict[str, Any]:
+        folder = self._folder
+        store = folder.checkpoints(config.checkpoint.keep)
+        start, passed_over = store.newest(resumable=True, with_replay=True)
+        identity = folder.identity() if folder.exists() else None
+        run_id = identity.run_id if identity else str(uuid.uuid4())
+        title = f"{self._sweep.name}/{folder.name}"
+        fleet = self._workshop.fleet_for(config, run_id, title, fresh=start is None)
+        request = Request(config, folder, runs=self._sweep.path.parent, quiet=True, title=title)
+        found = Found(identity, start, tuple(passed_over))
+        try:
+            summary = train_on(fleet, request, found, run_id, Interrupts(), until=until)
+        except BaseException:
+            self._workshop.close()
+            raise
+        if summary is None:
+            raise HydrahiveError("stopped on request")
+        return summary
+
+    def _report(self, config: RunConfig, summary: dict[str, Any], milestone: int) -> dict[str, Any]:
+        """What is told of a milestone: the row of metrics at it, and what the trial's values are."""
+        rows = [row for row in _last_rows(self._folder) if row["updates"] == summary["updates"]]
+        row = {name: value for found in rows for name, value in found.items() if value is not None}
+        values = {key: value_of(in_force(config, summary["updates"]), key) for key in self._settings.domains}
+        keep = ("updates", "env_steps", "episodes", "digest", "state_digest", "score_mean", "score_max")
+        return {
+            **row,
+            **{name: summary[name] for name in keep},
+            "milestone": milestone,
+            "score": _finite(row.get(self._settings.metric, summary.get(self._settings.metric))),
+            "values": values,
+            "last": summary["updates"] >= (config.stop.updates or 0),
+        }
+
+    def _decided(self, milestone: int) -> Exploit | None:
+        """What was decided about this trial at a milestone."""
+        number = self._task.number
+        decisions = self._sweep.decisions()
+        if not any(decision.milestone == milestone and number in decision.scores for decision in decisions):
+            raise HydrahiveError(f"nothing was decided about trial {number} at milestone {milestone}")
+        exploits = [one for decision in decisions if decision.milestone == milestone for one in decision.exploits]
+        return next((one for one in exploits if one.trial == number), None)
+
+    def _obey(self, exploit: Exploit | None, at: int) -> int:
+        """Go on as a copy of the donor, if that was decided and is not done yet; the update to go on from."""
+        if exploit is None:
+            return at
+        donor = self._sweep.run(trial_name(exploit.donor))
+        done = self._folder.path / "copied.json"
+        wanted = dataclasses.asdict(exploit)
+        copied = json.loads(done.read_text()) if done.is_file() else {}
+        if copied.get("exploit") != wanted:
+            at = take_over(self._folder, donor, exploit, exact=self._settings.repeats is None)
+            copied = {"exploit": wanted, "updates": at}
+            write_whole(done, json.dumps(copied, indent=1).encode())
+        return int(copied["updates"])
+
+
+def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: bool) -> int:
+    """Have a run go on from another's boundary, with other values; may be done again if a crash cut it short.
+
+    The run keeps its id, its accounts and what it wrote; it begins a new segment, whose config is the donor's with the
+    values as changes from there on: trained from scratch, that gives the same bytes.
+
+    Args:
+        folder: The run's.
+        donor: The other's.
+        exploit: What was decided.
+        exact: Whether it must be the very boundary; else the donor's newest will do, which may have gone on.
+
+    Returns:
+        The updates at which it goes on.
+
+    Raises:
+        HydrahiveError: If the donor's boundary is gone.
+    """
+    up_to = exploit.donor_updates if exact else None
+    found, _ = donor.checkpoints().newest(resumable=True, up_to=up_to, with_replay=True)
+    if found is None or (exact and found.boundary.updates != exploit.donor_updates):
+        raise HydrahiveError(f"{donor.name} has no checkpoint at update {up_to} any more, which {folder.name} needs")
+    at = found.boundary.updates
+    why = f"went on as a copy of {donor.name} at update {at}"
+    theirs, mine = donor.config(), folder.config()
+    before = [change for change in theirs.changes if change.from_update < at]
+    current = in_force(dataclasses.replace(theirs, changes=before), at)
+    changes = [Change(at, key, value) for key, value in exploit.values.items() if value_of(current, key) != value]
+    config = dataclasses.replace(theirs, changes=[*before, *changes], experiment=mine.experiment)
+    store = folder.checkpoints()
+    own, _ = store.newest()
+    segments = folder.segments()
+    if not (segments and segments[-1].why == why):
+        owed = [sealed.as_plain() for sealed in read_outbox(own.outbox)] if own else []
+        folder.begin_segment(Segment(at, why, owed=owed))
+    folder.write_config(config)
+    lines = [{**dataclasses.asdict(change), "donor": donor.name} for change in config.changes]
+    write_whole(folder.path / "config_changes.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    seconds = own.seconds if own else found.seconds
+    outbox = b"[]" if found.outbox is not None else None
+    folder.checkpoints().write(found.boundary, seconds, found.machine_class, outbox=outbox)
+    return at
+
+
+def _last_rows(folder: RunFolder, count: int = 50) -> list[dict[str, Any]]:
+    lines = folder.metrics.read_text().splitlines()[-count:] if folder.metrics.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _finite(value: Any) -> float | None:
+    """A score that can be compared; None for what is none."""
+    if value is None or value != value or abs(value) == float("inf"):
+        return None
+    return float(value)
+
+
+def why_it_failed(error: BaseException) -> tuple[str, str]:
+    """An error as status and reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    if isinstance(error, DivergedError):
+        return "diverged", text
+    if "OutOfMemory" in type(error).__name__ or "memory" in text.lower():
+        return "out of memory", text
+    return "failed", text

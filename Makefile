@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 CONFIG ?= snake/vtrace
 RUNS ?= runs
 ARGS ?=
+SWEEP ?= sweeps/snake-pbt
+SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env_steps 400_000 --budget.milestones 4) $(ARGS)
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint bench ath clean
+.PHONY: help train test claims chaos lint bench sweep ath clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -42,6 +44,9 @@ chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEED
 bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)
 	@$(BIN)/hydrahive bench train $(CONFIG) --against inline --against free-running --against rllib
+
+sweep: $(VENV)/installed  ## a small sweep: population-based training on Snake; SWEEP=... chooses another
+	@$(BIN)/hydrahive tune run $(SWEEP) --runs $(RUNS) $(SWEEP_ARGS)
 
 ath: $(VENV)/installed  ## compare replays on Snake (15 minutes on 2 cores); writes docs/benchmarks/ath.md
 	@$(BIN)/python experiments/benchmarks/ath.py

@@ -205,7 +205,8 @@ class SweepConfig:
         budget: How much is trained.
         search: Where values come from.
         scheduler: Which trials go on; null for all.
-        concurrent: Trials at a time; null for as many as there is room for.
+        concurrent: Most trials at a time; null for one where Optuna searches, which repeats then, else for as many as
+            `cpus_per_trial` leaves room for. A population has no such limit, only room.
         cpus_per_trial: Of a trial that is computed inline, in one process; a half lets two share a core.
         workers: Env workers of each trial, in processes of their own; 0 for inline.
         again: What is done before a winner is named.
@@ -221,7 +222,7 @@ class SweepConfig:
     budget: Budget = field(default_factory=Budget)
     search: SearchConfig = field(default_factory=Optuna)
     scheduler: SchedulerConfig | None = None
-    concurrent: int | None = 1
+    concurrent: int | None = None
     cpus_per_trial: float = 1.0
     workers: int = 0
     again: Again = field(default_factory=Again)
@@ -240,6 +241,9 @@ class SweepConfig:
         if isinstance(self.scheduler, Pbt):
             require(not self.search.depends_on_results, "search", "Optuna", "RandomSearch or GridSearch beside Pbt")
             require_integer("budget.trials", self.budget.trials, 2)
+            require(
+                self.concurrent is None, "concurrent", self.concurrent, "null beside Pbt; cpus_per_trial makes room"
+            )
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
@@ -252,13 +256,18 @@ class SweepConfig:
         return isinstance(self.scheduler, Pbt)
 
     @property
+    def at_a_time(self) -> int | None:
+        """Most trials at a time; None for as many as there is room for."""
+        return 1 if self.concurrent is None and self.search.depends_on_results else self.concurrent
+
+    @property
     def repeats(self) -> str | None:
         """None if the sweep gives the same when it is repeated; else why not."""
         if isinstance(self.scheduler, Pbt):
             return None if self.scheduler.synchronous else "asynchronous population-based training"
         if self.scheduler is not None:
             return f"{type(self.scheduler).__name__} stops trials by the order in which they report"
-        if self.search.depends_on_results and self.concurrent != 1:
+        if self.search.depends_on_results and self.at_a_time != 1:
             return "Optuna with several trials at a time draws by the order in which they end"
         return None
 

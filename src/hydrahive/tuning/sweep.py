@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -212,6 +213,7 @@ class Phase:
     def run(self) -> None:
         """Do it; what was done before is only told again."""
         plan, config = self._plan, self._plan.config
+        shutil.rmtree(plan.folder.path / "tune", ignore_errors=True)  # of an attempt before; nothing in it is needed
         table = Table(config, plan.folder, plan.title)
         scheduler = plan.scheduler()
         tuner = tune.Tuner(
@@ -220,7 +222,7 @@ class Phase:
                 search_alg=_Asked(plan),
                 scheduler=scheduler,
                 num_samples=-1,
-                max_concurrent_trials=config.concurrent,
+                max_concurrent_trials=config.at_a_time,
                 reuse_actors=True,
                 trial_name_creator=_name_of,
                 trial_dirname_creator=_name_of,

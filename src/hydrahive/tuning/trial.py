@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError
+from hydrahive.core.errors import DivergedError, HydrahiveError, UsageError
 from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.runtime.checkpoints import Segment
 from hydrahive.runtime.config import Change, RunConfig
@@ -23,6 +24,9 @@ from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.runtime.training import Found, Request, train_on
 from hydrahive.tuning.fleets import trial_fleet
 from hydrahive.tuning.folder import Exploit, SweepFolder, append_line, trial_name
+
+ORPHAN_SECONDS = 60.0
+"""How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""
 
 NO_SCORE = -1e30
 """What Tune's schedulers compare a trial by that has no score yet; theirs must be numbers."""
@@ -101,6 +105,9 @@ class Trial:
             HydrahiveError: If the trial cannot go on.
         """
         reports = self._sweep.reports(self._task.name)
+        if self.told == len(reports):
+            _await_unclaimed(self._folder)
+            reports = self._sweep.reports(self._task.name)
         if self.told == len(reports):
             reports.append(self._train_to_next(reports))
         report = reports[self.told]
@@ -183,6 +190,23 @@ class Trial:
             copied = {"exploit": wanted, "updates": at}
             write_whole(done, json.dumps(copied, indent=1).encode())
         return int(copied["updates"])
+
+
+def _await_unclaimed(folder: RunFolder) -> None:
+    """Wait for a process of a sweep that was killed to end, should there still be one.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while folder.exists():
+        try:
+            with folder.claimed():
+                return
+        except UsageError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: bool) -> int:

@@ -1,0 +1,88 @@
+"""Sweeps are refused in one line before anything is trained."""
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.config_file import shipped_sweeps
+from hydrahive.tuning.config import known_metrics, load_sweep
+
+GOOD = {
+    "experiment": "snake/vtrace",
+    "space": {"algorithm.learning_rate": {"log_uniform": [1e-4, 1e-2]}},
+    "budget": {"trials": 2, "env_steps": 100_000},
+}
+
+
+def refused(tmp_path, **changes):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **changes}))
+    with pytest.raises(UsageError) as error:
+        load_sweep(path).refuse_unusable()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"space": {"algorithm.learning_rte": {"uniform": [0, 1]}}}, "nearest: algorithm.learning_rate"),
+        ({"space": {"algorithm.discount": {"uniform": [0.5, 1.5]}}}, "discount: 1.5 is not accepted"),
+        ({"space": {"envs_per_shard": {"uniform": [8, 16]}}}, "envs_per_shard"),
+        ({"space": {"algorithm.optimizer": {"choice": ["adam", "sgd"]}}}, "sgd"),
+        ({"space": {}}, "at least one key"),
+        ({"metric": "scor_mean"}, "nearest: score_mean"),
+        ({"metric": "evaluation_mean"}, "known: score_mean"),
+        ({"budget": {"trials": 0}}, "trials: 0"),
+        ({"budget": {"env_steps": 0}}, "env_steps: 0"),
+        ({"experiment": "snake/vtrac"}, "snake/vtrace"),
+        ({"fixed": {"lagg": 2}}, "lag"),
+        ({"fixed": {"schedule": "free-running"}}, "fixed-lag"),
+        ({"search": "Optuna", "scheduler": "Pbt"}, "beside Pbt"),
+        ({"search": "RandomSearch", "scheduler": "Pbt", "concurrent": 2}, "concurrent: 2"),
+        (
+            {"search": "RandomSearch", "scheduler": "Pbt", "space": {"env.size": {"integer": [8, 12]}}},
+            "a key that can change inside a run: algorithm.c_clip",
+        ),
+        ({"search": "RandomSearch", "scheduler": "Pbt", "budget": {"trials": 1}}, "budget.trials: 1"),
+        ({"scheduler": "Asah"}, "Asha"),
+        ({"trials": 3}, "trials"),
+    ],
+)
+def test_a_sweep_that_cannot_be_run_is_refused(tmp_path, changes, says):
+    assert says in refused(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("name", shipped_sweeps())
+def test_every_shipped_sweep_can_be_run(name):
+    sweep = load_sweep(shipped_sweeps()[name])
+    base = sweep.refuse_unusable()
+    assert sweep.milestones(base) >= 3
+
+
+def test_milestones_are_boundaries_and_cover_the_budget(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, "fixed": {"boundary_every": 3}, "budget": {"env_steps": 100_000}}))
+    sweep = load_sweep(path)
+    base = sweep.base()
+    every = sweep.milestone_updates(base)
+    config = sweep.run_config(base, {"algorithm.learning_rate": 1e-3})
+    assert every % 3 == 0
+    assert config.stop.updates == every * sweep.milestones(base)
+    assert config.stop.updates * config.max_steps_per_round >= 100_000 > (config.stop.updates - every) * 4096
+
+
+def test_what_runs_are_said_to_report_is_what_they_report(hydrahive):
+    for experiment, options in {"snake/vtrace": [], "snake/ath-q": ["--replay.capacity", 20_000]}.items():
+        name = experiment.replace("/", "-")
+        more = ["--stop.env_steps", 40_000, "--workers", 0, "--recording", "false", "--evaluate_every", 2]
+        hydrahive.train(experiment, name, *more, "--envs_per_shard", 8, "--evaluate_episodes", 2, *options)
+        sweep = load_sweep(ROOT / "experiments" / "sweeps" / "snake-optuna.yaml", ["--experiment", experiment])
+        from hydrahive.runtime.run_folder import RunFolder
+
+        base = RunFolder(hydrahive.runs / name).config()
+        rows = (hydrahive.runs / name / "metrics.jsonl").read_text().splitlines()
+        told = {key for row in rows for key in yaml.safe_load(row)}
+        assert set(known_metrics(base)) <= told
+        assert sweep.metric in told

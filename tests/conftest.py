@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 FULL = os.environ.get("HYDRAHIVE_CLAIMS") == "full"
@@ -148,3 +149,16 @@ def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL."""
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
+
+
+@pytest.fixture
+def tune(hydrahive: Hydrahive, tmp_path: Path) -> Callable[..., Path]:
+    """Runs a sweep that is given as plain data, and gives its folder."""
+
+    def run(name: str, sweep: dict[str, object], *options: object) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(sweep))
+        hydrahive("tune", "run", path, *options, timeout_s=1200)
+        return hydrahive.runs / name
+
+    return run

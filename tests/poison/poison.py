@@ -37,6 +37,11 @@ class Raises(Poison):
         raise RuntimeError("the simulator is on fire")
 
 
+class Hungry(Poison):
+    def fail(self, observation):
+        raise MemoryError("Unable to allocate 9.00 TiB")
+
+
 class NotFinite(Poison):
     def fail(self, observation):
         return observation, float("nan"), False, False, {}
@@ -113,5 +118,5 @@ class Forgetful(Moody):
         return self.seen(), *rest
 
 
-for kind in (Moody, Forgetful, Raises, NotFinite, Shape, Hangs, Dies, Remembers, RaisesOnce, Poison):
+for kind in (Moody, Forgetful, Raises, Hungry, NotFinite, Shape, Hangs, Dies, Remembers, RaisesOnce, Poison):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

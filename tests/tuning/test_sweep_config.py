@@ -48,6 +48,20 @@ def refused(tmp_path, **changes):
         ({"search": "RandomSearch", "scheduler": "Pbt", "budget": {"trials": 1}}, "budget.trials: 1"),
         ({"scheduler": "Asah"}, "Asha"),
         ({"trials": 3}, "trials"),
+        ({"fixed": {"stop.env_steps": 5}}, "keys but those that a sweep sets: stop"),
+        ({"space": {"seed": {"integer": [0, 9]}}}, "keys but those"),
+        ({"fixed": {"algorithm.init_args.learning_rate": 1e-3}}, "each key once"),
+        ({"space": {3: {"uniform": [0, 1]}}}, "dotted keys"),
+        (
+            {
+                "experiment": "pettingzoo/connect-four",
+                "space": {"envs_per_shard": {"integer": [4, 8]}},
+                "budget": {"trials": 5, "env_steps": 1000},
+                "search": {"class_path": "GridSearch", "init_args": {"points": 5}},
+            },
+            "a multiple of 2",
+        ),
+        ({"search": "GridSearch", "scheduler": "Pbt", "budget": {"trials": 4}}, "at most 3, the combinations of the grid"),
     ],
 )
 def test_a_sweep_that_cannot_be_run_is_refused(tmp_path, changes, says):

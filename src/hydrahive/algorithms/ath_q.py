@@ -64,7 +64,7 @@ class AthQUpdate:
         Raises:
             DivergedError: If a gradient is not finite; the weights are left as the step before made them.
         """
-        rate = value_at(self.config.learning_rate or 0.0, round_.env_steps)
+        rate, self._used = value_at(self.config.learning_rate or 0.0, round_.env_steps), {}
         figures = [self._step(batches, rate) for batches in self._sources(round_)]
         self._episodes += _finished(round_)
         stagnant = round_.sample is not None and round_.sample.stagnant

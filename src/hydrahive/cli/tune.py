@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from hydrahive.cli.arguments import add_runs, command_parser, split_config
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config_file import config_arguments, find_config, parse, shipped_sweeps
+from hydrahive.runtime.portable import pin_portable
 from hydrahive.runtime.run_folder import NAME, runs_folder
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def _run(arguments: Sequence[str]) -> int:
     path, default_name = find_config(given_name, shipped_sweeps(), "SWEEP")
     given = parse(parser, [*config_arguments(path), *overrides], SweepConfig)
     config = sweep_of({key: value for key, value in given.as_dict().items() if key not in ("name", "runs", "address")})
+    if config.base().portable:
+        pin_portable()
     from hydrahive.runtime.interrupts import Interrupted
     from hydrahive.tuning.folder import SweepFolder
     from hydrahive.tuning.sweep import run_sweep
@@ -71,10 +74,12 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _replay(arguments: Sequence[str]) -> int:
     given = _of_a_sweep("replay", arguments)
+    folder = _found(given.sweep, given.runs)
+    if folder.is_portable():
+        pin_portable()
     from hydrahive.runtime.interrupts import Interrupted
     from hydrahive.tuning.replay import replay_winner
 
-    folder = _found(given.sweep, given.runs)
     try:
         wanted, got = replay_winner(folder)
     except Interrupted as interrupted:

@@ -214,7 +214,10 @@ class _Decoder:
         kind = type(current)
         if [kind.__module__, kind.__qualname__] != made or id(current) in self._filled_in:
             kind = _class_of(*made)
-            current = kind.__new__(kind)
+            current = object.__new__(kind)
+            for name, item in content:
+                if isinstance(item, dict) and "constant" in item:
+                    raise ValueError(f"state with a {made[1]} that must be made anew, and whose {name!r} nobody knows")
         self._filled_in.add(id(current))
         self._met.append(current)
         before = dict(vars(current))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -31,12 +32,13 @@ class Cluster:
     object_store_bytes: int
 
 
-def connect(address: str | None, cpus_needed: int) -> Cluster:
+def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str] | None = None) -> Cluster:
     """Connect to the cluster at `address` or `RAY_ADDRESS`, else start an embedded one.
 
     Args:
         address: As `ray.init` takes it, or None.
         cpus_needed: CPUs an embedded cluster must offer, even if the machine has fewer: actors that wait cost none.
+        environment: Variables that all processes of this job get.
 
     Raises:
         HydrahiveError: If the cluster cannot be reached.
@@ -45,7 +47,9 @@ def connect(address: str | None, cpus_needed: int) -> Cluster:
     address = cluster_address(address)
     # A call on an actor that has died fails; whoever opens its result deals with it and tells it in one line.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if environment:
+        quiet["runtime_env"] = {"env_vars": dict(environment)}
     try:
         if embedded:
             # "local" is immune to a stale address file that an earlier cluster left behind.

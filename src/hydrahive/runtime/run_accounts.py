@@ -147,6 +147,11 @@ class RunAccounts:
         return json.dumps([posting.as_plain() for posting in self._unposted]).encode()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the ledger has answered everything that was sealed."""
+        return not self._unposted
+
+    @property
     def outstanding(self) -> int:
         """Receipts that the ledger has not answered yet."""
         return sum(len(given.posting.receipts) for given in self._unposted)

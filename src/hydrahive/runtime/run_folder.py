@@ -75,6 +75,15 @@ class RunFolder:
         plain = [asdict(known) for known in (*self.segments(), segment)]
         write_whole(self.path / "segments.json", json.dumps(plain, indent=1).encode())
 
+    def note_posted(self, segment: int, updates: int) -> None:
+        """Write down that the ledger has answered everything up to so many updates of a segment."""
+        write_whole(self.path / "posted.json", json.dumps({"segment": segment, "updates": updates}).encode())
+
+    def was_posted(self, segment: int, updates: int) -> bool:
+        """Whether that was written down."""
+        path = self.path / "posted.json"
+        return path.is_file() and json.loads(path.read_text()) == {"segment": segment, "updates": updates}
+
     def secret(self) -> bytes:
         """The run's own secret, 32 bytes, made when it is first asked for: its word to the ledger is sealed with it.
 

@@ -456,10 +456,17 @@ class Trainer:
             self._save_newest()
         self._write_picture(wait=True)
         self._write_evaluations(wait=True)
-        self._accounts.finish(self._event)
+        self._settle()
         return summary_of(self._newest, self._seconds, self._identity, self._config, self._folder.name) | {
             "ledger": self._accounts.figures() or None
         }
+
+    def _settle(self) -> None:
+        """Have the ledger answer everything; if it has, the next who trains the run need not post it again."""
+        assert self._newest is not None, "a run ends at a boundary"
+        self._accounts.finish(self._event)
+        if self._accounts.is_settled:
+            self._folder.note_posted(len(self._folder.segments()), self._newest.updates)
 
     def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
@@ -470,7 +477,7 @@ class Trainer:
             self._save(self._newest)
         self._write_picture(wait=True)
         self._write_evaluations(wait=True)  # may take its time, so it can be interrupted
-        self._accounts.finish(self._event)
+        self._settle()
         summary = summary_of(self._newest, seconds, self._identity, self._config, self._folder.name)
         if self._config.schedule == "free-running":
             summary["lag"] = sum(self._lags) / len(self._lags)

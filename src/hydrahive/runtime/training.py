@@ -179,6 +179,21 @@ def _account(request: Request, run_id: str) -> RunAccount:
     return RunAccount(run_id, request.title or request.folder.name, run_user(), request.folder.secret())
 
 
+def outbox_of(folder: RunFolder, start: Checkpoint | None) -> list[Sealed]:
+    """What the ledger may not have answered of a run that goes on from a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    segments = folder.segments()
+    if start and folder.was_posted(len(segments), start.boundary.updates):
+        return []
+    outbox = [*read_outbox(start.outbox)] if start else []
+    outbox += [Sealed.from_plain(plain) for segment in segments for plain in segment.owed]
+    # A checkpoint carries what was owed before it, too.
+    return list({one.seal: one for one in outbox}.values())
+
+
 def _books(
     request: Request,
     identity: Identity,
@@ -192,8 +207,7 @@ def _books(
     config, folder = request.config, request.folder
     segments = folder.segments()
     fleet.segment = len(segments)
-    outbox = [*read_outbox(start.outbox)] if start else []
-    outbox += [Sealed.from_plain(plain) for segment in segments for plain in segment.owed]
+    outbox = outbox_of(folder, start)
     progress = start.boundary.progress if start else Progress()
     price = price_of(config.ledger, config.env.step_weight)
     accounts = RunAccounts(_account(request, identity.run_id), price, len(segments), progress, line, outbox)
@@ -314,7 +328,7 @@ def _settle_outbox(request: Request, identity: Identity, last: Checkpoint) -> di
         stack.callback(line.close)
         price = price_of(config.ledger, config.env.step_weight)
         account, progress = _account(request, identity.run_id), last.boundary.progress
-        accounts = RunAccounts(account, price, 0, progress, line, read_outbox(last.outbox))
+        accounts = RunAccounts(account, price, 0, progress, line, outbox_of(request.folder, last))
         accounts.finish(_say)
         return accounts.figures()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import ray
 
 from hydrahive.core.durable import write_whole
-from hydrahive.runtime.coordinator_actor import coordinator
+from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
 from hydrahive.tuning.folder import SweepFolder
 
 
@@ -27,8 +28,9 @@ class Earned:
     microtokens: int
 
 
-def note_tokens(folder: SweepFolder) -> None:
-    """Ask the cluster's ledger for a sweep's accounts, and keep what it says."""
+def note_tokens(folder: SweepFolder, ledger: Path | None, *, embedded: bool) -> None:
+    """Ask the cluster's ledger, which is at `ledger` where it has none yet, for a sweep's accounts, and keep them."""
+    CoordinatorLine(ledger, embedded=embedded)
     rows = ray.get(coordinator().work_of.remote(folder.name))
     earned = [Earned(row["owner"], row["env_steps"], row["earned"]) for row in rows]
     write_whole(folder.path / "accounts.json", json.dumps([asdict(one) for one in earned], indent=1).encode())

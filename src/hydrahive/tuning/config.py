@@ -25,10 +25,16 @@ from hydrahive.runtime.config_file import (
     load_run_config,
     parse,
 )
-from hydrahive.tuning.space import Domain, domain_of
+from hydrahive.tuning.space import Domain, Range, domain_of
 
-REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates", "steps_per_second")
-"""Metrics of every run."""
+REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates")
+"""Metrics of every run; none that depends on a clock."""
+
+ITS_OWN = ("stop", "workers", "schedule", "changes", "checkpoint", "recording", "experiment", "seed")
+"""Keys that a sweep does not vary: it sets them itself, or they would change what trials have in common."""
+
+SET_BY_SWEEP = ("stop", "workers", "changes", "recording", "experiment")
+"""Keys that a sweep sets in every trial."""
 
 ONLY_MILESTONES = 1_000_000
 """`checkpoint.every_boundaries` of trials that are bred: milestones are written anyway, and must not be pushed out."""
@@ -232,6 +238,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without the experiment."""
         require(bool(self.space), "space", self.space, "at least one key to vary")
+        self._refuse_keys()
         if self.concurrent is not None:
             require_integer("concurrent", self.concurrent, 1)
         require_number("cpus_per_trial", self.cpus_per_trial, 0, above=True)
@@ -244,6 +251,17 @@ class SweepConfig:
             require(
                 self.concurrent is None, "concurrent", self.concurrent, "null beside Pbt; cpus_per_trial makes room"
             )
+
+    def _refuse_keys(self) -> None:
+        """Refuse keys that are none, that stand twice, or that are the sweep's own to set."""
+        plain: dict[str, str] = {}
+        for where, keys, own in (("space", self.space, ITS_OWN), ("fixed", self.fixed, SET_BY_SWEEP)):
+            for key in keys:
+                require(isinstance(key, str), where, key, "dotted keys of a run's config")
+                require(key.split(".")[0] not in own, where, key, f"keys but those that a sweep sets: {', '.join(own)}")
+                short = key.replace(".init_args", "")
+                require(short not in plain, where, key, f"each key once; {plain.get(short)} says the same")
+                plain[short] = key
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
@@ -278,10 +296,12 @@ class SweepConfig:
             UsageError: If the experiment or a fixed value is not accepted.
         """
         path, experiment = find_config(self.experiment)
-        overrides = [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
-        config = load_run_config(path, [*overrides, f"--workers={self.workers}"])
+        config = load_run_config(path, [*self._overrides(), f"--workers={self.workers}"])
         require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
         return dataclasses.replace(config, experiment=experiment, recording=False)
+
+    def _overrides(self) -> list[str]:
+        return [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
 
     def milestone_updates(self, config: RunConfig) -> int:
         """Updates between a run's milestones: whole boundaries."""
@@ -306,6 +326,22 @@ class SweepConfig:
         checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
         return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
 
+    def _refuse_trials(self, base: RunConfig) -> None:
+        """Refuse trials whose values do not go together, where they are known before anything is trained."""
+        if self.search.depends_on_results:
+            return
+        source, trials = _sources(self), 0
+        for number in range(self.budget.trials):
+            values = source.values(number)
+            if values is None:
+                break
+            trials += 1
+            self.run_config(base, values)
+        enough = not self.is_bred or trials == self.budget.trials
+        require(
+            enough, "budget.trials", self.budget.trials, f"at most {trials}, the combinations of the grid, beside Pbt"
+        )
+
     def refuse_unusable(self) -> RunConfig:
         """Check everything that can be known before anything is trained; the base run.
 
@@ -314,20 +350,28 @@ class SweepConfig:
         """
         base = self.base()
         path, _ = find_config(self.experiment)
-        fixed = [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
+        fixed = self._overrides()
         for key, domain in self.domains.items():
             value_of(base, key)
             if self.is_bred:
                 refuse_fixed(base, key)
             for value in domain.extremes():
                 load_run_config(path, [*fixed, f"--{key}={_as_argument(value)}"])
-                self.run_config(base, {key: value})
+                if isinstance(domain, Range):
+                    self.run_config(base, {key: value})
+        self._refuse_trials(base)
         known = known_metrics(base)
         if self.metric not in known:
             near = difflib.get_close_matches(self.metric, known, n=3, cutoff=0.5)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise UsageError(f"metric: nobody reports {self.metric!r}{hint}; known: {', '.join(known)}")
         return base
+
+
+def _sources(config: SweepConfig) -> Any:
+    from hydrahive.tuning.sources import source_of
+
+    return source_of(config, Path())
 
 
 def known_metrics(base: RunConfig) -> list[str]:

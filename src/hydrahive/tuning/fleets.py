@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_fleet import RayFleet
-from hydrahive.runtime.ray_members import RunOnCluster, owner_label
+from hydrahive.runtime.ray_members import PROOF_SECONDS, RunOnCluster, owner_label
 from hydrahive.runtime.run_user import run_user
 
 
@@ -45,10 +46,16 @@ def _owner_of(node: str) -> str:
     label = owner_label(node)
     if label in (None, run_user()):
         return label or run_user()
-    proven = {row["node_id"]: row["owner"] for row in ray.get(coordinator().nodes.remote())}
-    if proven.get(node) != label:
-        raise HydrahiveError(f"this node is labelled as {label}'s, and has not shown the account's key")
-    return str(label)
+    deadline = time.monotonic() + PROOF_SECONDS
+    while True:
+        known = {row["node_id"]: row for row in ray.get(coordinator().nodes.remote())}.get(node, {})
+        if known.get("quarantined"):
+            raise HydrahiveError(f"this node of {label}'s is quarantined: {known['quarantined']}")
+        if known.get("owner") == label:
+            return str(label)
+        if time.monotonic() > deadline:
+            raise HydrahiveError(f"this node is labelled as {label}'s, and has not shown the account's key")
+        time.sleep(0.5)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import yaml
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.config_file import as_plain
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.config_file import as_plain, dump, first_difference, load_run_config
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.tuning.config import SweepConfig, sweep_of
 
@@ -81,6 +82,7 @@ class SweepFolder:
         self.lineage = path / "lineage.jsonl"
         self.winner = path / "winner.json"
         self.winner_config = path / "winner.yaml"
+        self.warm_config = path / "warm.yaml"
         self.report = path / "report.html"
         self.study = path / "optuna.journal"
         self.tensorboard = path / "tb"
@@ -101,25 +103,29 @@ class SweepFolder:
         except (OSError, yaml.YAMLError, TypeError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
 
-    def create(self, config: SweepConfig) -> None:
-        """Write down what the sweep is; one that was begun must be the same.
+    def is_portable(self) -> bool:
+        """Whether its runs pin the CPU's instruction sets."""
+        return load_run_config(self.path / "base.yaml").portable
+
+    def create(self, config: SweepConfig, base: RunConfig) -> None:
+        """Write down what the sweep is, and the run that it varies; one that was begun must be the same.
 
         Raises:
             UsageError: If it is another.
         """
-        plain = as_plain(config)
         if self.exists():
-            before = as_plain(self.config())
-            for key in ("concurrent", "cpus_per_trial", "attempts"):  # these change no trial
-                before.pop(key)
-                plain.pop(key)
-            for key, value in plain.items():
-                if before.get(key) != value:
-                    raise UsageError(
-                        f"{key}: sweep {self.name!r} was begun with {before.get(key)!r}, now {value!r} is given; "
-                        "choose another --name"
-                    )
+            old, new = as_plain(self.config()), as_plain(config)
+            for key in ("cpus_per_trial", "attempts", *(() if config.search.depends_on_results else ("concurrent",))):
+                del old[key], new[key]  # these change no trial
+            changed = next(((key, old.get(key), new[key]) for key in new if old.get(key) != new[key]), None)
+            changed = changed or first_difference(load_run_config(self.path / "base.yaml"), base)
+            if changed:
+                key, was, given = changed
+                raise UsageError(
+                    f"{key}: sweep {self.name!r} was begun with {was!r}, now {given!r} is given; choose another --name"
+                )
         self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "base.yaml", dump(base).encode())
         write_whole(self.path / "sweep.yaml", yaml.safe_dump(as_plain(config), sort_keys=False).encode())
 
     @contextmanager
@@ -155,7 +161,9 @@ class SweepFolder:
         return Ending(**json.loads(path.read_text())) if path.is_file() else None
 
     def end(self, name: str, ending: Ending) -> None:
-        """Write down how a trial ended."""
+        """Write down how a trial ended; once written, that stands."""
+        if self.ending(name) is not None:
+            return
         (self.path / name).mkdir(parents=True, exist_ok=True)
         write_whole(self.path / name / "ending.json", json.dumps(asdict(ending), indent=1).encode())
 

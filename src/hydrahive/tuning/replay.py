@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.runtime.training import Request, train
 from hydrahive.tuning.folder import SweepFolder, trial_name
@@ -27,5 +28,6 @@ def replay_winner(folder: SweepFolder) -> tuple[str, str]:
         shutil.rmtree(run.path)
     config = dataclasses.replace(config, workers=0)
     outcome = train(Request(config, run, runs=folder.path.parent, title=f"{folder.name}/replay"))
-    assert outcome.summary is not None, "nobody asked it to stop"
+    if outcome.summary is None:
+        raise HydrahiveError("the replay was asked to stop before its end")
     return winner.digest, outcome.summary["digest"]

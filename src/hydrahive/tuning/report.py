@@ -18,11 +18,12 @@ from matplotlib.axes import Axes
 
 from hydrahive.core.durable import write_whole
 from hydrahive.tuning.accounts import tokens_of
+from hydrahive.tuning.breeding import ranked
 from hydrahive.tuning.config import SweepConfig
-from hydrahive.tuning.folder import SweepFolder, again_name, trial_name
+from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.hparams import write_hparams
 from hydrahive.tuning.space import Choice, Range
-from hydrahive.tuning.sweep import Winner, winner_of
+from hydrahive.tuning.sweep import Winner, scores_again, winner_of
 from hydrahive.tuning.table import shown
 
 COLOURS = plt.get_cmap("viridis")
@@ -55,13 +56,8 @@ class Findings:
 
     def best_first(self) -> list[int]:
         """Trials, the best first."""
-        sign = -1.0 if self.config.mode == "max" else 1.0
-
-        def place(number: int) -> tuple[bool, float, int]:
-            score = self.score(number)
-            return (score is None, sign * (score or 0.0), number)
-
-        return sorted(self.reports, key=place)
+        scores = {number: self.score(number) for number in self.reports}
+        return ranked(scores, most_is_best=self.config.mode == "max")
 
 
 def write_report(folder: SweepFolder, config: SweepConfig) -> None:
@@ -113,8 +109,8 @@ def summary_text(folder: SweepFolder, config: SweepConfig, winner: Winner) -> st
         *(f"               {key} = {shown(value)}" for key, value in winner.values.items()),
         f"digest         {winner.digest}",
         f"report         {folder.report}",
-        f"train it on    hydrahive train {folder.winner_config} --init-from {folder.run(trial_name(winner.trial)).path}"
-        " --stop.updates null --stop.env_steps N --name NAME",
+        f"repeat it      hydrahive train {folder.winner_config}",
+        f"train it on    hydrahive train {folder.warm_config} --init-from {folder.run(trial_name(winner.trial)).path}",
     ]
     if config.repeats:
         lines.append(f"               (not repeatable: {config.repeats})")
@@ -336,8 +332,7 @@ def _table(found: Findings) -> str:
 def _again(found: Findings) -> str:
     config, rows = found.config, []
     for number in found.best_first():
-        told = [found.folder.reports(again_name(number, seed)) for seed in range(config.again.seeds)]
-        scores = [reports[-1]["score"] for reports in told if reports and reports[-1]["score"] is not None]
+        scores = scores_again(config, found.folder, number)
         if scores:
             each = ", ".join(f"{score:.4g}" for score in scores)
             rows.append(f"<tr><td>{trial_name(number)}</td><td>{np.mean(scores):.4g}</td><td>{each}</td></tr>")

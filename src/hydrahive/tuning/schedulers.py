@@ -17,7 +17,7 @@ def scheduler_of(config: SweepConfig, folder: SweepFolder, milestones: int) -> A
     """The sweep's scheduler."""
     scheduler = config.scheduler
     if isinstance(scheduler, Asha):
-        return ASHAScheduler(
+        return _Halving(
             time_attr="milestone",
             metric="rank",
             mode="max",
@@ -26,7 +26,7 @@ def scheduler_of(config: SweepConfig, folder: SweepFolder, milestones: int) -> A
             reduction_factor=scheduler.reduction,
         )
     if isinstance(scheduler, Median):
-        return MedianStoppingRule(
+        return _Median(
             time_attr="milestone",
             metric="rank",
             mode="max",
@@ -36,6 +36,22 @@ def scheduler_of(config: SweepConfig, folder: SweepFolder, milestones: int) -> A
     if isinstance(scheduler, Pbt):
         return Breeder(config, scheduler, folder)
     return FIFOScheduler()
+
+
+class _Halving(ASHAScheduler):
+    """Tune's, which does not compare trials that have no score yet."""
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        unscored = result["score"] is None
+        return str(TrialScheduler.CONTINUE if unscored else super().on_trial_result(tune_controller, trial, result))
+
+
+class _Median(MedianStoppingRule):
+    """Likewise."""
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        unscored = result["score"] is None
+        return str(TrialScheduler.CONTINUE if unscored else super().on_trial_result(tune_controller, trial, result))
 
 
 class Breeder(FIFOScheduler):
@@ -59,8 +75,9 @@ class Breeder(FIFOScheduler):
         self._trials: dict[int, TuneTrial] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Have one more in the population."""
+        """Have one more in the population, or one again whose process had died."""
         self._reached.setdefault(_number(trial), 0)
+        self._dead.discard(_number(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Let a trial go on whose decision stands; others wait, in their process unless somebody needs the room."""
@@ -70,6 +87,9 @@ class Breeder(FIFOScheduler):
         self._scores.setdefault(milestone, {})[number] = result["score"]
         self._pausing.discard(number)
         if (milestone, number) not in self._stands:
+            if self._pbt.synchronous and any(decided == milestone for decided, _ in self._stands):
+                self._dead.add(number)  # it was lost before it could be compared, and others have gone on without it
+                return str(TrialScheduler.STOP)
             if self._pbt.synchronous:
                 self._decide_if_all_are_there(tune_controller, reporting=number)
             else:
@@ -87,8 +107,9 @@ class Breeder(FIFOScheduler):
             self._lose(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Likewise."""
-        self._lose(tune_controller, trial)
+        """Likewise, unless it will be taken up again."""
+        if not trial.should_recover():
+            self._lose(tune_controller, trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Likewise."""
@@ -121,7 +142,8 @@ class Breeder(FIFOScheduler):
             waits = self._trials[number].status == TuneTrial.RUNNING and number not in self._pausing
             if waits and number != reporting:
                 # The trial has its process and nothing to do: `NOOP`, said when it reported, leaves that to us.
-                tune_controller._tune_controller._schedule_trial_train(self._trials[number])
+                controller = getattr(tune_controller, "_tune_controller", tune_controller)  # some calls give a wrapper
+                controller._schedule_trial_train(self._trials[number])
 
     def _decide_alone(self, number: int, milestone: int) -> None:
         """Judge one trial by the newest scores of all, as it comes."""

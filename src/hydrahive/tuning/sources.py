@@ -82,7 +82,7 @@ class Estimated:
         self._config, self._seed, self._domains = config, seed, domains
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name=path.parent.name,
+            study_name="sweep",
             direction="maximize" if most_is_best else "minimize",
             load_if_exists=True,
         )
@@ -92,18 +92,18 @@ class Estimated:
         import optuna
 
         trials = self._study.get_trials(deepcopy=False)
-        if number < len(trials):
-            params = trials[number].params
-        else:
-            assert number == len(trials), "trials are asked for in order"
+        params = trials[number].params if number < len(trials) else {}
+        if set(params) != set(self._domains):  # it is new, or a crash cut the asking short
+            assert number <= len(trials), "trials are asked for in order"
             self._study.sampler = optuna.samplers.TPESampler(
                 n_startup_trials=self._config.startup_trials,
                 multivariate=self._config.multivariate,
                 constant_liar=True,
                 seed=derived_seed(self._seed, "optuna", number),
             )
-            fixed = {key: domain.optuna() for key, domain in self._domains.items()}
-            params = self._study.ask(fixed_distributions=fixed).params
+            begun = number < len(trials)
+            trial = optuna.trial.Trial(self._study, trials[number]._trial_id) if begun else self._study.ask()
+            params = {key: domain.suggested(trial, key) for key, domain in self._domains.items()}
         return {key: _meant(domain, params[key]) for key, domain in self._domains.items()}
 
     def report(self, number: int, milestone: int, score: float) -> None:

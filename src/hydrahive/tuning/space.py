@@ -38,6 +38,10 @@ class Domain(ABC):
     def optuna(self) -> Any:
         """The same as Optuna's distribution."""
 
+    @abstractmethod
+    def suggested(self, trial: Any, key: str) -> Any:
+        """What a trial of Optuna's suggests."""
+
 
 @dataclass(frozen=True)
 class Range(Domain):
@@ -80,6 +84,12 @@ class Range(Domain):
             return IntDistribution(int(self.low), int(self.high), log=self.log)
         return FloatDistribution(self.low, self.high, log=self.log)
 
+    def suggested(self, trial: Any, key: str) -> Any:
+        """A number."""
+        if self.whole:
+            return trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(key, self.low, self.high, log=self.log)
+
     def _inside(self, value: float) -> Any:
         inside = min(max(value, self.low), self.high)
         return round(inside) if self.whole else float(inside)
@@ -113,6 +123,10 @@ class Choice(Domain):
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(list(range(len(self.values))))
+
+    def suggested(self, trial: Any, key: str) -> Any:
+        """A place in the list."""
+        return trial.suggest_categorical(key, list(range(len(self.values))))
 
 
 def domain_of(key: str, given: Any) -> Domain:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,21 +18,29 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.streams import derived_seed
+from hydrahive.ledger.ledger import ledger_path
+from hydrahive.runtime.changes import in_force
 from hydrahive.runtime.config import CheckpointConfig, LearnerConfig, RunConfig
 from hydrahive.runtime.config_file import dump
 from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.ray_cluster import connect
+from hydrahive.runtime.run_user import run_user
 from hydrahive.tuning.accounts import note_tokens
+from hydrahive.tuning.breeding import ranked
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import Ending, SweepFolder, again_name, trial_name
 from hydrahive.tuning.schedulers import scheduler_of
 from hydrahive.tuning.sources import Source, source_of
 from hydrahive.tuning.table import Table
 from hydrahive.tuning.trainable import TrialProcess
-from hydrahive.tuning.trial import Task, why_it_failed
+from hydrahive.tuning.trial import Task, why_it_ended
+
+CHDIR = "RAY_CHDIR_TO_TRIAL_DIR"
+"""Ray's variable that has trials work in folders of Tune's, where relative paths would mean something else."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +72,21 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
     """
     base = config.refuse_unusable()
     with folder.claimed(), _quiet_tune():
-        folder.create(config)
+        folder.create(config, base)
         embedded = is_embedded(address)
-        connect(address, config.workers + base.learner.threads if config.workers else 0)
+        environment = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
+        connect(address, config.workers + base.learner.threads if config.workers else 0, environment)
         try:
+            _refuse_without_room(_bundles(config, base.learner))
             with Interrupts().installed():
                 search = Search(config, folder, base, embedded)
                 Phase(search).run()
                 search.refuse_all_failed()
                 top = search.best(config.again.top)
                 if top:
-                    Phase(Repetition(config, folder, top, embedded)).run()
+                    Phase(Repetition(config, folder, base, top, embedded)).run()
                 if base.ledger.enabled:
-                    note_tokens(folder)
+                    note_tokens(folder, ledger_path(base.ledger.path, folder.path.parent), embedded=embedded)
                 return _named(config, folder, search, top)
         finally:
             ray.shutdown()
@@ -85,16 +95,23 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
 class Plan:
     """What a phase of a sweep has to do: tasks in order, and what is made of what comes of them."""
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder, embedded: bool) -> None:
+    def __init__(self, config: SweepConfig, folder: SweepFolder, base: RunConfig, embedded: bool) -> None:
         """Nothing yet."""
-        self.config, self.folder, self.embedded = config, folder, embedded
-        self.learner = config.base().learner
+        self.config, self.folder, self.base, self.embedded = config, folder, base, embedded
 
     title = ""
 
     def task(self, index: int) -> Task | None:
-        """The index-th task; None if there are no more."""
+        """The index-th task; None if there are no more.
+
+        Raises:
+            UsageError: If the run that it would be is not accepted.
+        """
         raise NotImplementedError
+
+    def refuse(self, index: int, error: UsageError) -> None:
+        """Hear that a task could not be given."""
+        raise error
 
     def scheduler(self) -> Any:
         """Tune's scheduler for the phase."""
@@ -115,8 +132,7 @@ class Search(Plan):
 
     def __init__(self, config: SweepConfig, folder: SweepFolder, base: RunConfig, embedded: bool) -> None:
         """Take values from the sweep's source."""
-        super().__init__(config, folder, embedded)
-        self._base = base
+        super().__init__(config, folder, base, embedded)
         self._source: Source = source_of(config, folder.study)
         self._begun = 0
 
@@ -126,11 +142,16 @@ class Search(Plan):
         if values is None:
             return None
         self._begun = max(self._begun, index + 1)
-        return Task(trial_name(index), self.config.run_config(self._base, values), index, self.config.is_bred)
+        return Task(trial_name(index), self.config.run_config(self.base, values), index, self.config.is_bred)
+
+    def refuse(self, index: int, error: UsageError) -> None:
+        """Values that do not go together make a trial that has failed."""
+        self.folder.end(trial_name(index), Ending("failed", str(error), 0))
+        self._source.end(index, "failed", None)
 
     def scheduler(self) -> Any:
         """The sweep's."""
-        return scheduler_of(self.config, self.folder, self.config.milestones(self._base))
+        return scheduler_of(self.config, self.folder, self.config.milestones(self.base))
 
     def report(self, task: Task, milestone: int, score: float) -> None:
         """The source hears of it."""
@@ -157,9 +178,7 @@ class Search(Plan):
 
     def best(self, count: int) -> list[int]:
         """The best trials, the best first."""
-        sign = -1 if self.config.mode == "max" else 1
-        scores = self.scores()
-        return sorted(scores, key=lambda number: (sign * scores[number], number))[:count]
+        return ranked(self.scores(), most_is_best=self.config.mode == "max")[:count]
 
     def refuse_all_failed(self) -> None:
         """End the sweep if nothing came of it.
@@ -184,9 +203,11 @@ class Repetition(Plan):
 
     title = "again"
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder, top: list[int], embedded: bool) -> None:
+    def __init__(
+        self, config: SweepConfig, folder: SweepFolder, base: RunConfig, top: list[int], embedded: bool
+    ) -> None:
         """Repeat these trials."""
-        super().__init__(config, folder, embedded)
+        super().__init__(config, folder, base, embedded)
         self._tasks = [
             Task(again_name(number, seed), _with_seed(config, folder, number, seed), number, is_bred=False)
             for number in top
@@ -217,7 +238,7 @@ class Phase:
         table = Table(config, plan.folder, plan.title)
         scheduler = plan.scheduler()
         tuner = tune.Tuner(
-            tune.with_resources(TrialProcess, _resources(config, plan.learner)),
+            tune.with_resources(TrialProcess, tune.PlacementGroupFactory(_bundles(config, plan.base.learner))),
             tune_config=tune.TuneConfig(
                 search_alg=_Asked(plan),
                 scheduler=scheduler,
@@ -241,13 +262,25 @@ class Phase:
             table.close()
 
 
-def _resources(config: SweepConfig, learner: LearnerConfig) -> Any:
+def _bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float]]:
     """What Tune reserves for a trial: a share of a CPU inline; else bundles for the learner and each worker."""
     gpu = {"GPU": 1.0} if learner.device == "cuda" else {}
     if config.workers == 0:
-        return tune.PlacementGroupFactory([{"CPU": config.cpus_per_trial, **gpu}])
-    workers = [{"CPU": 1.0}] * config.workers
-    return tune.PlacementGroupFactory([{}, {"CPU": float(learner.threads), **gpu}, *workers])
+        return [{"CPU": config.cpus_per_trial, **gpu}]
+    return [{}, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
+
+
+def _refuse_without_room(bundles: list[dict[str, float]]) -> None:
+    """Refuse trials that the cluster, as it is now, could never hold.
+
+    Raises:
+        UsageError: If they are such.
+    """
+    there = ray.cluster_resources()
+    for kind, key in {"CPU": "cpus_per_trial or workers", "GPU": "learner.device"}.items():
+        wanted = sum(bundle.get(kind, 0.0) for bundle in bundles)
+        if wanted > there.get(kind, 0.0):
+            raise UsageError(f"{key}: a trial needs {wanted:g} {kind}s, the cluster has {there.get(kind, 0.0):g}")
 
 
 def _name_of(trial: Any) -> str:
@@ -266,11 +299,17 @@ class _Asked(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        task = self._plan.task(self._next)
-        if task is None:
-            return str(Searcher.FINISHED)
-        self._next += 1
-        return {"sweep": str(self._plan.folder.path), "task": task, "embedded": self._plan.embedded}
+        while True:
+            index, self._next = self._next, self._next + 1
+            try:
+                task = self._plan.task(index)
+            except UsageError as error:
+                self._plan.refuse(index, error)
+                continue
+            if task is None:
+                return str(Searcher.FINISHED)
+            where = {"sweep": str(self._plan.folder.path), "embedded": self._plan.embedded}
+            return {**where, "task": task, "user": run_user()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback tells the plan, which has the trial."""
@@ -315,9 +354,9 @@ class _Heard(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task: Task = trial.config["task"]
-        status, reason = why_it_failed(trial.get_error() or RuntimeError("its process died"))
+        status, reason = why_it_ended(trial.get_error())
         milestone = (trial.last_result or {}).get("milestone", 0)
-        self._end(task, Ending("died" if status == "failed" else status, reason, milestone))
+        self._end(task, Ending(status, reason, milestone))
 
     def _end(self, task: Task, ending: Ending) -> None:
         self._plan.end(task, ending)
@@ -326,16 +365,15 @@ class _Heard(tune.Callback):
 
 def _named(config: SweepConfig, folder: SweepFolder, search: Search, top: list[int]) -> Winner:
     """Who won: by the mean of the runs with other seeds, where there are any; written down."""
-    scores = search.scores()
-    again: dict[int, list[float]] = {}
-    for number in top:
-        reports = [folder.reports(again_name(number, seed)) for seed in range(config.again.seeds)]
-        again[number] = [found[-1]["score"] for found in reports if found and found[-1]["last"] and found[-1]["score"]]
-    judged: Mapping[int, float] = {n: statistics.fmean(found) for n, found in again.items() if found} or scores
-    sign = -1 if config.mode == "max" else 1
-    number = min(judged, key=lambda one: (sign * judged[one], one))
+    scores, most = search.scores(), config.mode == "max"
+    again = {number: scores_again(config, folder, number) for number in top}
+    whole = {number: found for number, found in again.items() if len(found) == config.again.seeds}
+    judged: Mapping[int, float] = {n: statistics.fmean(found) for n, found in whole.items()}
+    if top and not judged:
+        raise HydrahiveError("none of the best trials came to a score with every other seed: no winner")
+    number = ranked(judged or scores, most_is_best=most)[0]
     last = folder.reports(trial_name(number))[-1]
-    winner = Winner(number, judged[number], again.get(number, []), last["digest"], last["values"])
+    winner = Winner(number, (judged or scores)[number], again.get(number, []), last["digest"], last["values"])
     run = folder.run(trial_name(number)).config()
     header = (
         f"# The winner of sweep {folder.name}: {trial_name(number)}. Trained as it stands it gives digest\n"
@@ -343,8 +381,17 @@ def _named(config: SweepConfig, folder: SweepFolder, search: Search, top: list[i
     )
     export = dataclasses.replace(run, recording=True, checkpoint=CheckpointConfig())
     write_whole(folder.winner_config, (header + dump(export)).encode())
+    warm = dataclasses.replace(in_force(export, last["updates"]), stop=search.base.stop)
+    header = f"# The same with its last values, to train on from its weights (--init-from {trial_name(number)}).\n"
+    write_whole(folder.warm_config, (header + dump(warm)).encode())
     write_whole(folder.winner, json.dumps(dataclasses.asdict(winner), indent=1).encode())
     return winner
+
+
+def scores_again(config: SweepConfig, folder: SweepFolder, number: int) -> list[float]:
+    """What a trial's config came to with other seeds, where it came to its end."""
+    reports = [folder.reports(again_name(number, seed)) for seed in range(config.again.seeds)]
+    return [found[-1]["score"] for found in reports if found and found[-1]["last"] and found[-1]["score"] is not None]
 
 
 @contextmanager
@@ -353,17 +400,19 @@ def _quiet_tune() -> Iterator[None]:
     ours = {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        CHDIR: "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_WARN_THRESHOLD_S": "60",
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
-    loggers: list[Callable[[int], None]] = [logging.getLogger("ray.tune").setLevel, logging.getLogger("ray").setLevel]
-    for set_level in loggers:
-        set_level(logging.ERROR)
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # errors of trials are told in one line each, without Tune's traceback
     try:
         yield
     finally:
+        logger.setLevel(level)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

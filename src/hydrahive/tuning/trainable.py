@@ -8,8 +8,9 @@ from typing import Any
 from ray import tune
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.run_user import act_for
 from hydrahive.tuning.folder import SweepFolder
-from hydrahive.tuning.trial import Task, Trial, Workshop, why_it_failed
+from hydrahive.tuning.trial import EndedError, Task, Trial, Workshop, why_it_failed
 
 
 class TrialProcess(tune.Trainable):
@@ -20,6 +21,7 @@ class TrialProcess(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take on a trial."""
+        act_for(config["user"])
         self._workshop = Workshop(embedded=config["embedded"])
         self._take_on(config)
 
@@ -32,6 +34,8 @@ class TrialProcess(tune.Trainable):
         """Train to the next milestone; an error that would come again ends the trial."""
         try:
             report = self._trial.advance()
+        except EndedError as ended:
+            return self._failed(ended.ending.status, ended.ending.reason)
         except HydrahiveError as error:
             status, reason = why_it_failed(error)
             return self._failed(status, reason)

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import re
 import shutil
 import time
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import DivergedError, HydrahiveError, UsageError
 from hydrahive.runtime.changes import in_force, value_of
-from hydrahive.runtime.checkpoints import Segment
+from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import Change, RunConfig
 from hydrahive.runtime.config_file import first_difference
 from hydrahive.runtime.fleet import Fleet
 from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.run_accounts import read_outbox
 from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.training import Found, Request, train_on
+from hydrahive.runtime.training import Found, Request, outbox_of, train_on
 from hydrahive.tuning.fleets import trial_fleet
-from hydrahive.tuning.folder import Exploit, SweepFolder, append_line, trial_name
+from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 
 ORPHAN_SECONDS = 60.0
 """How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""
+
+NO_MEMORY = r"(?i)MemoryError|out of memory|(unable to|can't|cannot) allocate"
+"""What errors say where memory is short."""
 
 NO_SCORE = -1e30
 """What Tune's schedulers compare a trial by that has no score yet; theirs must be numbers."""
@@ -88,6 +93,15 @@ def _fits(before: RunConfig, now: RunConfig) -> bool:
     return alike and first_difference(same, now) is None
 
 
+class EndedError(HydrahiveError):
+    """A trial had ended before; how is in `ending`."""
+
+    def __init__(self, ending: Ending) -> None:
+        """Say it again."""
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
 class Trial:
     """One trial as one process sees it."""
 
@@ -102,19 +116,52 @@ class Trial:
         """The next milestone's report; trains for it unless it was reached before.
 
         Raises:
+            EndedError: If the trial had come to its end before this milestone.
             HydrahiveError: If the trial cannot go on.
         """
-        reports = self._sweep.reports(self._task.name)
+        name = self._task.name
+        reports = self._sweep.reports(name)
         if self.told == len(reports):
-            _await_unclaimed(self._folder)
-            reports = self._sweep.reports(self._task.name)
-        if self.told == len(reports):
-            reports.append(self._train_to_next(reports))
+            ending = self._sweep.ending(name)
+            if ending is not None and ending.status not in ("done", "pruned"):
+                raise EndedError(ending)
+            with self._claimed():
+                reports = self._sweep.reports(name)
+                if self.told == len(reports):
+                    reports.append(self._train_to_next(reports))
+        elif reports[self.told]["last"]:
+            self._pay_what_is_owed(reports[self.told]["updates"])
         report = reports[self.told]
         self.told += 1
-        ending = self._sweep.ending(self._task.name)
+        ending = self._sweep.ending(name)
         was_stopped = ending is not None and ending.status == "pruned" and ending.milestone == report["milestone"]
         return {**report, "pruned_before": was_stopped, "done": report["last"] or was_stopped}
+
+    def _pay_what_is_owed(self, updates: int) -> None:
+        """Post what the ledger has not answered of a trial that was trained to its end."""
+        summary = self._folder.read_summary() or {}
+        if (summary.get("ledger") or {}).get("outstanding_receipts", 0):
+            self._train(self._folder.config(), updates)
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Keep a process of a sweep that was killed, should there still be one, from working at the same trial.
+
+        Raises:
+            UsageError: If it does not end.
+        """
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        with (self._folder.path / "trial.lock").open("a+") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise UsageError(f"{self._task.name} is being trained by another process") from None
+                    time.sleep(0.5)
+            yield
 
     def rank(self, score: float | None) -> float:
         """What Tune's schedulers compare by, for which more is better."""
@@ -125,12 +172,12 @@ class Trial:
     def _train_to_next(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
         config, at = self._task.config, reports[-1]["updates"] if reports else 0
         if self._task.is_bred and reports:
-            at = self._obey(self._decided(reports[-1]["milestone"]), at)
+            at = self._obey(reports[-1]["milestone"], at)
         if self._folder.exists() and self._task.is_bred:
             config = self._folder.config()  # with what was taken over
         until = at + self._settings.milestone_updates(config)
         summary = self._train(config, until)
-        report = self._report(config, summary, reports[-1]["milestone"] + 1 if reports else 1)
+        report = self._report(config, summary, reports)
         append_line(self._folder.path / "milestones.jsonl", report)
         return report
 
@@ -153,16 +200,17 @@ class Trial:
             raise HydrahiveError("stopped on request")
         return summary
 
-    def _report(self, config: RunConfig, summary: dict[str, Any], milestone: int) -> dict[str, Any]:
-        """What is told of a milestone: the row of metrics at it, and what the trial's values are."""
-        rows = [row for row in _last_rows(self._folder) if row["updates"] == summary["updates"]]
+    def _report(self, config: RunConfig, summary: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, Any]:
+        """What is told of a milestone: the newest figures since the one before, and what the trial's values are."""
+        since = summary["updates"] - self._settings.milestone_updates(config)
+        rows = [row for row in _rows(self._folder) if since < row["updates"] <= summary["updates"]]
         row = {name: value for found in rows for name, value in found.items() if value is not None}
         values = {key: value_of(in_force(config, summary["updates"]), key) for key in self._settings.domains}
         keep = ("updates", "env_steps", "episodes", "digest", "state_digest", "score_mean", "score_max")
         return {
             **row,
             **{name: summary[name] for name in keep},
-            "milestone": milestone,
+            "milestone": before[-1]["milestone"] + 1 if before else 1,
             "score": _finite(row.get(self._settings.metric, summary.get(self._settings.metric))),
             "values": values,
             "last": summary["updates"] >= (config.stop.updates or 0),
@@ -177,8 +225,9 @@ class Trial:
         exploits = [one for decision in decisions if decision.milestone == milestone for one in decision.exploits]
         return next((one for one in exploits if one.trial == number), None)
 
-    def _obey(self, exploit: Exploit | None, at: int) -> int:
+    def _obey(self, milestone: int, at: int) -> int:
         """Go on as a copy of the donor, if that was decided and is not done yet; the update to go on from."""
+        exploit = self._decided(milestone)
         if exploit is None:
             return at
         donor = self._sweep.run(trial_name(exploit.donor))
@@ -186,30 +235,13 @@ class Trial:
         wanted = dataclasses.asdict(exploit)
         copied = json.loads(done.read_text()) if done.is_file() else {}
         if copied.get("exploit") != wanted:
-            at = take_over(self._folder, donor, exploit, exact=self._settings.repeats is None)
+            at = take_over(self._folder, donor, exploit, milestone, exact=self._settings.repeats is None)
             copied = {"exploit": wanted, "updates": at}
             write_whole(done, json.dumps(copied, indent=1).encode())
         return int(copied["updates"])
 
 
-def _await_unclaimed(folder: RunFolder) -> None:
-    """Wait for a process of a sweep that was killed to end, should there still be one.
-
-    Raises:
-        UsageError: If it does not.
-    """
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while folder.exists():
-        try:
-            with folder.claimed():
-                return
-        except UsageError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-
-
-def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: bool) -> int:
+def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, milestone: int, *, exact: bool) -> int:
     """Have a run go on from another's boundary, with other values; may be done again if a crash cut it short.
 
     The run keeps its id, its accounts and what it wrote; it begins a new segment, whose config is the donor's with the
@@ -219,6 +251,7 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: b
         folder: The run's.
         donor: The other's.
         exploit: What was decided.
+        milestone: At which of the run's own.
         exact: Whether it must be the very boundary; else the donor's newest will do, which may have gone on.
 
     Returns:
@@ -227,23 +260,21 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: b
     Raises:
         HydrahiveError: If the donor's boundary is gone.
     """
-    up_to = exploit.donor_updates if exact else None
-    found, _ = donor.checkpoints().newest(resumable=True, up_to=up_to, with_replay=True)
-    if found is None or (exact and found.boundary.updates != exploit.donor_updates):
-        raise HydrahiveError(f"{donor.name} has no checkpoint at update {up_to} any more, which {folder.name} needs")
-    at = found.boundary.updates
-    why = f"went on as a copy of {donor.name} at update {at}"
-    theirs, mine = donor.config(), folder.config()
+    found, theirs = _standing(donor, exploit.donor_updates if exact else None)
+    if exact and found.boundary.updates != exploit.donor_updates:
+        raise HydrahiveError(f"{donor.name} has no checkpoint at update {exploit.donor_updates} any more")
+    at, mine = found.boundary.updates, folder.config()
     before = [change for change in theirs.changes if change.from_update < at]
     current = in_force(dataclasses.replace(theirs, changes=before), at)
     changes = [Change(at, key, value) for key, value in exploit.values.items() if value_of(current, key) != value]
     config = dataclasses.replace(theirs, changes=[*before, *changes], experiment=mine.experiment)
-    store = folder.checkpoints()
-    own, _ = store.newest()
+    why = f"went on at milestone {milestone} as a copy of {donor.name} at update {at}"
+    own, _ = folder.checkpoints().newest()
     segments = folder.segments()
     if not (segments and segments[-1].why == why):
-        owed = [sealed.as_plain() for sealed in read_outbox(own.outbox)] if own else []
-        folder.begin_segment(Segment(at, why, owed=owed))
+        known = [one for segment in segments for one in segment.owed]
+        owed = [one.as_plain() for one in outbox_of(folder, own)]
+        folder.begin_segment(Segment(at, why, owed=[one for one in owed if one not in known]))
     folder.write_config(config)
     lines = [{**dataclasses.asdict(change), "donor": donor.name} for change in config.changes]
     write_whole(folder.path / "config_changes.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -254,9 +285,25 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, *, exact: b
     return at
 
 
-def _last_rows(folder: RunFolder, count: int = 50) -> list[dict[str, Any]]:
-    lines = folder.metrics.read_text().splitlines()[-count:] if folder.metrics.is_file() else []
-    return [json.loads(line) for line in lines]
+def _standing(donor: RunFolder, up_to: int | None) -> tuple[Checkpoint, RunConfig]:
+    """A donor's newest checkpoint, and the config that it was trained with: one that is itself taking over is awaited.
+
+    Raises:
+        HydrahiveError: If there is none.
+    """
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while True:
+        config = donor.config()
+        found, _ = donor.checkpoints().newest(resumable=True, up_to=up_to, with_replay=True)
+        if found is not None and donor.config() == config:
+            return found, config
+        if time.monotonic() > deadline:
+            raise HydrahiveError(f"{donor.name} has no checkpoint that can be copied")
+        time.sleep(0.2)
+
+
+def _rows(folder: RunFolder) -> list[dict[str, Any]]:
+    return read_lines(folder.metrics)
 
 
 def _finite(value: Any) -> float | None:
@@ -267,11 +314,26 @@ def _finite(value: Any) -> float | None:
 
 
 def why_it_failed(error: BaseException) -> tuple[str, str]:
-    """An error as status and reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
+    """An error that a trial raised, as status and reason."""
+    text = _last_line(error)
     if isinstance(error, DivergedError):
         return "diverged", text
-    if "OutOfMemory" in type(error).__name__ or "memory" in text.lower():
-        return "out of memory", text
-    return "failed", text
+    return "out of memory" if re.search(NO_MEMORY, text) else "failed", text
+
+
+def why_it_ended(error: BaseException | None) -> tuple[str, str]:
+    """What Ray says of a trial's process that ended, as status and reason.
+
+    Of every process that dies it says that it may have been for memory.
+    """
+    text = str(error) if error else ""
+    if "low on memory" in text or "OutOfMemoryError" in text:
+        return "out of memory", "Ray ended its process: the node was low on memory"
+    if error is None or "process has died" in text or "actor died" in text:
+        return "died", "its process died"
+    return "failed", _last_line(error)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from chaos.harness import titled
 from conftest import FULL, wait_for
@@ -94,6 +95,11 @@ def test_stopped_trials_are_listed_with_reasons_and_stay_stopped(hydrahive, tune
     page = (folder / "report.html").read_text()
     assert "Not repeatable" in page
     assert "Asha stopped it at milestone" in page
+    shown = EventMultiplexer().AddRunsFromDirectory(str(folder / "tb"))
+    shown.Reload()
+    assert set(shown.Runs()) == {".", *(f"trial-{number:03d}" for number in range(6))}
+    told = shown.GetAccumulator("trial-000").PluginTagToContent("hparams")
+    assert "_hparams_/session_start_info" in told
     if FULL:
         before = story(folder)
         assert story(tune("a", sweep)) == before

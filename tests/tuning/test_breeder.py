@@ -55,7 +55,7 @@ def stage(tmp_path):
         trial = types.SimpleNamespace(number=number, config={"task": task}, status=TuneTrial.RUNNING)
         trial.should_recover = lambda: False
         trials.append(trial)
-    controller, breeder = Controller(trials), scheduler_of(config, folder, 4)
+    controller, breeder = Controller(trials), scheduler_of(config, folder)
     for trial in trials:
         breeder.on_trial_add(controller.wrapped, trial)
     return breeder, controller, folder
@@ -103,7 +103,7 @@ def test_what_is_told_again_after_a_restart_goes_straight_on(stage):
     _, controller, folder = stage
     for number in range(4):
         tell(stage, number, 1, float(number))
-    again = scheduler_of(folder.config(), folder, 4), controller, folder
+    again = scheduler_of(folder.config(), folder), controller, folder
     for trial in controller.trials:
         again[0].on_trial_add(controller.wrapped, trial)
     assert [tell(again, number, 1, float(number)) for number in range(4)] == [TrialScheduler.CONTINUE] * 4

@@ -61,7 +61,10 @@ def refused(tmp_path, **changes):
             },
             "a multiple of 2",
         ),
-        ({"search": "GridSearch", "scheduler": "Pbt", "budget": {"trials": 4}}, "at most 3, the combinations of the grid"),
+        (
+            {"search": "GridSearch", "scheduler": "Pbt", "budget": {"trials": 4}},
+            "at most 3, the combinations of the grid",
+        ),
     ],
 )
 def test_a_sweep_that_cannot_be_run_is_refused(tmp_path, changes, says):

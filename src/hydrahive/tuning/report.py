@@ -290,6 +290,7 @@ def _lineage(found: Findings) -> str | None:
         axes.set_xlabel("milestone (bright: better; green: the winner's line)")
         axes.set_yticks(list(found.reports), [trial_name(number) for number in found.reports], fontsize=8)
         axes.set_xlim(-0.2, last + 0.5)
+        axes.set_ylim(max(found.reports) + 0.5, min(found.reports) - 0.5)
 
     return _svg(draw, 9.0, 1.2 + 0.4 * len(found.reports))
 

@@ -13,9 +13,9 @@ from hydrahive.tuning.config import Asha, Median, Pbt, SweepConfig
 from hydrahive.tuning.folder import Decision, Exploit, SweepFolder, trial_name
 
 
-def scheduler_of(config: SweepConfig, folder: SweepFolder, milestones: int) -> Any:
+def scheduler_of(config: SweepConfig, folder: SweepFolder) -> Any:
     """The sweep's scheduler."""
-    scheduler = config.scheduler
+    scheduler, milestones = config.scheduler, config.budget.milestones
     if isinstance(scheduler, Asha):
         return _Halving(
             time_attr="milestone",

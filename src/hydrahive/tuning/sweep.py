@@ -151,7 +151,7 @@ class Search(Plan):
 
     def scheduler(self) -> Any:
         """The sweep's."""
-        return scheduler_of(self.config, self.folder, self.config.milestones(self.base))
+        return scheduler_of(self.config, self.folder)
 
     def report(self, task: Task, milestone: int, score: float) -> None:
         """The source hears of it."""

@@ -15,6 +15,7 @@ from hydrahive.ledger.ledger import ledger_path
 from hydrahive.ledger.posting import Sealed
 from hydrahive.runtime.coordinator import Coordinator
 from hydrahive.runtime.ledger_line import Answer, RunAccount
+from hydrahive.runtime.ray_metrics import LedgerMetrics
 
 OPEN_ATTEMPTS = 3
 """How often the coordinator is asked for the ledger while it is being restarted."""
@@ -33,6 +34,15 @@ class CoordinatorActor(Coordinator):
         # What the head's environment says is the operator's word: no run can choose another ledger.
         ledger = ledger_path(None, Path(runs).absolute() if runs else None)
         super().__init__(session / "hydrahive" / "coordinator.sqlite", ledger=ledger)
+        self._metrics = LedgerMetrics()
+
+    def settle(self, run: RunAccount, postings: Sequence[Sealed]) -> Answer:
+        """As `Coordinator.settle`; exports what came of it."""
+        answer = super().settle(run, postings)
+        for settled in answer.settled:
+            if settled:
+                self._metrics.export(run.name, settled)
+        return answer
 
 
 def coordinator() -> Any:

@@ -146,6 +146,7 @@ class FixedLag(Schedule):
     def _oldest_update(self) -> Update:
         update = self._settled(self._pending[0])
         self._pending.popleft()
+        update.metrics["rounds_in_flight"] = self._next_round - update.progress.updates
         self._settled_progress = update.progress
         self._losses_since_update = 0
         updates = update.progress.updates

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NewType, Protocol
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
@@ -154,6 +155,9 @@ class Fleet(Protocol):
         Raises:
             LedgerError: If the ledger cannot be used.
         """
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Where a run's figures are exported to whoever watches the cluster; None where nobody can."""
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
@@ -332,6 +336,10 @@ class InlineFleet:
         """The ledger itself, opened here."""
         assert path is not None, "an inline run has a folder of runs"
         return DirectLine(Ledger(path))
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """There is no cluster."""
+        return None
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state."""

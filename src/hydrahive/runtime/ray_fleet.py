@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
+from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.auditing import AuditJob
@@ -20,6 +21,7 @@ from hydrahive.runtime.fleet import Listener, Ref, Stock
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
 from hydrahive.runtime.ray_members import Members, RunOnCluster
+from hydrahive.runtime.ray_metrics import metrics_sink
 from hydrahive.runtime.run_user import run_user
 
 LOOK_SECONDS = 1.0
@@ -175,6 +177,10 @@ class RayFleet:
     def ledger_line(self, path: Path | None) -> LedgerLine:
         """The coordinator's."""
         return CoordinatorLine(path, embedded=self._run.embedded)
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Ray's metrics, unless the cluster is this process's own."""
+        return None if self._run.embedded else metrics_sink(run, self._config, self.machine_class())
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""

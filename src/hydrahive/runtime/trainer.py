@@ -323,6 +323,7 @@ class Trainer:
             "score_max": progress.score_max,
             "recoveries": self._replayed.recoveries,
             "replayed_env_steps": self._replayed.env_steps,
+            "env_workers": self._fleet.worker_count,
             **self._accounts.figures(),
             **values,
         }

@@ -145,7 +145,7 @@ def train_on(
         books = _books(request, identity, fleet, line, start, most_waiting)
         again, passed_over = False, list(found.passed_over)
         while True:
-            with _sinks(request, start) as sinks:
+            with _sinks(request, start, fleet) as sinks:
                 _announce(sinks, request, fleet, plan, line, start, passed_over)
                 trainer = Trainer(
                     config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
@@ -384,7 +384,7 @@ def _settled_identity(identity: Identity | None, run_id: str, fleet: Fleet, init
 
 
 @contextmanager
-def _sinks(request: Request, start: Checkpoint | None) -> Iterator[list[Sink]]:
+def _sinks(request: Request, start: Checkpoint | None, fleet: Fleet) -> Iterator[list[Sink]]:
     """The run's sinks, with what lies behind the start cut off."""
     folder, config = request.folder, request.config
     for path in (folder.metrics, folder.episodes):
@@ -396,6 +396,8 @@ def _sinks(request: Request, start: Checkpoint | None) -> Iterator[list[Sink]]:
         TensorBoardSink(folder.tensorboard, purge_from),
     ]
     sinks += [] if request.quiet else [ProgressSink(config.stop.env_steps)]
+    exported = fleet.metrics_sink(request.title or folder.name)
+    sinks += [exported] if exported else []
     try:
         yield sinks
     finally:

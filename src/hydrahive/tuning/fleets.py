@@ -12,6 +12,7 @@ import ray
 import torch
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.sink import Sink
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
@@ -19,6 +20,7 @@ from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_fleet import RayFleet
 from hydrahive.runtime.ray_members import PROOF_SECONDS, RunOnCluster, owner_label
+from hydrahive.runtime.ray_metrics import metrics_sink
 from hydrahive.runtime.run_user import run_user
 
 
@@ -35,6 +37,10 @@ class NodeFleet(InlineFleet):
         self._embedded = embedded
         node = ray.get_runtime_context().get_node_id()
         self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", _owner_of(node), node)
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Ray's metrics, unless the cluster is the sweep's own."""
+        return None if self._embedded else metrics_sink(run, self._config, self.machine_class())
 
     def ledger_line(self, path: Path | None) -> LedgerLine:
         """The coordinator's."""

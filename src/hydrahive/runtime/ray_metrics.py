@@ -94,7 +94,7 @@ class RayMetricsSink:
     """Exports the newest row; counters begin where the run stands, so that their value is the run's."""
 
     def __init__(self, run: str, experiment: str, machine_class: str, config_digest: str) -> None:
-        """Make the metrics, and say what is running."""
+        """Make the metrics."""
         self._tags = {"run": run, "experiment": experiment}
         self._metrics = {
             one.key: (Counter if one.counts else Gauge)(one.name, one.text, tag_keys=TAGS) for one in EXPORTED
@@ -108,12 +108,12 @@ class RayMetricsSink:
             "machine_class": machine_class,
             "config": config_digest,
         }
-        build = Gauge("hydrahive_build_info", "What is running; always 1", tag_keys=(*TAGS, *about))
-        build.set(1.0, {**self._tags, **about})
-        self._build = build
+        self._about = {**self._tags, **about}
+        self._build = Gauge("hydrahive_build_info", "What is running; always 1", tag_keys=tuple(self._about))
 
     def row(self, row: Row) -> None:
-        """Export a row's figures."""
+        """Export a row's figures, and what is running: what is set as soon as a process has joined is lost."""
+        self._build.set(1.0, self._about)
         for one in EXPORTED:
             value = row.get(one.key)
             if isinstance(value, int | float) and value == value:

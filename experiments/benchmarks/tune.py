@@ -106,7 +106,8 @@ def page_of(given: argparse.Namespace, rows: list[dict[str, float]], overhead: d
     lines = [
         "# What a sweep brings",
         "",
-        "Written by `python experiments/benchmarks/tune.py --report docs/benchmarks/tune.md`: Snake (`snake/vtrace`, 20x20), "
+        "Written by `python experiments/benchmarks/tune.py --report docs/benchmarks/tune.md "
+        f"--trials {given.trials} --env-steps {given.env_steps} --seeds {given.seeds}`: Snake (`snake/vtrace`, 20x20), "
         f"{given.trials} trials of {given.env_steps:,} env steps each, over learning rate (1e-5 to 0.1), entropy cost (1e-4 "
         "to 1) and discount (0.8 to 0.999). The score is the mean of the last 100 episodes. "
         f"Machine: {platform.machine()}, {processor()}, other work beside.",

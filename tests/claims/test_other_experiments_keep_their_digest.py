@@ -72,7 +72,11 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+ONLY_FULL = ("odd sizes", "planes", "masks in infos, wrapped", "atari, lives, residual")
+"""What differs least from others; half a minute each."""
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if FULL or name not in ONLY_FULL])
 def test_other_experiments_keep_theirs(hydrahive, report, name):
     config, options = OTHERS[name]
     many = {"cartpole": 200_000, "odd sizes": 200_000}

@@ -25,8 +25,8 @@ SMALL = {
     "again": {"top": 1, "seeds": 2},
 }
 BRED = {**SMALL, "scheduler": "Pbt"}
-TPE = {"class_path": "Optuna", "init_args": {"startup_trials": 3}}
-ASKED = {**SMALL, "search": TPE, "budget": {**SMALL["budget"], "trials": 6}, "again": {"top": 2, "seeds": 1}}
+TPE = {"class_path": "Optuna", "init_args": {"startup_trials": 2}}
+ASKED = {**SMALL, "search": TPE, "budget": {**SMALL["budget"], "trials": 8 if FULL else 3}}
 
 
 def story(folder):
@@ -76,8 +76,8 @@ def test_population_based_training_repeats_survives_and_replays(hydrahive, tune,
 
 def test_optuna_one_trial_at_a_time_repeats_and_survives(hydrahive, tune, report, tmp_path):
     first = story(tune("a", ASKED))
-    assert len(first[2]) == 6 + 2
-    killed_at(hydrahive, tmp_path / "b.yaml", ASKED, 7)
+    assert len(first[2]) == ASKED["budget"]["trials"] + 2
+    killed_at(hydrahive, tmp_path / "b.yaml", ASKED, 4)
     assert story(tune("b", ASKED)) == first
     report.add(
         "Tune", f"- Optuna, {ASKED['budget']['trials']} trials, run and killed and resumed: `{first[0]['digest']}`"
@@ -114,6 +114,7 @@ def test_asynchronous_breeding_works_and_says_that_it_does_not_repeat(tune):
     assert "asynchronous" in (folder / "report.html").read_text()
 
 
+@pytest.mark.skipif(not FULL, reason="run by make claims")
 def test_trials_with_env_workers_are_trained_in_placement_groups(hydrahive, tune):
     folder = tune("a", {**BRED, "budget": {**BRED["budget"], "trials": 2}, "workers": 1, "again": {"top": 0}})
     rows = hydrahive("ledger", "balance", "--run", "a", "--json").stdout.splitlines()
@@ -125,12 +126,3 @@ def test_trials_with_env_workers_are_trained_in_placement_groups(hydrahive, tune
     assert json.loads((folder / "accounts.json").read_text())[0]["env_steps"] == paid
     assert json.loads(hydrahive("tune", "replay", "a", timeout_s=300).stdout)["equal"]
     hydrahive("ledger", "verify")
-
-
-def test_two_at_one_sweep_and_another_sweep_of_its_name_are_refused(hydrahive, tune, tmp_path):
-    killed_at(hydrahive, tmp_path / "a.yaml", BRED, 1)
-    other = {**BRED, "seed": 5}
-    path = tmp_path / "a.yaml"
-    path.write_text(yaml.safe_dump(other))
-    assert "seed: sweep 'a' was begun with 0" in hydrahive("tune", "run", path, code=2).stderr
-    assert "no winner yet" in hydrahive("tune", "replay", "a", code=1).stderr

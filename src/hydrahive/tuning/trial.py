@@ -232,7 +232,7 @@ class Trial:
             return at
         donor = self._sweep.run(trial_name(exploit.donor))
         done = self._folder.path / "copied.json"
-        wanted = dataclasses.asdict(exploit)
+        wanted = {"milestone": milestone, **dataclasses.asdict(exploit)}
         copied = json.loads(done.read_text()) if done.is_file() else {}
         if copied.get("exploit") != wanted:
             at = take_over(self._folder, donor, exploit, milestone, exact=self._settings.repeats is None)

@@ -22,11 +22,16 @@ SMALL = {
     "budget": {"trials": 4, "env_steps": 800_000 if FULL else 30_000, "milestones": 8 if FULL else 3},
     "search": "RandomSearch",
     "cpus_per_trial": 0.5,
-    "again": {"top": 1, "seeds": 2},
+    "again": {"top": 1, "seeds": 2 if FULL else 1},
 }
 BRED = {**SMALL, "scheduler": "Pbt"}
 TPE = {"class_path": "Optuna", "init_args": {"startup_trials": 2}}
-ASKED = {**SMALL, "search": TPE, "budget": {**SMALL["budget"], "trials": 8 if FULL else 3}}
+ASKED = {
+    **SMALL,
+    "search": TPE,
+    "budget": {**SMALL["budget"], "trials": 8 if FULL else 3},
+    "again": {"top": 2 if FULL else 0},
+}
 
 
 def story(folder):
@@ -63,9 +68,10 @@ def test_population_based_training_repeats_survives_and_replays(hydrahive, tune,
     assert story(hydrahive.runs / "c") == first
     replayed = json.loads(hydrahive("tune", "replay", "a", timeout_s=300).stdout)
     assert replayed == {"sweep": "a", "digest": first[0]["digest"], "winner": first[0]["digest"], "equal": True}
-    assert not FULL or story(tune("b", BRED)) == first
-    exported = hydrahive.train(hydrahive.runs / "a" / "winner.yaml", "exported", "--workers", 1)
-    assert exported["digest"] == first[0]["digest"]
+    if FULL:
+        assert story(tune("b", BRED)) == first
+        exported = hydrahive.train(hydrahive.runs / "a" / "winner.yaml", "exported", "--workers", 1)
+        assert exported["digest"] == first[0]["digest"]
     report.add(
         "Tune",
         f"- population-based training, {SMALL['budget']['trials']} trials of {SMALL['budget']['env_steps']:,} env steps: run "
@@ -76,7 +82,7 @@ def test_population_based_training_repeats_survives_and_replays(hydrahive, tune,
 
 def test_optuna_one_trial_at_a_time_repeats_and_survives(hydrahive, tune, report, tmp_path):
     first = story(tune("a", ASKED))
-    assert len(first[2]) == ASKED["budget"]["trials"] + 2
+    assert len(first[2]) == ASKED["budget"]["trials"] + (2 * 3 if FULL else 0)
     killed_at(hydrahive, tmp_path / "b.yaml", ASKED, 4)
     assert story(tune("b", ASKED)) == first
     report.add(

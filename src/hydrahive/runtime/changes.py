@@ -57,15 +57,15 @@ def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
     Raises:
         ConfigError: If a change is of a key that only a new run could have another value of, or is not accepted.
     """
-    changes, config = config.changes, dataclasses.replace(config, changes=[])
-    found = [(0, config.algorithm)]
-    for at in sorted({change.from_update for change in changes}):
-        values = {change.key: change.value for change in changes if change.from_update == at}
-        for key in values:
-            refuse_fixed(config, key)
-        config = with_values(config, values)
-        found.append((at, config.algorithm))
-    return found
+    for change in config.changes:
+        refuse_fixed(config, change.key)
+    starts = sorted({change.from_update for change in config.changes} | {0})
+    return [(at, in_force(config, at).algorithm) for at in starts]
+
+
+def algorithm_at(known: list[tuple[int, AlgorithmConfig]], update: int) -> AlgorithmConfig:
+    """The one of `algorithms` that the update after so many is made with."""
+    return next(algorithm for since, algorithm in reversed(known) if since <= update)
 
 
 def refuse_fixed(config: RunConfig, key: str) -> None:

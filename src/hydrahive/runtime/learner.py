@@ -16,7 +16,7 @@ from hydrahive.core.receipt import Consumed, consumed
 from hydrahive.core.sequences import Sample
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
-from hydrahive.runtime.changes import algorithms
+from hydrahive.runtime.changes import algorithm_at, algorithms
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.machine_class import learner_device, machine_class
@@ -81,7 +81,7 @@ class Learner:
         told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         round_ = Round(fragments, sample, self.env_steps)
-        algorithm = next(algorithm for at, algorithm in reversed(self._algorithms) if at <= version)
+        algorithm = algorithm_at(self._algorithms, version)
         if algorithm != self._rule.config:
             self._rule.change(algorithm)
         metrics = self._rule.learn(round_)

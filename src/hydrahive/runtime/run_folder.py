@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import dump, load_run_config
+
+LOCK_LOOK_SECONDS = 0.5
+"""Time between two attempts at a lock that is waited for."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -141,15 +145,30 @@ class RunFolder:
         Raises:
             UsageError: If one is already at it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as lock:
+        refusal = f"run {self.name!r} is being trained by another process; stop it or choose another --name"
+        with locked(self.path / "lock", refusal):
+            yield
+
+
+@contextmanager
+def locked(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock on a file, which is made with its folder if it is not there.
+
+    Raises:
+        UsageError: With this refusal, if another process holds it for longer than the patience.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience_s
+    with path.open("a+") as lock:
+        while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
             except BlockingIOError:
-                raise UsageError(
-                    f"run {self.name!r} is being trained by another process; stop it or choose another --name"
-                ) from None
-            yield
+                if time.monotonic() >= deadline:
+                    raise UsageError(refusal) from None
+                time.sleep(LOCK_LOOK_SECONDS)
+        yield
 
 
 def runs_folder(given: Path | None) -> Path:

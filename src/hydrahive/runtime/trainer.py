@@ -22,7 +22,7 @@ from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.runtime.audits import Audits, Caught
 from hydrahive.runtime.boundary import Boundary, Progress
-from hydrahive.runtime.changes import algorithms
+from hydrahive.runtime.changes import algorithm_at, algorithms
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.controls import FolderControls
@@ -257,7 +257,7 @@ class Trainer:
         """
         if not self._config.changes:
             return
-        algorithm = next(algorithm for since, algorithm in reversed(self._algorithms) if since <= at)
+        algorithm = algorithm_at(self._algorithms, at)
         for name in IN_FORCE:
             wanted = getattr(algorithm, name, None)
             if wanted is not None and name in metrics:

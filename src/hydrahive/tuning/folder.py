@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import as_plain, dump, first_difference, load_run_config
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.run_folder import RunFolder, locked
 from hydrahive.tuning.config import SweepConfig, sweep_of
 
 
@@ -135,12 +134,7 @@ class SweepFolder:
         Raises:
             UsageError: If one is already at it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"sweep {self.name!r} is being run by another process") from None
+        with locked(self.path / "lock", f"sweep {self.name!r} is being run by another process"):
             yield
 
     def run(self, name: str) -> RunFolder:

@@ -65,5 +65,5 @@ class TrialProcess(tune.Trainable):
         self._trial = Trial(SweepFolder(Path(config["sweep"])), task, self._workshop)
 
 
-TOLD = ("milestone", "updates", "env_steps", "score", "score_mean", "digest", "values", "done", "pruned_before")
+TOLD = ("milestone", "updates", "env_steps", "score", "score_mean", "digest", "values", "done")
 """What Tune is told of a report."""

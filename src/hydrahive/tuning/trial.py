@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import re
 import shutil
@@ -15,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError, UsageError
+from hydrahive.core.errors import DivergedError, HydrahiveError
 from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import Change, RunConfig
 from hydrahive.runtime.config_file import first_difference
 from hydrahive.runtime.fleet import Fleet
 from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.run_folder import RunFolder, locked
 from hydrahive.runtime.training import Found, Request, outbox_of, train_on
 from hydrahive.tuning.fleets import trial_fleet
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
@@ -135,7 +134,7 @@ class Trial:
         self.told += 1
         ending = self._sweep.ending(name)
         was_stopped = ending is not None and ending.status == "pruned" and ending.milestone == report["milestone"]
-        return {**report, "pruned_before": was_stopped, "done": report["last"] or was_stopped}
+        return {**report, "done": report["last"] or was_stopped}
 
     def _pay_what_is_owed(self, updates: int) -> None:
         """Post what the ledger has not answered of a trial that was trained to its end."""
@@ -150,17 +149,8 @@ class Trial:
         Raises:
             UsageError: If it does not end.
         """
-        self._folder.path.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + ORPHAN_SECONDS
-        with (self._folder.path / "trial.lock").open("a+") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise UsageError(f"{self._task.name} is being trained by another process") from None
-                    time.sleep(0.5)
+        refusal = f"{self._task.name} is being trained by another process"
+        with locked(self._folder.path / "trial.lock", refusal, ORPHAN_SECONDS):
             yield
 
     def rank(self, score: float | None) -> float:

@@ -10,10 +10,10 @@ SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint bench sweep ath clean
+.PHONY: help train test claims chaos lint bench sweep ath cluster-up cluster-down submit monitoring clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +50,18 @@ sweep: $(VENV)/installed  ## a small sweep: population-based training on Snake; 
 
 ath: $(VENV)/installed  ## compare replays on Snake (15 minutes on 2 cores); writes docs/benchmarks/ath.md
 	@$(BIN)/python experiments/benchmarks/ath.py
+
+cluster-up: $(VENV)/installed  ## the head of a Ray cluster on this machine; ARGS=... goes to ray start
+	@cluster/up.sh $(ARGS)
+
+cluster-down: $(VENV)/installed  ## end what cluster-up and monitoring started here; runs and ledger stay
+	@cluster/down.sh
+
+submit: $(VENV)/installed  ## train CONFIG as a job on a cluster (RAY_API_SERVER_ADDRESS, else this machine's); ARGS=... adds options
+	@cluster/submit.sh $(CONFIG) $(ARGS)
+
+monitoring: $(VENV)/installed  ## Prometheus, and Grafana where installed, for the cluster on this machine
+	@cluster/monitoring.sh
 
 clean:  ## remove the environment and caches; runs stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from hydrahive.core.errors import UsageError
@@ -29,7 +28,7 @@ def command_parser(name: str, description: str) -> Parser:
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add `--runs`."""
-    parser.add_argument("--runs", type=Path, help="folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs)")
+    parser.add_argument("--runs", help="folder or URI of the runs (default: $HYDRAHIVE_RUNS, else ./runs)")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

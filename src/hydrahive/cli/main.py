@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.ray_address import show_token
 
 COMMANDS = {
     "train": "train an experiment, or continue a run",
@@ -20,7 +21,8 @@ COMMANDS = {
     "continue": "have a paused run go on",
     "stop": "end a live run; the same train command resumes it",
     "ledger": "show and check who computed what, and what it earned",
-    "worker": "have this machine join a cluster and earn for an account",
+    "worker": "have this machine join a cluster, and earn for an account",
+    "drain": "hand this machine's shards over before its node ends",
     "check-env": "try what a run expects of its environment",
     "tune": "search for values: tune run, tune replay, tune report",
     "bench": "measure speed: bench sim, bench replay, bench train",
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
+    show_token()
     module = MODULES.get(arguments[0], arguments[0])
     command = importlib.import_module(f"hydrahive.cli.{module}")
     try:

@@ -28,6 +28,8 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         paths = write_snapshot(folder, given.out or folder.path, given.every)
+        for path in paths:
+            folder.publish(path)
     except OSError as error:
         raise HydrahiveError(f"--out: cannot write {error.filename}: {error.strerror or error}") from None
     print("\n".join(map(str, paths)))

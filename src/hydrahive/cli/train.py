@@ -62,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 
         with readable_disk_errors():
             record_run(folder, folder.recording)
+            folder.publish(folder.recording)
     if not outcome.trained:
         print(f"run {name!r} is finished already; raise --stop.env_steps to train on, or choose another --name")
     print(summary_text(outcome.summary, folder.path, folder.recording if folder.recording.exists() else None))
@@ -72,7 +73,7 @@ def train_parser() -> ArgumentParser:
     """All keys of a run's config, and the options that only this command has."""
     parser = config_parser("hydrahive train")
     parser.add_argument("--name", type=str, help="The run's name (default: <experiment>-s<seed>).")
-    parser.add_argument("--runs", type=Path, help="Folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs).")
+    parser.add_argument("--runs", type=str, help="Folder or URI of the runs (default: $HYDRAHIVE_RUNS, else ./runs).")
     parser.add_argument(
         "--resume",
         choices=["auto", "never", "required"],

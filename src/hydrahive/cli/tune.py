@@ -15,6 +15,7 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config_file import config_arguments, find_config, parse, shipped_sweeps
 from hydrahive.runtime.portable import pin_portable
 from hydrahive.runtime.run_folder import NAME, runs_folder
+from hydrahive.runtime.storage import storage_of
 
 if TYPE_CHECKING:
     from hydrahive.tuning.folder import SweepFolder
@@ -60,7 +61,7 @@ def _run(arguments: Sequence[str]) -> int:
     name = given.name or default_name
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: {name!r} is not accepted; expected letters, digits and . _ + = - (no path)")
-    folder = SweepFolder(runs_folder(given.runs) / name)
+    folder = SweepFolder(_sweeps_folder(given.runs) / name)
     try:
         winner = run_sweep(config, folder, given.address)
     except Interrupted as interrupted:
@@ -104,7 +105,7 @@ def _report(arguments: Sequence[str]) -> int:
 
 def _with_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("--name", type=str, help="The sweep's name (default: its file's).")
-    parser.add_argument("--runs", type=Path, help="Folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs).")
+    parser.add_argument("--runs", type=str, help="Folder of the runs (default: $HYDRAHIVE_RUNS, else ./runs).")
     parser.add_argument("--address", type=str, help="A Ray cluster (default: $RAY_ADDRESS, else an embedded one).")
     return parser
 
@@ -116,10 +117,22 @@ def _of_a_sweep(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(arguments))
 
 
-def _found(given: str, runs: Path | None) -> SweepFolder:
+def _sweeps_folder(given: str | None) -> Path:
+    """Where sweeps lie.
+
+    Raises:
+        UsageError: If that is a URI.
+    """
+    runs = runs_folder(given)
+    if storage_of(runs):
+        raise UsageError("--runs: a sweep's trials share one folder; mount the storage and name the folder")
+    return runs
+
+
+def _found(given: str, given_runs: str | None) -> SweepFolder:
     from hydrahive.tuning.folder import SweepFolder
 
-    runs = runs_folder(runs)
+    runs = _sweeps_folder(given_runs)
     for path in (Path(given), runs / given):
         folder = SweepFolder(path.absolute())
         if folder.exists():

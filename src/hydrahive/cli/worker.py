@@ -13,9 +13,9 @@ from hydrahive.core.errors import UsageError
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Have this machine join a Ray cluster and earn for an account, until it is told to stop."""
-    parser = command_parser("worker", "Have this machine join a Ray cluster and earn for an account, until Ctrl-C.")
-    parser.add_argument("--owner", required=True, metavar="NAME", help="the account to earn for")
+    """Have this machine join a Ray cluster, for its operator or to earn for an account, until it is told to stop."""
+    parser = command_parser("worker", "Have this machine join a Ray cluster and work for it, until Ctrl-C.")
+    parser.add_argument("--owner", metavar="NAME", help="the account to earn for (default: the cluster's own machine)")
     parser.add_argument("--address", default=os.environ.get("RAY_ADDRESS"), help="the cluster's head, HOST:PORT")
     parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="read the account's key from it, not $HYDRAHIVE_KEY"
@@ -26,9 +26,11 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError("--address is missing: the cluster's head, as HOST:PORT (or RAY_ADDRESS)")
     from hydrahive.ledger.accounts import refuse_name
 
-    refuse_name(given.owner)
-    key = read_key(given.key_file)
-    if not key:
+    key = None
+    if given.owner is not None:
+        refuse_name(given.owner)
+        key = read_key(given.key_file)
+    if given.owner is not None and not key:
         raise UsageError(f"--owner: {given.owner!r} needs its account's key, in $HYDRAHIVE_KEY or --key-file")
 
     from hydrahive.runtime.interrupts import Interrupted

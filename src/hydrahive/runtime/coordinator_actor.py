@@ -15,7 +15,8 @@ from hydrahive.ledger.ledger import ledger_path
 from hydrahive.ledger.posting import Sealed
 from hydrahive.runtime.coordinator import Coordinator
 from hydrahive.runtime.ledger_line import Answer, RunAccount
-from hydrahive.runtime.ray_metrics import LedgerMetrics
+from hydrahive.runtime.ray_metrics import Figures, LedgerMetrics, RunMetrics
+from hydrahive.runtime.run_folder import runs_folder
 
 OPEN_ATTEMPTS = 3
 """How often the coordinator is asked for the ledger while it is being restarted."""
@@ -30,11 +31,15 @@ class CoordinatorActor(Coordinator):
         """Open the file, or find it again after a restart."""
         context = ray.get_runtime_context()
         session = Path(context.get_temp_dir()) / context.get_session_name()
-        runs = os.environ.get("HYDRAHIVE_RUNS")
         # What the head's environment says is the operator's word: no run can choose another ledger.
-        ledger = ledger_path(None, Path(runs).absolute() if runs else None)
+        ledger = ledger_path(None, runs_folder(None) if "HYDRAHIVE_RUNS" in os.environ else None)
         super().__init__(session / "hydrahive" / "coordinator.sqlite", ledger=ledger)
         self._metrics = LedgerMetrics()
+        self._run_metrics = RunMetrics()
+
+    def export(self, figures: Figures) -> None:
+        """Export a run's figures to Prometheus."""
+        self._run_metrics.export(figures)
 
     def settle(self, run: RunAccount, postings: Sequence[Sealed]) -> Answer:
         """As `Coordinator.settle`; exports what came of it."""

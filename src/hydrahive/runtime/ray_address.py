@@ -1,8 +1,16 @@
-"""Which Ray a command is for; known without importing Ray."""
+"""Which Ray a command is for, and how to be let in; known without importing Ray."""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
+from pathlib import Path
+
+from hydrahive.core.errors import HydrahiveError
+
+ANSWER_SECONDS = 5.0
+"""Longest wait for a cluster's port to accept a connection."""
 
 
 def cluster_address(given: str | None) -> str | None:
@@ -13,3 +21,43 @@ def cluster_address(given: str | None) -> str | None:
 def is_embedded(given: str | None) -> bool:
     """Whether no running cluster is meant, but a Ray inside the command's own process."""
     return cluster_address(given) in (None, "local")
+
+
+def show_token() -> None:
+    """Where this user has a cluster's token, have Ray show it; to be called before Ray is imported.
+
+    By itself Ray shows a token to clusters that it finds, but not to one whose address it is given.
+    """
+    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(os.environ.get(name) for name in names) or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def await_answer(address: str) -> None:
+    """See that somebody listens at `HOST:PORT` or `ray://HOST:PORT`; Ray itself would try for a minute and more.
+
+    Raises:
+        HydrahiveError: If nobody does.
+    """
+    parts = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)", address)
+    if parts is None:
+        return  # a name that Ray knows, such as auto
+    host, port = parts[1], int(parts[2])
+    try:
+        socket.create_connection((host, port), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise HydrahiveError(f"cannot connect to the Ray cluster at {address}: {what}") from None
+
+
+def refusal(text: str) -> str:
+    """Why Ray does not let a process in, from its error's text, in one line."""
+    versions = re.findall(r"^\s*(?:Ray|Python): (\S+)$", text, re.MULTILINE)
+    if "ersion mismatch" in text and len(versions) == 4:
+        theirs, mine = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
+        return f"it runs {theirs}, this is {mine}; both must be the same"
+    if "authenticat" in text.lower():
+        return (
+            "it wants its token: put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
+        )
+    return next((line.strip() for line in text.splitlines() if line.strip()), "it gives no reason")

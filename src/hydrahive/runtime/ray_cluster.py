@@ -13,10 +13,13 @@ import ray
 from ray.exceptions import RayError
 
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.ray_address import cluster_address, is_embedded
+from hydrahive.runtime.ray_address import await_answer, cluster_address, is_embedded, refusal
 
 OWNER_LABEL = "hydrahive.owner"
 """The Ray node label that says which account a node works for."""
+
+SPOT_LABEL = "hydrahive.spot"
+"""The Ray node label of nodes that may be taken away at any time."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
             _yield_politely()
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         else:
+            assert address is not None, "not embedded"
+            await_answer(address)
             ray.init(address=address, namespace="hydrahive", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
-        raise HydrahiveError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from None
+        raise HydrahiveError(f"cannot connect to {where}: {refusal(str(error))}") from None
     offered = ray.cluster_resources()
     return Cluster(
         gpus=sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if OWNER_LABEL not in node["Labels"]),

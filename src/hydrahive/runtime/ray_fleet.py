@@ -16,7 +16,7 @@ from hydrahive.core.state import State
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.auditing import AuditJob
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.coordinator_actor import CoordinatorLine
+from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
 from hydrahive.runtime.fleet import Listener, Ref, Stock
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
@@ -180,7 +180,9 @@ class RayFleet:
 
     def metrics_sink(self, run: str) -> Sink | None:
         """Ray's metrics, unless the cluster is this process's own."""
-        return None if self._run.embedded else metrics_sink(run, self._config, self.machine_class())
+        if self._run.embedded:
+            return None
+        return metrics_sink(coordinator(), run, self._config, self.machine_class())
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.fleet import Listener, nobody
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, ReplayActor, end_process
-from hydrahive.runtime.ray_cluster import OWNER_LABEL
+from hydrahive.runtime.ray_cluster import OWNER_LABEL, SPOT_LABEL
 from hydrahive.runtime.run_user import run_user
 
 CALL_SECONDS = 1.0
@@ -40,6 +41,9 @@ ROOM_LOOK_SECONDS = 0.1
 
 PROOF_SECONDS = 30.0
 """Longest wait for a node to show the key of the account that it is labelled with."""
+
+AUTOSCALED = "HYDRAHIVE_AUTOSCALED"
+"""The variable by which a cluster says that its nodes follow demand."""
 
 UNPROVEN = ""
 """In place of an owner: the node has not shown the key of the one that it names."""
@@ -199,7 +203,8 @@ class Members:
         """
         while not self.workers:
             if not self._newcomers:
-                self._hire(None if _reserved() else self._node_with_room(1, "an env worker"))
+                anywhere = _reserved() or self._asks_for_nodes
+                self._hire(None if anywhere else self._node_with_room(1, "an env worker"))
             self._await(list(self._newcomers.values()), enough=1)
             if not self._welcome():
                 self._hear_coordinator()
@@ -272,6 +277,9 @@ class Members:
                 self._hire()
             elif (node := self._free_node(1)) is not None:
                 self._hire(node)
+            elif self._asks_for_nodes:
+                for _ in range(self._wanted() - staying):
+                    self._hire()
 
     def request(self) -> str | None:
         """What was asked of the run, once."""
@@ -336,11 +344,21 @@ class Members:
             return self.run.workers
         return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
 
+    @property
+    def _asks_for_nodes(self) -> bool:
+        """Whether workers may wait unplaced: that is the demand from which an autoscaler makes nodes."""
+        return self.run.workers is not None and not self.run.embedded and AUTOSCALED in os.environ
+
     def _free_node(self, cpus: int, *, gpus: int = 0, trusted: bool = False) -> str | None:
-        """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's."""
+        """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's.
+
+        Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
+        """
         state = ray._private.state
         unfit = self._refused_nodes | set(state.state.get_draining_nodes())
-        for node, resources in sorted(state.available_resources_per_node().items()):
+        spot = {found["NodeID"] for found in ray.nodes() if SPOT_LABEL in found["Labels"]} if trusted else set()
+        found_by_node = state.available_resources_per_node().items()
+        for node, resources in sorted(found_by_node, key=lambda item: (item[0] in spot, item[0])):
             if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
                 continue
             if not trusted or owner_label(str(node)) in (None, run_user()):

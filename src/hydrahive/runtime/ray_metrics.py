@@ -1,19 +1,25 @@
 """A run's figures as Ray's metrics, which every node exports to Prometheus.
 
-Names are `hydrahive_<area>_<what>_<unit>`, counters end in `_total`; Ray puts `ray_` before them. The only tags are the
-run's name (a sweep's for its trials) and its experiment, so there are as many series as runs.
+Names are `hydrahive_<area>_<what>_<unit>`, totals end in `_total`; Ray puts `ray_` before them. All are exported by
+the coordinator, of which there is one: a figure that each driver exported itself would be gone as soon as its job has
+ended, often before anybody has read the last one. The only tags are the run's name (a sweep's for its trials) and its
+experiment, so there are as many series as runs. Totals are gauges, too: they are set to the run's own count, which a
+resumed run begins with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import ray
 import torch
-from ray.util.metrics import Counter, Gauge
+from ray.util.metrics import Gauge
 
 from hydrahive import __version__
 from hydrahive.core.sink import Clip, Row
@@ -22,6 +28,12 @@ from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import dump
 
 TAGS = ("run", "experiment")
+
+EXPORT_SECONDS = 1.0
+"""Shortest time between two exports of a run."""
+
+Together = Callable[[list[float]], float]
+"""What the figures of a sweep's trials are together."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +44,38 @@ class Exported:
         name: The metric's.
         text: What it is, for people.
         key: The row's.
-        counts: Whether it only ever grows.
+        together: What it is for the trials of a sweep.
     """
 
     name: str
     text: str
     key: str
-    counts: bool = False
+    together: Together = fmean
 
 
 EXPORTED = (
-    Exported("hydrahive_run_env_steps_total", "Env steps that the learner has consumed", "env_steps", True),
-    Exported("hydrahive_run_rounds_total", "Rounds consumed", "rounds", True),
-    Exported("hydrahive_run_episodes_total", "Episodes that ended", "episodes", True),
-    Exported("hydrahive_run_throughput_env_steps_per_second", "Trained env steps a second", "steps_per_second"),
+    Exported("hydrahive_run_env_steps_total", "Env steps that the learner has consumed", "env_steps", sum),
+    Exported("hydrahive_run_rounds_total", "Rounds consumed", "rounds", sum),
+    Exported("hydrahive_run_episodes_total", "Episodes that ended", "episodes", sum),
+    Exported("hydrahive_run_throughput_env_steps_per_second", "Trained env steps a second", "steps_per_second", sum),
     Exported("hydrahive_run_score_mean", "Mean score of the last 100 episodes", "score_mean"),
-    Exported("hydrahive_run_score_max", "Best score so far", "score_max"),
+    Exported("hydrahive_run_score_max", "Best score so far", "score_max", max),
     Exported("hydrahive_learner_version_updates", "The weights' version", "updates"),
     Exported("hydrahive_learner_lag_updates", "Updates between the weights that acted and those that learned", "lag"),
-    Exported("hydrahive_learner_lag_max_updates", "The longest such lag", "lag_max"),
+    Exported("hydrahive_learner_lag_max_updates", "The longest such lag", "lag_max", max),
     Exported("hydrahive_learner_rho_clipped_ratio", "Share of weights beyond their clip", "rho_clipped_share"),
     Exported("hydrahive_learner_update_seconds", "Seconds of learning in an update", "learn_seconds"),
     Exported("hydrahive_learner_loss", "The update's loss", "loss"),
     Exported("hydrahive_learner_entropy_nats", "The policy's entropy", "entropy"),
     Exported("hydrahive_learner_gradient_norm", "Length of the gradient before it is clipped", "gradient_norm"),
-    Exported("hydrahive_fragment_rounds_in_flight", "Rounds submitted and not yet learned", "rounds_in_flight"),
-    Exported("hydrahive_env_workers", "Env workers that are there; 0 inline", "env_workers"),
+    Exported("hydrahive_fragment_rounds_in_flight", "Rounds submitted and not yet learned", "rounds_in_flight", sum),
+    Exported("hydrahive_env_workers", "Env workers that are there; 0 inline", "env_workers", sum),
     Exported("hydrahive_replay_horizon_frames", "Frames of a replayed sequence", "replay_sequence"),
     Exported("hydrahive_replay_gear", "The adaptive temporal horizon's gear", "replay_gear"),
-    Exported("hydrahive_replay_frames", "Frames that the replay holds", "replay_frames"),
-    Exported("hydrahive_faults_recoveries_total", "Losses that were made good", "recoveries", True),
-    Exported("hydrahive_faults_replayed_env_steps_total", "Env steps simulated again", "replayed_env_steps", True),
+    Exported("hydrahive_replay_frames", "Frames that the replay holds", "replay_frames", sum),
+    Exported("hydrahive_ledger_outstanding_receipts", "Receipts not yet posted", "outstanding_receipts", sum),
+    Exported("hydrahive_faults_recoveries_total", "Losses that were made good", "recoveries", sum),
+    Exported("hydrahive_faults_replayed_env_steps_total", "Env steps simulated again", "replayed_env_steps", sum),
 )
 """Every metric of a run, by the row's key."""
 
@@ -90,34 +103,72 @@ class LedgerMetrics:
         self._entries.set(float(settled.head[0]))
 
 
-class RayMetricsSink:
-    """Exports the newest row; counters begin where the run stands, so that their value is the run's."""
+@dataclass(frozen=True)
+class Figures:
+    """A run's newest figures, on their way to the coordinator.
 
-    def __init__(self, run: str, experiment: str, machine_class: str, config_digest: str) -> None:
+    Attributes:
+        run: The run's name, with its sweep's before it where it is a trial.
+        experiment: Its experiment.
+        about: What is running, for the build's info.
+        values: Figures by a row's key; those that are missing stay as they are.
+    """
+
+    run: str
+    experiment: str
+    about: Mapping[str, str]
+    values: Mapping[str, float]
+
+    @property
+    def title(self) -> str:
+        """What it is exported as."""
+        return self.run.partition("/")[0]
+
+
+class RunMetrics:
+    """The figures of all runs of a cluster."""
+
+    def __init__(self) -> None:
         """Make the metrics."""
-        self._tags = {"run": run, "experiment": experiment}
-        self._metrics = {
-            one.key: (Counter if one.counts else Gauge)(one.name, one.text, tag_keys=TAGS) for one in EXPORTED
-        }
-        self._counted: dict[str, float] = {}
-        about = {
-            "version": __version__,
-            "ray": ray.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine_class": machine_class,
-            "config": config_digest,
-        }
-        self._about = {**self._tags, **about}
-        self._build = Gauge("hydrahive_build_info", "What is running; always 1", tag_keys=tuple(self._about))
+        self._metrics = {one.key: Gauge(one.name, one.text, tag_keys=TAGS) for one in EXPORTED}
+        self._heard = Gauge(
+            "hydrahive_run_last_row_timestamp_seconds", "When the run last told its figures", tag_keys=TAGS
+        )
+        self._build: Gauge | None = None
+        self._known: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+
+    def export(self, figures: Figures) -> None:
+        """Export a run's figures, for a trial those of its sweep."""
+        tags = {"run": figures.title, "experiment": figures.experiment}
+        runs = self._known.setdefault((figures.title, figures.experiment), {})
+        runs.setdefault(figures.run, {}).update(figures.values)
+        for one in EXPORTED:
+            found = [values[one.key] for values in runs.values() if one.key in values]
+            if found:
+                self._metrics[one.key].set(float(one.together(found)), tags)
+        self._heard.set(time.time(), tags)
+        about = {**tags, **figures.about}
+        self._build = self._build or Gauge("hydrahive_build_info", "What is running; always 1", tag_keys=tuple(about))
+        self._build.set(1.0, about)
+
+
+class RayMetricsSink:
+    """Sends the newest row's figures to the coordinator."""
+
+    def __init__(self, coordinator: Any, run: str, experiment: str, about: Mapping[str, str]) -> None:
+        """Send to `coordinator`, an actor's handle."""
+        self._coordinator, self._run, self._experiment, self._about = coordinator, run, experiment, about
+        self._unsent: dict[str, float] = {}
+        self._sent_at = float("-inf")
 
     def row(self, row: Row) -> None:
-        """Export a row's figures, and what is running: what is set as soon as a process has joined is lost."""
-        self._build.set(1.0, self._about)
+        """Send a row's figures, unless some were sent just now."""
         for one in EXPORTED:
             value = row.get(one.key)
             if isinstance(value, int | float) and value == value:
-                self._export(one, float(value))
+                self._unsent[one.key] = float(value)
+        if time.monotonic() - self._sent_at >= EXPORT_SECONDS:
+            self._send()
 
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Rows count them."""
@@ -129,20 +180,23 @@ class RayMetricsSink:
         """Events are in the run's folder."""
 
     def close(self) -> None:
-        """Ray exports the last values for as long as the process lives."""
+        """Send what the run came to, and that nothing is under way any more."""
+        self._unsent |= {"steps_per_second": 0.0, "rounds_in_flight": 0.0, "env_workers": 0.0}
+        self._send()
 
-    def _export(self, one: Exported, value: float) -> None:
-        metric = self._metrics[one.key]
-        if not one.counts:
-            metric.set(value, self._tags)
-            return
-        grown = value - self._counted.get(one.key, 0.0)
-        self._counted[one.key] = max(value, self._counted.get(one.key, 0.0))
-        if grown > 0:
-            metric.inc(grown, self._tags)
+    def _send(self) -> None:
+        self._coordinator.export.remote(Figures(self._run, self._experiment, self._about, self._unsent))
+        self._unsent, self._sent_at = {}, time.monotonic()
 
 
-def metrics_sink(run: str, config: RunConfig, machine_class: str) -> RayMetricsSink:
-    """The sink of a run; a sweep's trials are exported under the sweep's name."""
-    digest = hashlib.sha256(dump(config).encode()).hexdigest()[:12]
-    return RayMetricsSink(run.partition("/")[0], config.experiment, machine_class, digest)
+def metrics_sink(coordinator: Any, run: str, config: RunConfig, machine_class: str) -> RayMetricsSink:
+    """The sink of a run."""
+    about = {
+        "version": __version__,
+        "ray": ray.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine_class": machine_class,
+        "config": hashlib.sha256(dump(config).encode()).hexdigest()[:12],
+    }
+    return RayMetricsSink(coordinator, run, config.experiment, about)

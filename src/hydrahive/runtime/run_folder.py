@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,13 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import dump, load_run_config
+from hydrahive.runtime.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
 
 LOCK_LOOK_SECONDS = 0.5
 """Time between two attempts at a lock that is waited for."""
+
+REFRESH_SECONDS = 300.0
+"""Longest wait for another process that is fetching the same run."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -45,8 +50,9 @@ class Identity:
 class RunFolder:
     """`<runs>/<name>/` and the files in it."""
 
-    def __init__(self, path: Path) -> None:
-        """The folder at `path`, which need not exist yet."""
+    def __init__(self, path: Path, storage: Storage | None = None) -> None:
+        """The folder at `path`, which need not exist yet; `storage`: what it is a scratch of."""
+        self.stored = StoredRun(storage, path.name, path) if storage else None
         self.path = path
         self.name = path.name
         self.metrics = path / "metrics.jsonl"
@@ -140,14 +146,66 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keep other processes from training this run at the same time.
+        """Keep other processes of this machine, or that share the folder, from training this run at the same time.
 
         Raises:
             UsageError: If one is already at it.
         """
-        refusal = f"run {self.name!r} is being trained by another process; stop it or choose another --name"
-        with locked(self.path / "lock", refusal):
+        with locked(self.path / "lock", self.claim_refusal):
             yield
+
+    @property
+    def claim_refusal(self) -> str:
+        """What is said to the second who wants to train the run."""
+        return f"run {self.name!r} is being trained by another process; stop it or choose another --name"
+
+    def prove_writable(self) -> None:
+        """See that the run can be written where it shall lie.
+
+        Raises:
+            UsageError: If not.
+        """
+        if self.stored:
+            self.stored.storage.prove_writable()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
+        except OSError as error:
+            raise UsageError(f"--runs: cannot write to {self.path.parent}: {error.strerror or error}") from None
+
+    def refresh(self, *, claimed: bool = False, checkpoints: bool = True) -> None:
+        """Where the folder is a scratch: make it equal to what is stored, unless the run is being trained here.
+
+        Args:
+            claimed: This process holds the claim.
+            checkpoints: Whether to fetch those, too.
+
+        Raises:
+            HydrahiveError: If the storage cannot be read.
+        """
+        if self.stored is None:
+            return
+        if claimed:
+            self.stored.fetch()
+            return
+        busy = f"another process has been fetching run {self.name!r} for {REFRESH_SECONDS:.0f} s"
+        with locked(self.path / "copy.lock", busy, REFRESH_SECONDS):
+            try:
+                with self.claimed():
+                    self.stored.fetch(checkpoints=checkpoints)
+            except UsageError:
+                return  # it is being trained here, so this is the newest copy there is
+
+    def send(self) -> None:
+        """Where the folder is a scratch: store what is new; errors as `StoredRun.send`."""
+        if self.stored:
+            self.stored.send()
+
+    def publish(self, path: Path) -> None:
+        """Where the folder is a scratch: store one of its files; errors as `StoredRun.send`."""
+        if self.stored and path.is_file() and path.absolute().is_relative_to(self.path):
+            self.stored.send_file(path.absolute().relative_to(self.path).as_posix())
 
 
 @contextmanager
@@ -171,19 +229,18 @@ def locked(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def runs_folder(given: Path | None) -> Path:
-    """Where runs lie: what was given, else `HYDRAHIVE_RUNS`, else `./runs`.
+def runs_folder(given: str | Path | None) -> Path:
+    """Where runs lie: what was given, else `HYDRAHIVE_RUNS`, else `./runs`; a URI's scratch.
 
     Raises:
         UsageError: In a Ray job without either; its working directory is a throw-away copy.
     """
-    if given is not None:
-        return given.absolute()
-    if "HYDRAHIVE_RUNS" in os.environ:
-        return Path(os.environ["HYDRAHIVE_RUNS"]).absolute()
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        raise UsageError("--runs: inside a Ray job an absolute folder is required, here or in HYDRAHIVE_RUNS")
-    return Path("runs").absolute()
+    chosen = str(given) if given is not None else os.environ.get("HYDRAHIVE_RUNS")
+    if chosen is None:
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+            raise UsageError("--runs: inside a Ray job an absolute folder is required, here or in HYDRAHIVE_RUNS")
+        chosen = "runs"
+    return scratch_of(chosen) if is_uri(chosen) else Path(chosen).absolute()
 
 
 def new_run_folder(runs: Path, name: str) -> RunFolder:
@@ -194,7 +251,7 @@ def new_run_folder(runs: Path, name: str) -> RunFolder:
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: {name!r} is not accepted; expected letters, digits and . _ + = - (no path)")
-    return RunFolder(runs / name)
+    return RunFolder(runs / name, storage_of(runs))
 
 
 def find_run(runs: Path, given: str) -> RunFolder:
@@ -202,18 +259,32 @@ def find_run(runs: Path, given: str) -> RunFolder:
 
     Raises:
         UsageError: If there is no such run; names the nearest.
+        HydrahiveError: If a storage cannot be read.
     """
+    storage = storage_of(runs)
+    if storage and NAME.fullmatch(given) and given in storage.names():
+        stored = RunFolder(runs / given, storage)
+        stored.refresh()
+        if stored.exists():
+            return stored
     for path in (Path(given), runs / given):
         if RunFolder(path).exists():
             return RunFolder(path.absolute())
-    names = [folder.name for folder in all_runs(runs)]
+    names = storage.names() if storage else [folder.name for folder in all_runs(runs)]
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise UsageError(f"RUN: {given!r} is neither a run's folder nor a run in {runs}{hint}")
+    where = storage.uri if storage else runs
+    raise UsageError(f"RUN: {given!r} is neither a run's folder nor a run in {where}{hint}")
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Every run in a folder, by name."""
+    """Every run in a folder, by name; those of a storage are fetched."""
+    storage = storage_of(runs)
+    if storage:
+        found = [RunFolder(runs / name, storage) for name in storage.names() if NAME.fullmatch(name)]
+        for folder in found:
+            folder.refresh(checkpoints=False)
+        return [folder for folder in found if folder.exists()]
     if not runs.is_dir():
         return []
     return [folder for folder in map(RunFolder, sorted(runs.iterdir())) if folder.exists()]

@@ -374,6 +374,7 @@ class Trainer:
             standings=standings.as_plain(),
             way_back=standings.way_back(boundary.updates, self._reach),
         )
+        self._folder.send()
         self._on_disk.add(boundary.updates)
         self._accounts.post(self._event)
 
@@ -402,6 +403,7 @@ class Trainer:
         self._accounts.judge(self._audits.take_verdicts())
         self._folder.begin_segment(Segment(at, why, tainted, self._accounts.condemn(verdict, worker)))
         self._fleet.quarantine(worker, "an audit caught it")
+        self._folder.send()
         self._accounts.finish(self._event)
         if tainted:
             text = f"what it did since update {caught.believed_until} was never verified: the run is marked tainted"

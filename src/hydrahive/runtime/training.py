@@ -7,7 +7,7 @@ import json
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +102,8 @@ def train(request: Request) -> Outcome:
     """
     folder, config = request.folder, request.config
     algorithms(config)  # refuses what cannot change
+    folder.prove_writable()
+    folder.refresh()
     identity, start, passed_over = _resolve(request)
     initial = _initial_weights(request) if request.init_from else None
     _refuse_other_weights(identity, initial)
@@ -136,7 +138,8 @@ def train_on(
     plan = memory_plan(config, weights_bytes(config))
     if fleet.worker_count:
         plan.refuse_versions_above(config.faults.kept_versions_mb)
-    with readable_disk_errors(), _ledger_line(request, fleet) as line, folder.claimed():
+    with readable_disk_errors(), _claimed_on_cluster(request), _ledger_line(request, fleet) as line, folder.claimed():
+        folder.refresh(claimed=True)
         _refuse_if_trained_meanwhile(folder, found.identity is not None, start)
         folder.create(identity, config)
         if start and config.schedule == "free-running":
@@ -145,7 +148,7 @@ def train_on(
         books = _books(request, identity, fleet, line, start, most_waiting)
         again, passed_over = False, list(found.passed_over)
         while True:
-            with _sinks(request, start, fleet) as sinks:
+            with _stored_at_the_end(folder), _sinks(request, start, fleet) as sinks:
                 _announce(sinks, request, fleet, plan, line, start, passed_over)
                 trainer = Trainer(
                     config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
@@ -156,6 +159,25 @@ def train_on(
                     start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
                     again = True
             books = _books(request, identity, fleet, line, start, most_waiting, books)
+
+
+def _claimed_on_cluster(request: Request) -> AbstractContextManager[None]:
+    """The claim on a run in a storage, where the lock in its folder says nothing to other machines."""
+    folder = request.folder
+    if folder.stored is None or request.config.workers == 0:
+        return nullcontext()
+    from hydrahive.runtime.ray_claim import claimed_on_cluster
+
+    return claimed_on_cluster(f"{folder.stored.storage.uri}/{folder.name}", folder.claim_refusal)
+
+
+@contextmanager
+def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
+    """Where runs lie in a storage: store what was written since the last checkpoint, however the block ends."""
+    try:
+        yield
+    finally:
+        folder.send()
 
 
 @contextmanager
@@ -304,6 +326,7 @@ def _if_finished(request: Request, identity: Identity | None) -> dict[str, Any] 
     if config.ledger.enabled and owes:
         summary["ledger"] = _settle_outbox(request, identity, last)
         write_whole(folder.summary, json.dumps(summary, indent=1).encode())
+        folder.publish(folder.summary)
     return summary
 
 

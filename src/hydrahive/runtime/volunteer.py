@@ -1,4 +1,4 @@
-"""A machine that joins somebody's cluster and earns for its owner: `ray start`, and the proof of whose it is."""
+"""A machine that joins a cluster: `ray start`, and, where it earns for somebody, the proof of whose it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 from hydrahive.core.errors import HydrahiveError, RefusedError, UsageError
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.ray_address import await_answer, refusal
 from hydrahive.runtime.ray_cluster import OWNER_LABEL, connected
 
 NODE_LABEL = "hydrahive.node"
@@ -37,13 +38,13 @@ LEAVE_SECONDS = 20.0
 
 
 class Volunteer:
-    """One Ray node, labelled with its owner's account, which its key proves."""
+    """One Ray node; labelled with its owner's account, which its key proves, unless it is the cluster's own."""
 
-    def __init__(self, owner: str, key: str, address: str, cpus: int, say: Callable[[str], None]) -> None:
+    def __init__(self, owner: str | None, key: str | None, address: str, cpus: int, say: Callable[[str], None]) -> None:
         """Get ready to join.
 
         Args:
-            owner: The account to earn for.
+            owner: The account to earn for; None for whoever's run it works for.
             key: Its API key.
             address: The cluster's head, `HOST:PORT`.
             cpus: CPUs to offer.
@@ -60,6 +61,7 @@ class Volunteer:
             HydrahiveError: If the cluster cannot be joined.
             Interrupted: After Ctrl-C or SIGTERM; the node has left.
         """
+        await_answer(self._address)
         with tempfile.TemporaryFile("w+") as log:
             node = subprocess.Popen(self._command(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             try:
@@ -67,20 +69,28 @@ class Volunteer:
                 interrupts = Interrupts()
                 with connected(self._address), interrupts.installed():
                     node_id = self._await_node(node)
-                    self._enroll(node, node_id)
+                    if self._owner is not None:
+                        self._enroll(node, node_id)
+                    self._say(f"joined {self._address} with {self._cpus} CPUs{self._earning}; Ctrl-C leaves")
                     try:
                         self._stay(node)
                     finally:
-                        self._drain(node_id)
+                        drain(self._address, node_id)
             finally:
                 _end(node)
 
+    @property
+    def _earning(self) -> str:
+        return f", earning for {self._owner}" if self._owner is not None else ""
+
     def _command(self) -> list[str]:
-        labels = f"{OWNER_LABEL}={self._owner},{NODE_LABEL}={self._mark}"
-        return [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self._address}"),
-            *(f"--labels={labels}", f"--num-cpus={self._cpus}", "--num-gpus=0", "--block", "--disable-usage-stats"),
-        ]
+        labels = f"{NODE_LABEL}={self._mark}"
+        options = [f"--num-cpus={self._cpus}", "--block", "--disable-usage-stats"]
+        if self._owner is not None:
+            labels += f",{OWNER_LABEL}={self._owner}"
+            options += ["--num-gpus=0"]  # somebody else's machine never learns
+        address = f"--address={self._address}"
+        return [sys.executable, "-m", "ray.scripts.scripts", "start", address, f"--labels={labels}", *options]
 
     def _await_raylet(self, node: subprocess.Popen[bytes], log: Any) -> None:
         """Wait until `ray start` says that its node runs."""
@@ -114,7 +124,6 @@ class Volunteer:
             except RayError:
                 said = False  # the coordinator is being restarted
             else:
-                self._say(f"joined {self._address} with {self._cpus} CPUs, earning for {self._owner}; Ctrl-C leaves")
                 return
             time.sleep(LOOK_SECONDS)
         raise HydrahiveError(f"the cluster at {self._address} is gone")
@@ -123,7 +132,7 @@ class Volunteer:
         next_line, last = time.monotonic() + SAY_SECONDS, ""
         while node.poll() is None:
             time.sleep(LOOK_SECONDS)
-            if time.monotonic() < next_line:
+            if self._owner is None or time.monotonic() < next_line:
                 continue
             next_line += SAY_SECONDS
             line = self._earnings()
@@ -137,22 +146,40 @@ class Volunteer:
             row = ray.get(coordinator().earnings.remote(self._owner), timeout=SAY_SECONDS)
         except RayError:
             return "the coordinator is away"
-        return (
-            f"{self._owner}: {row['env_steps']:,} env steps, {row['balance'] / 1e6:,.6f} tokens" if row else self._owner
-        )
+        if not row:
+            return str(self._owner)
+        return f"{self._owner}: {row['env_steps']:,} env steps, {row['balance'] / 1e6:,.6f} tokens"
 
-    def _drain(self, node_id: str) -> None:
-        """Let the runs take their shards back."""
-        drain = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self._address]
-        drain += ["--node-id", node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "leaving"]
-        drain += ["--deadline-remaining-seconds", str(int(LEAVE_SECONDS))]
-        try:
-            subprocess.run(drain, capture_output=True, timeout=LEAVE_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return  # nobody is there any more who could take the shards
-        deadline = time.monotonic() + LEAVE_SECONDS
-        while _is_busy(node_id) and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+
+def drain(address: str, node_id: str, seconds: float = LEAVE_SECONDS) -> bool:
+    """Let the runs take their shards back from a node; whether it is free of them within so many seconds.
+
+    This process must be connected to the cluster, whose head is at `address`.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address]
+    command += ["--node-id", node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "leaving"]
+    command += ["--deadline-remaining-seconds", str(int(seconds))]
+    deadline = time.monotonic() + seconds
+    try:
+        subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return False  # nobody is there any more who could take the shards
+    while _is_busy(node_id):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def drain_here(seconds: float) -> bool:
+    """Drain the node of the cluster that runs on this machine, as `drain`.
+
+    Raises:
+        HydrahiveError: If there is none.
+    """
+    with connected("auto"):
+        context = ray.get_runtime_context()
+        return drain(context.gcs_address, context.get_node_id(), seconds)
 
 
 def _reason(log: str) -> str:
@@ -160,6 +187,8 @@ def _reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     if not lines or "Failed to connect" in log or "Unable to connect" in log:
         return "no Ray cluster answers there"
+    if "authenticat" in log.lower() or "ersion mismatch" in log:
+        return refusal(log)
     return lines[-1]
 
 

@@ -40,7 +40,9 @@ class NodeFleet(InlineFleet):
 
     def metrics_sink(self, run: str) -> Sink | None:
         """Ray's metrics, unless the cluster is the sweep's own."""
-        return None if self._embedded else metrics_sink(run, self._config, self.machine_class())
+        if self._embedded:
+            return None
+        return metrics_sink(coordinator(), run, self._config, self.machine_class())
 
     def ledger_line(self, path: Path | None) -> LedgerLine:
         """The coordinator's."""

@@ -38,12 +38,13 @@ echo $! > "$state/head.pid"
 echo "starting the head (log: $state/head.log)"
 for _ in $(seq 60); do
     alive "$state/head.pid" || { rm -f "$state/head.pid"; fail "$(grep -v '^ *$' "$state/head.log" | tail -1)"; }
-    ray job list --address "$dashboard" > /dev/null 2>&1 && break
+    address=$(grep -oE "address='[^']+'" "$state/head.log" | head -1 | cut -d"'" -f2 || true)
+    [ -n "$address" ] && ray job list --address "$dashboard" > /dev/null 2>&1 && break
+    address=
     sleep 1
 done
-ray job list --address "$dashboard" > /dev/null 2>&1 || fail "the dashboard at $dashboard does not answer; see $state/head.log"
+[ -n "$address" ] || fail "the dashboard at $dashboard does not answer; see $state/head.log"
 
-address=$(grep -oE "[0-9.]+:${HYDRAHIVE_PORT:-6379}" "$state/head.log" | head -1)
 cat <<TEXT
 the head is up at $address, its dashboard at $dashboard
 runs      $HYDRAHIVE_RUNS

@@ -16,8 +16,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import ROOT
 
+from conftest import ROOT
 from hydrahive.cli.drain import parser as drain_parser
 from hydrahive.cli.train import train_parser
 from hydrahive.runtime.config_file import config_arguments, find_config, instantiate, parse, shipped_sweeps
@@ -194,7 +194,9 @@ def test_workers_hand_over_before_they_go(overlay: str) -> None:
         pod = workers["template"]["spec"]
         command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         seconds = drain_parser().parse_args(command[2:]).seconds
-        assert seconds < pod["terminationGracePeriodSeconds"], "Kubernetes would kill the node before it has handed over"
+        assert seconds < pod["terminationGracePeriodSeconds"], (
+            "Kubernetes would kill the node before it has handed over"
+        )
         assert workers["labels"] == {"hydrahive.spot": "true"}
 
 
@@ -229,7 +231,9 @@ def test_everything_that_is_named_is_there(overlay: str) -> None:
     """Claims, ConfigMaps and accounts; secrets are the operator's and the user's."""
     objects = {(found["kind"], found["metadata"]["name"]) for found in built(overlay)}
     for pod in pod_specs(overlay):
-        wanted = [("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) for volume in pod.get("volumes", [])]
+        wanted = [
+            ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) for volume in pod.get("volumes", [])
+        ]
         for container in pod["containers"]:
             wanted += [("ConfigMap", one["configMapRef"]["name"]) for one in container.get("envFrom", [])]
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
@@ -301,11 +305,17 @@ def test_kueue_can_hold_the_job() -> None:
 def test_the_gpu_is_the_learners() -> None:
     (spec,) = cluster_specs("gpu")
     gpus = {
-        group.get("groupName", "head"): group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
+        group.get("groupName", "head"): group["template"]["spec"]["containers"][0]["resources"]["limits"].get(
+            "nvidia.com/gpu"
+        )
         for group in groups(spec)
     }
     assert gpus == {"head": None, "learner": "1", "env-workers": None}
-    assert all(pod["containers"][0]["image"].endswith("-gpu") for pod in pod_specs("gpu") if "redis" not in pod["containers"][0]["image"])
+    assert all(
+        pod["containers"][0]["image"].endswith("-gpu")
+        for pod in pod_specs("gpu")
+        if "redis" not in pod["containers"][0]["image"]
+    )
 
 
 def test_alert_rules_are_the_same_everywhere() -> None:

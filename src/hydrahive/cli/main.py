@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.ray_address import show_token
+from hydrahive.runtime.ray_address import introduce
 
 COMMANDS = {
     "train": "train an experiment, or continue a run",
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
-    show_token()
+    introduce(arguments)
     module = MODULES.get(arguments[0], arguments[0])
     command = importlib.import_module(f"hydrahive.cli.{module}")
     try:

@@ -51,18 +51,22 @@ def run(arguments: Sequence[str]) -> int:
     config = with_experiment(config, experiment)
     folder = new_run_folder(runs, name)
     request = Request(config, folder, given.resume, given.address, given.init_from, runs)
+
+    def record() -> None:
+        """While the cluster still knows this job: afterwards its working directory goes, with the user's modules."""
+        if config.recording:
+            from hydrahive.runtime.playing import record_run
+
+            record_run(folder, folder.recording)
+            folder.publish(folder.recording)
+
     try:
-        outcome = train(request)
+        with readable_disk_errors():
+            outcome = train(request, at_the_end=record)
     except Interrupted as interrupted:
         return interrupted.exit_code
     if outcome.summary is None:
         return 0
-    if outcome.trained and config.recording:
-        from hydrahive.runtime.playing import record_run
-
-        with readable_disk_errors():
-            record_run(folder, folder.recording)
-            folder.publish(folder.recording)
     if not outcome.trained:
         print(f"run {name!r} is finished already; raise --stop.env_steps to train on, or choose another --name")
     print(summary_text(outcome.summary, folder.path, folder.recording if folder.recording.exists() else None))

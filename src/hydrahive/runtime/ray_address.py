@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydrahive.core.errors import HydrahiveError
+
+TOKEN_PLACE = "put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
+"""Where people put a token, in words."""
+
+IMPATIENT = {
+    "RAY_NUM_REDIS_GET_RETRIES": "5",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "1",
+}
+"""Settings under which Ray gives up on a cluster that does not let it in after some seconds."""
 
 ANSWER_SECONDS = 5.0
 """Longest wait for a cluster's port to accept a connection."""
@@ -23,11 +33,15 @@ def is_embedded(given: str | None) -> bool:
     return cluster_address(given) in (None, "local")
 
 
-def show_token() -> None:
+def introduce(arguments: Sequence[str]) -> None:
     """Where this user has a cluster's token, have Ray show it; to be called before Ray is imported.
 
-    By itself Ray shows a token to clusters that it finds, but not to one whose address it is given.
+    By itself Ray shows a token to clusters that it finds, but not to one whose address it is given. To such a one it
+    would also try to connect for half a minute, when that somebody listens is known already.
     """
+    if "RAY_ADDRESS" in os.environ or any(argument.startswith("--address") for argument in arguments):
+        for name, value in IMPATIENT.items():
+            os.environ.setdefault(name, value)
     names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     if any(os.environ.get(name) for name in names) or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -57,7 +71,9 @@ def refusal(text: str) -> str:
         theirs, mine = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
         return f"it runs {theirs}, this is {mine}; both must be the same"
     if "authenticat" in text.lower():
-        return (
-            "it wants its token: put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
-        )
+        return f"it wants its token: {TOKEN_PLACE}"
+    if "No node info found" in text:
+        return "this machine is no node of it: give its client port (ray://HOST:10001), or submit a job to it"
+    if "ailed to connect" in text or "nable to connect" in text or "connection timeout" in text:
+        return f"somebody answers there, but lets nobody in without the cluster's token: {TOKEN_PLACE}"
     return next((line.strip() for line in text.splitlines() if line.strip()), "it gives no reason")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
     address = cluster_address(address)
     # A call on an actor that has died fails; whoever opens its result deals with it and tells it in one line.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says goes into a log
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if environment:
         quiet["runtime_env"] = {"env_vars": dict(environment)}
@@ -62,7 +65,8 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
         else:
             assert address is not None, "not embedded"
             await_answer(address)
-            ray.init(address=address, namespace="hydrahive", **quiet)
+            with _without_words():
+                ray.init(address=address, namespace="hydrahive", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
         raise HydrahiveError(f"cannot connect to {where}: {refusal(str(error))}") from None
@@ -81,6 +85,49 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Nothing reaches standard error: Ray's core writes a line there for each attempt that fails, whatever is asked."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def draining_nodes() -> set[str]:
+    """Nodes that are about to go."""
+    found: set[str] = set(_asked_of_a_node(_draining))
+    return found
+
+
+def free_by_node() -> dict[str, dict[str, float]]:
+    """What each node has free."""
+    found: dict[str, dict[str, float]] = _asked_of_a_node(_free)
+    return found
+
+
+def _asked_of_a_node(question: Callable[[], Any]) -> Any:
+    """The answer to a question that only a process on a node can ask; a client has one asked."""
+    if ray.util.client.ray.is_connected():
+        return ray.get(ray.remote(num_cpus=0)(question).remote())
+    return question()
+
+
+def _draining() -> list[str]:
+    return list(ray._private.state.state.get_draining_nodes())
+
+
+def _free() -> dict[str, dict[str, float]]:
+    return {str(node): dict(found) for node, found in ray._private.state.available_resources_per_node().items()}
 
 
 def _yield_politely() -> None:

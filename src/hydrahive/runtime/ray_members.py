@@ -21,7 +21,7 @@ from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.fleet import Listener, nobody
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, ReplayActor, end_process
-from hydrahive.runtime.ray_cluster import OWNER_LABEL, SPOT_LABEL
+from hydrahive.runtime.ray_cluster import OWNER_LABEL, SPOT_LABEL, draining_nodes, free_by_node
 from hydrahive.runtime.run_user import run_user
 
 CALL_SECONDS = 1.0
@@ -354,15 +354,13 @@ class Members:
 
         Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
         """
-        state = ray._private.state
-        unfit = self._refused_nodes | set(state.state.get_draining_nodes())
+        unfit = self._refused_nodes | draining_nodes()
         spot = {found["NodeID"] for found in ray.nodes() if SPOT_LABEL in found["Labels"]} if trusted else set()
-        found_by_node = state.available_resources_per_node().items()
-        for node, resources in sorted(found_by_node, key=lambda item: (item[0] in spot, item[0])):
+        for node, resources in sorted(free_by_node().items(), key=lambda item: (item[0] in spot, item[0])):
             if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
                 continue
-            if not trusted or owner_label(str(node)) in (None, run_user()):
-                return str(node)
+            if not trusted or owner_label(node) in (None, run_user()):
+                return node
         return None
 
     def _node_with_room(self, cpus: int, who: str, *, gpus: int = 0, make_room: bool = False) -> str:
@@ -391,7 +389,7 @@ class Members:
                 ray.kill(newcomer.actor)
             self._newcomers.clear()
             return True
-        free = {node: found.get("CPU", 0) for node, found in ray._private.state.available_resources_per_node().items()}
+        free = {node: found.get("CPU", 0) for node, found in free_by_node().items()}
         by_node: dict[str, list[int]] = {}
         for worker, member in self.workers.items():
             by_node.setdefault(member.about.node_id, []).append(worker)
@@ -667,7 +665,7 @@ class Members:
 
     def _see_who_must_leave(self) -> None:
         """Workers on nodes that Ray is draining hand their shards over."""
-        draining = ray._private.state.state.get_draining_nodes()
+        draining = draining_nodes()
         for worker, member in self.workers.items():
             if member.about.node_id in draining and worker not in self._leaving:
                 self._leaving.add(worker)

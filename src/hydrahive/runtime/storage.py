@@ -1,8 +1,8 @@
 """Runs on a filesystem that is not mounted here: an object store, or any other that pyarrow or fsspec knows.
 
 A run is worked on in a local copy, the *scratch*, and stored at each of its checkpoints. What is stored is the run:
-when a machine begins to work on it, its scratch is made equal to it. Such filesystems cannot rename, so nothing relies on
-it: a checkpoint is there once its manifest is, which is written last and removed first.
+when a machine begins to work on it, its scratch is made equal to it. Such filesystems cannot rename, so nothing relies
+on it: a checkpoint is there once its manifest is, which is written last and removed first.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import dataclasses
 import json
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,8 +93,12 @@ class Outcome:
     trained: bool
 
 
-def train(request: Request) -> Outcome:
+def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Outcome:
     """Train a run to its end, creating or continuing it.
+
+    Args:
+        request: What to train.
+        at_the_end: Is called once the run has been trained to its end, while the fleet is still there.
 
     Raises:
         UsageError: If the request cannot be met; nothing was written.
@@ -104,6 +109,9 @@ def train(request: Request) -> Outcome:
     algorithms(config)  # refuses what cannot change
     folder.prove_writable()
     folder.refresh()
+    if folder.exists():
+        with folder.claimed():
+            pass  # whoever has no chance need not gather a fleet first
     identity, start, passed_over = _resolve(request)
     initial = _initial_weights(request) if request.init_from else None
     _refuse_other_weights(identity, initial)
@@ -112,9 +120,13 @@ def train(request: Request) -> Outcome:
         return Outcome(finished, trained=False)
     run_id = identity.run_id if identity else str(uuid.uuid4())
     interrupts = Interrupts()
-    with gathered_fleet(config, run_id, folder.name, request.address) as fleet, interrupts.installed():
+    claim = partial(_claimed_on_cluster, request)
+    with gathered_fleet(config, run_id, folder.name, request.address, claim) as fleet, interrupts.installed():
         found = Found(identity, start, tuple(passed_over))
-        return Outcome(train_on(fleet, request, found, run_id, interrupts, initial=initial), trained=True)
+        summary = train_on(fleet, request, found, run_id, interrupts, initial=initial)
+        if summary is not None:
+            at_the_end()
+        return Outcome(summary, trained=True)
 
 
 def train_on(
@@ -138,7 +150,7 @@ def train_on(
     plan = memory_plan(config, weights_bytes(config))
     if fleet.worker_count:
         plan.refuse_versions_above(config.faults.kept_versions_mb)
-    with readable_disk_errors(), _claimed_on_cluster(request), _ledger_line(request, fleet) as line, folder.claimed():
+    with readable_disk_errors(), _ledger_line(request, fleet) as line, folder.claimed():
         folder.refresh(claimed=True)
         _refuse_if_trained_meanwhile(folder, found.identity is not None, start)
         folder.create(identity, config)
@@ -245,8 +257,21 @@ def _books(
 
 
 @contextmanager
-def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | None) -> Iterator[Fleet]:
+def gathered_fleet(
+    config: RunConfig,
+    run_id: str,
+    name: str,
+    address: str | None,
+    claim: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
+
+    Args:
+        config: The run's.
+        run_id: Its id.
+        name: Its name.
+        address: As `ray.init` takes it, or None.
+        claim: Is entered on the cluster before anybody is hired.
 
     Raises:
         UsageError: If the config does not fit the cluster.
@@ -272,11 +297,12 @@ def gathered_fleet(config: RunConfig, run_id: str, name: str, address: str | Non
         memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
         run = RunOnCluster(run_id, name, device, workers, is_embedded(address), _say)
-        fleet = RayFleet(config, run)
-        try:
-            yield fleet
-        finally:
-            fleet.close()
+        with claim():
+            fleet = RayFleet(config, run)
+            try:
+                yield fleet
+            finally:
+                fleet.close()
     finally:
         ray.shutdown()
 

@@ -19,7 +19,7 @@ from hydrahive.core.errors import HydrahiveError, RefusedError, UsageError
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.ray_address import await_answer, refusal
-from hydrahive.runtime.ray_cluster import OWNER_LABEL, connected
+from hydrahive.runtime.ray_cluster import OWNER_LABEL, connected, free_by_node
 
 NODE_LABEL = "hydrahive.node"
 """The Ray node label that this machine's own node is found by."""
@@ -62,8 +62,12 @@ class Volunteer:
             Interrupted: After Ctrl-C or SIGTERM; the node has left.
         """
         await_answer(self._address)
-        with tempfile.TemporaryFile("w+") as log:
-            node = subprocess.Popen(self._command(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        # Nodes of one machine must not share Ray's folder: each would unpack a job's files over the others'.
+        with (
+            tempfile.TemporaryFile("w+") as log,
+            tempfile.TemporaryDirectory(prefix="hydrahive-", ignore_cleanup_errors=True) as place,
+        ):
+            node = subprocess.Popen(self._command(place), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             try:
                 self._await_raylet(node, log)
                 interrupts = Interrupts()
@@ -83,9 +87,9 @@ class Volunteer:
     def _earning(self) -> str:
         return f", earning for {self._owner}" if self._owner is not None else ""
 
-    def _command(self) -> list[str]:
+    def _command(self, place: str) -> list[str]:
         labels = f"{NODE_LABEL}={self._mark}"
-        options = [f"--num-cpus={self._cpus}", "--block", "--disable-usage-stats"]
+        options = [f"--num-cpus={self._cpus}", f"--temp-dir={place}", "--block", "--disable-usage-stats"]
         if self._owner is not None:
             labels += f",{OWNER_LABEL}={self._owner}"
             options += ["--num-gpus=0"]  # somebody else's machine never learns
@@ -185,17 +189,12 @@ def drain_here(seconds: float) -> bool:
 def _reason(log: str) -> str:
     """Why `ray start` failed, from what it printed."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    if not lines or "Failed to connect" in log or "Unable to connect" in log:
-        return "no Ray cluster answers there"
-    if "authenticat" in log.lower() or "ersion mismatch" in log:
-        return refusal(log)
-    return lines[-1]
+    return refusal(log if "onnect" in log or "authenticat" in log.lower() or "mismatch" in log else "".join(lines[-1:]))
 
 
 def _is_busy(node_id: str) -> bool:
     """Whether actors still run on a node."""
-    state = ray._private.state
-    free = state.available_resources_per_node().get(node_id, {})
+    free = free_by_node().get(node_id, {})
     total: dict[str, float] = {}
     for found in ray.nodes():
         if found["NodeID"] == node_id and found["Alive"]:

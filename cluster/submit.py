@@ -1,0 +1,94 @@
+"""Submit a training to a cluster as a job, show its log, and end as it ends: 0 only if it succeeded.
+
+    cluster/submit.sh CONFIG [options of hydrahive train]
+
+`RAY_API_SERVER_ADDRESS` names the cluster's dashboard (default: the one that `up.sh` started on this machine).
+Submitting again resumes a run that was stopped, killed or lost; one that is being trained is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+LOOK_SECONDS = 1.0
+"""Time between two looks at a job whose log has ended."""
+
+
+def main(arguments: list[str]) -> int:
+    """Submit, follow, and give the exit code."""
+    if not arguments:
+        return fail("CONFIG is missing: the name of an experiment, or a file below this folder")
+    config = arguments[0]
+    if config.endswith((".yaml", ".yml")) and (Path(config).is_absolute() or not Path(config).is_file()):
+        return fail(f"CONFIG: {config!r} is not a file below {Path.cwd()}, which is all that the job will see")
+    logging.disable(logging.WARNING)  # what is packed, and how the log is carried
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    environment = yaml.safe_load((Path(__file__).parent / "runtime_env.yaml").read_text())
+    job = f"hydrahive-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    try:
+        client = JobSubmissionClient(address)
+        client.submit_job(
+            entrypoint=shlex.join(["hydrahive", "train", *arguments]),
+            submission_id=job,
+            runtime_env={**environment, "working_dir": "."},
+        )
+    except Exception as error:  # Ray raises what its server says as RuntimeError, and more
+        return fail(f"cannot submit to {address}: {reason(str(error))}")
+    print(f"job {job} at {address}", flush=True)
+    status = asyncio.run(follow(client, job))
+    if status == JobStatus.SUCCEEDED:
+        print(f"job {job} succeeded")
+        return 0
+    return fail(f"job {job} {status.lower()}; the same command goes on from its last checkpoint")
+
+
+async def follow(client: JobSubmissionClient, job: str) -> JobStatus:
+    """Print a job's log until it has ended; the log's end is not the job's, for what carries it may break."""
+    shown = 0
+    while True:
+        seen = 0
+        try:
+            async for text in client.tail_job_logs(job):
+                new = text[max(0, shown - seen) :]
+                seen += len(text)
+                shown = max(shown, seen)
+                print(new, end="", flush=True)
+        except Exception as error:
+            print(f"(the log is interrupted: {reason(str(error))})", file=sys.stderr)
+        try:
+            status = client.get_job_status(job)
+        except Exception as error:
+            print(f"(the cluster does not answer: {reason(str(error))})", file=sys.stderr)
+        else:
+            if status.is_terminal():
+                return status
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def reason(text: str) -> str:
+    """An error's first line that says something."""
+    if "authenticat" in text.lower() or "401" in text or "403" in text:
+        return (
+            "it wants its token: put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
+        )
+    return next((line.strip() for line in text.splitlines() if line.strip()), "it gives no reason")
+
+
+def fail(message: str) -> int:
+    """Say in one line what is wrong."""
+    print(f"submit: error: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -12,11 +12,11 @@ fail() { echo "$(basename "$0"): error: $*" >&2; exit 1; }
 # Whether the process whose pid a file holds is alive.
 alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
-# End the process group whose pid a file holds: politely, then not.
+# End the process group whose pid a file holds: politely, and after so many seconds not.
 end() {
     local pid; pid=$(cat "$1")
     kill -TERM "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+    for _ in $(seq $(($2 * 5))); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
     kill -KILL -- "-$pid" 2>/dev/null || true
     rm -f "$1"
 }

@@ -4,11 +4,15 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 ended=
-for name in grafana prometheus node head; do
-    if alive "$state/$name.pid"; then
-        end "$state/$name.pid"
-        ended="$ended $name"
+stop() {
+    if alive "$state/$1.pid"; then
+        end "$state/$1.pid" "$2"
+        ended="$ended $1"
     fi
-    rm -f "$state/$name.pid"
-done
+    rm -f "$state/$1.pid"
+}
+stop grafana 10
+stop prometheus 10
+stop node 60  # it hands its shards over
+stop head 5   # what it could wait for ends with it
 echo "ended:${ended:- nothing was up}"

@@ -6,7 +6,7 @@ set -euo pipefail
 [ $# -ge 1 ] || fail "HOST:PORT of the head is missing"
 
 mkdir -p "$state"
-alive "$state/node.pid" && end "$state/node.pid"
+alive "$state/node.pid" && end "$state/node.pid" 60
 unset RAY_ADDRESS
 setsid nohup hydrahive worker --address "$@" > "$state/node.log" 2>&1 < /dev/null &
 echo $! > "$state/node.pid"

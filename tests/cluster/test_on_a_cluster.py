@@ -365,30 +365,37 @@ def test_a_laptop_trains_through_the_client_port(site: Site, tmp_path: Path) -> 
 
 def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) -> None:
     """Their scratches are apart, as on two machines; only the cluster can tell."""
-    options = [
-        "--runs",
-        f"file://{tmp_path}/bucket",
-        "--name",
-        "one",
-        "--shards",
-        "4",
-        "--workers",
-        "1",
+    options = ["--runs", f"file://{tmp_path}/bucket", "--name", "one", "--shards", "4", "--workers", "1"]
+    command = [
+        *COMMAND,
+        "train",
+        "snake/vtrace",
+        *options,
         "--address",
         site.address,
+        "--stop.env_steps",
+        "1_000_000_000_000",
     ]
-    command = [*COMMAND, "train", "snake/vtrace", *options, "--stop.env_steps", "1_000_000_000"]
-    first = subprocess.Popen(
-        command, env={**site.environment, "HYDRAHIVE_SCRATCH": str(tmp_path / "a")}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    both = [
+        subprocess.Popen(
+            command, env={**site.environment, "HYDRAHIVE_SCRATCH": str(tmp_path / scratch)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for scratch in ("a", "b")
+    ]  # fmt: skip
     try:
-        wait_for(lambda: (tmp_path / "bucket" / "one" / "run.json").exists(), "the first")
-        said = site.hydrahive("train", "snake/vtrace", *options, code=2, HYDRAHIVE_SCRATCH=str(tmp_path / "b"))
-        assert "run 'one' is being trained by another process" in said
+        wait_for(lambda: any(process.poll() is not None for process in both), "one to give up")
+        (refused,) = (process for process in both if process.poll() is not None)
+        said, _ = refused.communicate()
+        assert refused.returncode == 2
+        assert (
+            said
+            == "hydrahive: error: run 'one' is being trained by another process; stop it or choose another --name\n"
+        )
     finally:
-        first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 130
+        for process in both:
+            process.send_signal(signal.SIGINT)
+        assert sorted(process.wait(60) for process in both) == [2, 130]
 
 
 def test_the_node_leaves_and_the_cluster_goes_down(site: Site) -> None:

@@ -39,6 +39,7 @@ from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.run_accounts import RunAccounts, read_outbox
 from hydrahive.runtime.run_folder import Identity, RunFolder, find_run
 from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.start_times import StartTimes
 from hydrahive.runtime.trainer import Books, Trainer, summary_of
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
 from hydrahive.telemetry.progress import ProgressSink
@@ -120,10 +121,11 @@ def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Ou
         return Outcome(finished, trained=False)
     run_id = identity.run_id if identity else str(uuid.uuid4())
     interrupts = Interrupts()
-    claim = partial(_claimed_on_cluster, request)
-    with gathered_fleet(config, run_id, folder.name, request.address, claim) as fleet, interrupts.installed():
+    claim, times = partial(_claimed_on_cluster, request), StartTimes()
+    times.note("asked")
+    with gathered_fleet(config, run_id, folder.name, request.address, claim, times) as fleet, interrupts.installed():
         found = Found(identity, start, tuple(passed_over))
-        summary = train_on(fleet, request, found, run_id, interrupts, initial=initial)
+        summary = train_on(fleet, request, found, run_id, interrupts, initial=initial, times=times)
         if summary is not None:
             at_the_end()
         return Outcome(summary, trained=True)
@@ -138,8 +140,11 @@ def train_on(
     *,
     initial: State | None = None,
     until: int | None = None,
+    times: StartTimes | None = None,
 ) -> dict[str, Any] | None:
     """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
+
+    The event that training begins carries the `times` of its start.
 
     Raises:
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
@@ -161,7 +166,7 @@ def train_on(
         again, passed_over = False, list(found.passed_over)
         while True:
             with _stored_at_the_end(folder), _sinks(request, start, fleet) as sinks:
-                _announce(sinks, request, fleet, plan, line, start, passed_over)
+                _announce(sinks, request, fleet, plan, line, start, passed_over, times)
                 trainer = Trainer(
                     config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
                 )
@@ -263,6 +268,7 @@ def gathered_fleet(
     name: str,
     address: str | None,
     claim: Callable[[], AbstractContextManager[None]] = nullcontext,
+    times: StartTimes | None = None,
 ) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
 
@@ -272,6 +278,7 @@ def gathered_fleet(
         name: Its name.
         address: As `ray.init` takes it, or None.
         claim: Is entered on the cluster before anybody is hired.
+        times: Is told when the cluster is connected to, and when everybody is there.
 
     Raises:
         UsageError: If the config does not fit the cluster.
@@ -288,7 +295,9 @@ def gathered_fleet(
     from hydrahive.runtime.ray_fleet import RayFleet
     from hydrahive.runtime.ray_members import RunOnCluster
 
+    times = times or StartTimes()
     cluster = connect(address, config.worker_count() + config.learner.threads)
+    times.note("connected")
     try:
         wanted = config.learner.device
         if wanted == "cuda" and not cluster.gpus:
@@ -299,6 +308,7 @@ def gathered_fleet(
         run = RunOnCluster(run_id, name, device, workers, is_embedded(address), _say)
         with claim():
             fleet = RayFleet(config, run)
+            times.note("gathered")
             try:
                 yield fleet
             finally:
@@ -462,6 +472,7 @@ def _announce(
     line: LedgerLine | None,
     start: Checkpoint | None,
     passed_over: list[str],
+    times: StartTimes | None,
 ) -> None:
     """Say what begins."""
     folder, config = request.folder, request.config
@@ -479,6 +490,7 @@ def _announce(
             workers=fleet.worker_count,
             updates=start.boundary.updates if start else 0,
             ledger=line.place if line else None,
+            **(times.done if times else {}),
         )
 
 

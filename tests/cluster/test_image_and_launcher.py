@@ -1,0 +1,132 @@
+"""The image's recipe and the launcher's file, as far as they can be tried without Docker and without machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+from conftest import FULL, ROOT
+
+DOCKERFILE = ROOT / "cluster" / "Dockerfile"
+IGNORED = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, its arguments), continued lines joined."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")]
+    text = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """Its instructions by stage; what stands before the first is not among them."""
+    found: list[list[tuple[str, str]]] = []
+    for instruction, rest in instructions():
+        if instruction == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((instruction, rest))
+    return found
+
+
+def test_the_image_is_small_pinned_and_nobodys() -> None:
+    build, final = stages()
+    version = next(rest for name, rest in instructions() if name == "ARG" and rest.startswith("PYTHON_VERSION="))
+    assert re.fullmatch(r"PYTHON_VERSION=3\.1[1-9]\.\d+", version)
+    for stage in (build, final):
+        assert re.match(r"python:\$\{PYTHON_VERSION\}-slim-\w+", stage[0][1])
+    assert dict(final)["USER"] == "1000:1000"
+    assert all(name != "COPY" or rest.startswith("--from=build ") for name, rest in final), "only what was built"
+    assert not any("pip" in rest for name, rest in final if name == "RUN")
+    assert {"VARIANT=cpu"} <= {rest for name, rest in build if name == "ARG"}
+
+
+def test_what_the_image_copies_is_sent_to_the_builder() -> None:
+    for name, rest in stages()[0]:
+        if name == "COPY":
+            for source in rest.split()[:-1]:
+                assert (ROOT / source).exists()
+                assert source.rstrip("/") in IGNORED, f".dockerignore leaves {source} out"
+
+
+def pip_steps() -> list[str]:
+    return [rest for name, rest in stages()[0] if name == "RUN" and "pip " in rest]
+
+
+@pytest.mark.parametrize("variant", ["cpu", "gpu"])
+def test_the_pip_steps_run_in_a_fresh_environment(tmp_path: Path, variant: str) -> None:
+    """As they stand; where claims are small pip resolves everything and stops before it installs."""
+    assert len(pip_steps()) == 2
+    if variant == "gpu" and FULL:
+        pytest.skip("CUDA's torch takes gigabytes; the cpu variant is the same but for one index")
+    for name, rest in stages()[0]:
+        for source in rest.split()[:-1] if name == "COPY" else ():
+            here, there = ROOT / source, tmp_path / "build" / source
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(here, there) if here.is_dir() else shutil.copy(here, there)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    bin_ = tmp_path / "venv" / "bin"
+    environment = {
+        **os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "VARIANT": variant, "TORCH_INDEX": "",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }  # fmt: skip
+    for step in pip_steps() if FULL else [step.replace("pip install", "pip install --dry-run") for step in pip_steps()]:
+        done = subprocess.run(
+            ["sh", "-c", step], cwd=tmp_path / "build", env=environment, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, f"{step}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    if FULL:
+        command = [str(bin_ / "hydrahive"), "train", "snake/vtrace", "--workers", "0", "--stop.env_steps", "20_000"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "digest" in done.stdout, "the shipped experiments are in the image, too"
+
+
+def test_another_variant_is_refused(tmp_path: Path) -> None:
+    environment = {**os.environ, "VARIANT": "tpu", "TORCH_INDEX": ""}
+    done = subprocess.run(["sh", "-c", pip_steps()[0]], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "VARIANT is cpu or gpu, not tpu" in done.stderr
+
+
+def test_the_launchers_file_is_one() -> None:
+    """By Ray's own schema, with the defaults that it fills in."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "cluster" / "launcher.yaml").read_text())
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    jsonschema.validate(config, schema)
+    validate_config(prepare_config(config))
+    token = next(source for target, source in config["file_mounts"].items() if target.endswith("auth_token"))
+    assert token == "~/.ray/auth_token"
+    assert any("chmod 600" in command for command in config["setup_commands"])
+    for command in (*config["head_start_ray_commands"], *config["worker_start_ray_commands"]):
+        script = shlex.split(command)[0].removeprefix("~/hydrahive/")
+        assert os.access(ROOT / script, os.X_OK)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "cluster").glob("*.sh")))
+def test_scripts_are_bash(script: str) -> None:
+    path = ROOT / "cluster" / script
+    assert subprocess.run(["bash", "-n", str(path)], capture_output=True).returncode == 0
+    if script != "common.sh":
+        assert "set -euo pipefail" in path.read_text()
+
+
+def test_no_token_is_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text()
+    for path in (*(ROOT / "cluster").rglob("*"), *(ROOT / "k8s").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert not re.search(r"\b[0-9a-f]{64}\b", path.read_text()), f"{path} holds what looks like a token"
+    assert "runs" in ignored

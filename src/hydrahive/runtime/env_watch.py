@@ -49,10 +49,11 @@ def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
 def _check(config: RunConfig, seconds: float, trace: Path, tell: Connection) -> None:
     with trace.open("w") as file:
         faulthandler.enable(file)
-        faulthandler.dump_traceback_later(seconds, file=file, exit=False)
+        # Repeated, because the first may come while something is still being compiled or imported.
+        faulthandler.dump_traceback_later(seconds, repeat=True, file=file)
         for finding in checked(config):
             tell.send(finding)
-            faulthandler.dump_traceback_later(seconds, file=file)  # anew for the next one
+            faulthandler.dump_traceback_later(seconds, repeat=True, file=file)  # anew for the next one
         faulthandler.cancel_dump_traceback_later()
         faulthandler.disable()
     tell.close()

@@ -9,7 +9,16 @@ import pytest
 from ray._private.utils import check_version_info, compute_version_info
 
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.ray_address import IMPATIENT, await_answer, cluster_address, introduce, is_embedded, refusal
+from hydrahive.runtime import ray_address
+from hydrahive.runtime.ray_address import (
+    IMPATIENT,
+    await_answer,
+    cluster_address,
+    introduce,
+    is_embedded,
+    refusal,
+    wants_token,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,19 +79,37 @@ def test_the_environment_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not is_embedded(None)
 
 
-def test_a_token_is_shown_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_a_token_is_shown_to_a_cluster_that_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """Whether one does is seen on a real one, in tests/cluster."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", *IMPATIENT):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    environment = os.environ
-    introduce(["train", "snake/vtrace"])
-    assert "RAY_AUTH_MODE" not in environment
-    assert not set(IMPATIENT) & set(environment)
+    monkeypatch.setattr(ray_address, "wants_token", lambda address: address == "192.0.2.1:6379")
+    introduce(["train", "snake/vtrace", "--address=192.0.2.1:6379"])
+    assert "RAY_AUTH_MODE" not in os.environ, "there is no token to show"
+    assert {name: os.environ.pop(name) for name in IMPATIENT} == IMPATIENT
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")
-    introduce(["train", "snake/vtrace", "--address=192.0.2.1:6379"])
-    assert environment.pop("RAY_AUTH_MODE") == "token"
-    assert {name: environment.pop(name) for name in IMPATIENT} == IMPATIENT
+    for others in (
+        ["train", "snake/vtrace"],
+        ["train", "--address", "local"],
+        ["train", "--address", "192.0.2.2:6379"],
+    ):
+        introduce(others)
+        assert "RAY_AUTH_MODE" not in os.environ
+    for asked in (["--address=192.0.2.1:6379"], ["--address", "192.0.2.1:6379", "--name", "a"]):
+        introduce(["train", "snake/vtrace", *asked])
+        assert os.environ.pop("RAY_AUTH_MODE") == "token"
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    introduce(["train"])
+    assert os.environ.pop("RAY_AUTH_MODE") == "token"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    introduce([])
-    assert environment["RAY_AUTH_MODE"] == "disabled", "who says something else is not overruled"
+    introduce(["train"])
+    assert os.environ["RAY_AUTH_MODE"] == "disabled", "who says something else is not overruled"
+
+
+def test_who_is_no_cluster_wants_no_token() -> None:
+    assert not wants_token("auto")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert not wants_token(f"127.0.0.1:{nobody.getsockname()[1]}")

@@ -11,6 +11,7 @@ from hydrahive.core.state import under
 from hydrahive.core.streams import derived_seed
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
+from hydrahive.runtime.checkpoints import Checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, build_network
 from hydrahive.runtime.machine_class import prepare_torch
@@ -30,12 +31,18 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
     newest, _ = folder.checkpoints().newest()
     if newest is None:
         raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+    config, policy = policy_of(folder, newest)
+    return config, policy, newest.boundary.progress.env_steps
+
+
+def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Network]:
+    """The policy of one of a run's checkpoints, and the run's config."""
     config = folder.config()
     prepare_torch(config, WORKER_THREADS)
     policy = build_network(config, torch.Generator())
     weights = FlatWeights(policy)
-    weights.load_named(weights.vector, under("weights", newest.boundary.learner()))
-    return config, policy, newest.boundary.progress.env_steps
+    weights.load_named(weights.vector, under("weights", checkpoint.boundary.learner()))
+    return config, policy
 
 
 def record_run(

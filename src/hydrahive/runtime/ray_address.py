@@ -6,12 +6,16 @@ import os
 import re
 import socket
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from hydrahive.core.errors import HydrahiveError
 
 TOKEN_PLACE = "put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
 """Where people put a token, in words."""
+
+ADDRESS = re.compile(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)")
+"""A cluster's address: host and port."""
 
 IMPATIENT = {
     "RAY_NUM_REDIS_GET_RETRIES": "5",
@@ -34,17 +38,43 @@ def is_embedded(given: str | None) -> bool:
 
 
 def introduce(arguments: Sequence[str]) -> None:
-    """Where this user has a cluster's token, have Ray show it; to be called before Ray is imported.
+    """Get ready for the cluster that a command's arguments name, if they do; to be called before Ray is imported.
 
-    By itself Ray shows a token to clusters that it finds, but not to one whose address it is given. To such a one it
-    would also try to connect for half a minute, when that somebody listens is known already.
+    Ray shows a token to clusters that it finds, but not to one whose address it is given; and if it is shown to a
+    cluster that has none, its processes are not let in here. So the cluster is asked, where this user has a token.
     """
-    if "RAY_ADDRESS" in os.environ or any(argument.startswith("--address") for argument in arguments):
-        for name, value in IMPATIENT.items():
-            os.environ.setdefault(name, value)
+    address = _address_in(arguments)
+    if address is None or is_embedded(address):
+        return
+    for name, value in IMPATIENT.items():
+        os.environ.setdefault(name, value)
     names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    if any(os.environ.get(name) for name in names) or (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    has_token = any(os.environ.get(name) for name in names) or (Path.home() / ".ray" / "auth_token").is_file()
+    if has_token and "RAY_AUTH_MODE" not in os.environ and wants_token(address):
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _address_in(arguments: Sequence[str]) -> str | None:
+    for option, value in pairwise([*arguments, ""]):
+        if option == "--address" or option.startswith("--address="):
+            return option.partition("=")[2] or value
+    return os.environ.get("RAY_ADDRESS")
+
+
+def wants_token(address: str) -> bool:
+    """Whether the cluster at `HOST:PORT` or `ray://HOST:PORT` lets nobody in without its token."""
+    parts = ADDRESS.fullmatch(address)
+    if parts is None:
+        return False
+    import grpc
+
+    call = "RayletDriver/ClusterInfo" if address.startswith("ray://") else "NodeInfoGcsService/GetClusterId"
+    with grpc.insecure_channel(f"{parts[1]}:{parts[2]}") as channel:
+        try:
+            channel.unary_unary(f"/ray.rpc.{call}")(b"", timeout=ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def await_answer(address: str) -> None:
@@ -53,7 +83,7 @@ def await_answer(address: str) -> None:
     Raises:
         HydrahiveError: If nobody does.
     """
-    parts = re.fullmatch(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)", address)
+    parts = ADDRESS.fullmatch(address)
     if parts is None:
         return  # a name that Ray knows, such as auto
     host, port = parts[1], int(parts[2])

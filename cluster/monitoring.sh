@@ -12,18 +12,22 @@ port=${HYDRAHIVE_PROMETHEUS_PORT:-9090}
 mkdir -p "$state/monitoring/data"
 cp "$here/monitoring/prometheus.yml" "$here/monitoring/alerts.yml" "$state/monitoring/"
 ln -sfn "$state/ray/prom_metrics_service_discovery.json" "$state/monitoring/service_discovery.json"
+open() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
+
 if alive "$state/prometheus.pid"; then
     echo "prometheus is up already"
 else
+    open "$port" && fail "port $port is taken, perhaps by a Prometheus of the system's; set HYDRAHIVE_PROMETHEUS_PORT"
     setsid nohup prometheus --config.file="$state/monitoring/prometheus.yml" \
         --storage.tsdb.path="$state/monitoring/data" --web.listen-address="127.0.0.1:$port" \
         > "$state/prometheus.log" 2>&1 < /dev/null &
-    echo $! > "$state/prometheus.pid"
-    for _ in $(seq 50); do
+    note $! "$state/prometheus.pid"
+    for _ in $(seq 100); do
         alive "$state/prometheus.pid" || { rm -f "$state/prometheus.pid"; fail "$(tail -1 "$state/prometheus.log")"; }
-        (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null && break
+        open "$port" && break
         sleep 0.2
     done
+    open "$port" || fail "prometheus does not answer at port $port; see $state/prometheus.log"
 fi
 echo "prometheus  http://127.0.0.1:$port"
 
@@ -40,6 +44,8 @@ export GF_SECURITY_ALLOW_EMBEDDING=true GF_AUTH_ANONYMOUS_ENABLED=true GF_ANALYT
 if ! alive "$state/grafana.pid"; then
     case "$(basename "$grafana")" in grafana) set -- server ;; *) set -- ;; esac
     setsid nohup "$grafana" "$@" --homepath "$home" > "$state/grafana.log" 2>&1 < /dev/null &
-    echo $! > "$state/grafana.pid"
+    note $! "$state/grafana.pid"
+    sleep 1
+    alive "$state/grafana.pid" || { rm -f "$state/grafana.pid"; fail "$(tail -1 "$state/grafana.log")"; }
 fi
 echo "grafana     http://127.0.0.1:$GF_SERVER_HTTP_PORT/d/hydrahive"

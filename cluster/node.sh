@@ -9,9 +9,9 @@ mkdir -p "$state"
 alive "$state/node.pid" && end "$state/node.pid" 60
 unset RAY_ADDRESS
 setsid nohup hydrahive worker --address "$@" > "$state/node.log" 2>&1 < /dev/null &
-echo $! > "$state/node.pid"
+note $! "$state/node.pid"
 for _ in $(seq 60); do
-    grep -q '^joined' "$state/node.log" && { tail -1 "$state/node.log"; exit 0; }
+    grep -qE '^(joined|waiting:)' "$state/node.log" && { tail -1 "$state/node.log"; exit 0; }
     alive "$state/node.pid" || { rm -f "$state/node.pid"; fail "$(tail -1 "$state/node.log")"; }
     sleep 1
 done

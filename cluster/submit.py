@@ -20,6 +20,9 @@ from pathlib import Path
 import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+PATIENCE_SECONDS = 300.0
+"""How long a cluster may be silent, as while its head is started again over Redis."""
+
 LOOK_SECONDS = 1.0
 """Time between two looks at a job whose log has ended."""
 
@@ -46,15 +49,21 @@ def main(arguments: list[str]) -> int:
         return fail(f"cannot submit to {address}: {reason(str(error))}")
     print(f"job {job} at {address}", flush=True)
     status = asyncio.run(follow(client, job))
+    if status is None:
+        return fail(f"job {job} is lost with its cluster; the same command goes on from its run's last checkpoint")
     if status == JobStatus.SUCCEEDED:
         print(f"job {job} succeeded")
         return 0
     return fail(f"job {job} {status.lower()}; the same command goes on from its last checkpoint")
 
 
-async def follow(client: JobSubmissionClient, job: str) -> JobStatus:
-    """Print a job's log until it has ended; the log's end is not the job's, for what carries it may break."""
-    shown = 0
+async def follow(client: JobSubmissionClient, job: str) -> JobStatus | None:
+    """Print a job's log until it has ended; the log's end is not the job's, for what carries it may break.
+
+    Returns:
+        How the job ended; None if the cluster knows it no more, or has not answered for too long.
+    """
+    shown, heard, told = 0, time.monotonic(), ""
     while True:
         seen = 0
         try:
@@ -63,13 +72,18 @@ async def follow(client: JobSubmissionClient, job: str) -> JobStatus:
                 seen += len(text)
                 shown = max(shown, seen)
                 print(new, end="", flush=True)
-        except Exception as error:
-            print(f"(the log is interrupted: {reason(str(error))})", file=sys.stderr)
+        except Exception:
+            pass  # how the job is says more
         try:
             status = client.get_job_status(job)
         except Exception as error:
-            print(f"(the cluster does not answer: {reason(str(error))})", file=sys.stderr)
+            if "status code 404" in str(error) or time.monotonic() - heard > PATIENCE_SECONDS:
+                return None
+            if reason(str(error)) != told:
+                told = reason(str(error))
+                print(f"(the cluster does not answer: {told})", file=sys.stderr)
         else:
+            heard, told = time.monotonic(), ""
             if status.is_terminal():
                 return status
         await asyncio.sleep(LOOK_SECONDS)
@@ -77,7 +91,7 @@ async def follow(client: JobSubmissionClient, job: str) -> JobStatus:
 
 def reason(text: str) -> str:
     """An error's first line that says something."""
-    if "authenticat" in text.lower() or "401" in text or "403" in text:
+    if "authenticat" in text.lower() or "status code 401" in text or "status code 403" in text:
         return (
             "it wants its token: put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
         )

@@ -9,10 +9,12 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 mkdir -p "$state"
-alive "$state/head.pid" && fail "a head is up already (process $(cat "$state/head.pid")); cluster/down.sh ends it"
+alive "$state/head.pid" && fail "a head is up already (process $(cut -d" " -f1 "$state/head.pid")); cluster/down.sh ends it"
 
 export HYDRAHIVE_RUNS=${HYDRAHIVE_RUNS:-$state/runs}
 export HYDRAHIVE_LEDGER=${HYDRAHIVE_LEDGER:-$state/ledger.sqlite}
+case "$HYDRAHIVE_RUNS" in *://* | /*) ;; *) HYDRAHIVE_RUNS=$PWD/$HYDRAHIVE_RUNS ;; esac
+case "$HYDRAHIVE_LEDGER" in /*) ;; *) HYDRAHIVE_LEDGER=$PWD/$HYDRAHIVE_LEDGER ;; esac
 export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://127.0.0.1:${HYDRAHIVE_PROMETHEUS_PORT:-9090}}
 export RAY_GRAFANA_HOST=${RAY_GRAFANA_HOST:-http://127.0.0.1:${HYDRAHIVE_GRAFANA_PORT:-3000}}
 unset RAY_ADDRESS
@@ -33,7 +35,7 @@ setsid nohup ray start --head --block --disable-usage-stats \
     --dashboard-agent-listen-port="${HYDRAHIVE_AGENT_PORT:-52365}" \
     --metrics-export-port="${HYDRAHIVE_METRICS_PORT:-8080}" \
     --temp-dir="$state/ray" "$@" > "$state/head.log" 2>&1 < /dev/null &
-echo $! > "$state/head.pid"
+note $! "$state/head.pid"
 
 echo "starting the head (log: $state/head.log)"
 for _ in $(seq 60); do

@@ -193,6 +193,7 @@ def test_workers_hand_over_before_they_go(overlay: str) -> None:
         workers = next(group for group in spec["workerGroupSpecs"] if group["groupName"] == "env-workers")
         pod = workers["template"]["spec"]
         command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[:2] == ["hydrahive", "drain"]
         seconds = drain_parser().parse_args(command[2:]).seconds
         assert seconds < pod["terminationGracePeriodSeconds"], (
             "Kubernetes would kill the node before it has handed over"
@@ -296,10 +297,19 @@ def test_a_job_that_is_lost_is_tried_again_and_goes_on() -> None:
 def test_kueue_can_hold_the_job() -> None:
     (job,) = of_kind("kueue", "RayJob")
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
-    assert job["spec"]["suspend"]
+    assert "suspend" not in job["spec"], "Kueue's to set; applied again, it would end a job that runs"
     assert job["spec"]["shutdownAfterJobFinishes"]
     assert not job["spec"]["rayClusterSpec"].get("enableInTreeAutoscaling")
     assert len(job["spec"]["rayClusterSpec"]["workerGroupSpecs"]) <= 17
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_two_heads_cannot_have_one_ledger(overlay: str) -> None:
+    modes = {
+        found["metadata"]["name"]: found["spec"]["accessModes"] for found in of_kind(overlay, "PersistentVolumeClaim")
+    }
+    assert modes["hydrahive-ledger"] == (["ReadWriteOnce"] if overlay == "dev" else ["ReadWriteOncePod"])
+    assert modes["hydrahive-runs"] == (["ReadWriteOnce"] if overlay == "dev" else ["ReadWriteMany"])
 
 
 def test_the_gpu_is_the_learners() -> None:
@@ -316,6 +326,19 @@ def test_the_gpu_is_the_learners() -> None:
         for pod in pod_specs("gpu")
         if "redis" not in pod["containers"][0]["image"]
     )
+
+
+def test_alert_rules_fire_when_they_should() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: the alert rules were NOT tried")
+    folder = ROOT / "cluster" / "monitoring"
+    done = subprocess.run([promtool, "test", "rules", "alerts_test.yml"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tried = yaml.safe_load((folder / "alerts_test.yml").read_text())["tests"]
+    names = {one["alertname"] for test in tried for one in test["alert_rule_test"]}
+    rules = yaml.safe_load((folder / "alerts.yml").read_text())["groups"]
+    assert names == {rule["alert"] for group in rules for rule in group["rules"]}
 
 
 def test_alert_rules_are_the_same_everywhere() -> None:

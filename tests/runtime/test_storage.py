@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,12 @@ def test_another_machine_goes_on_from_what_is_stored(tmp_path: Path, scratch: Pa
     second = hydrahive("train", "snake/vtrace", "--name", "run", "--recording", "false", *options)
     assert "resuming at" in second.stderr
     assert digests_of(json.loads((place / "run" / "summary.json").read_text())) == digests_of(expected)
-    rows = [json.loads(line)["updates"] for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert rows == sorted(set(rows)), "no row is written twice, or lost"
+
+    def rows(folder: Path) -> list[tuple[int, int, float]]:
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [(row["updates"], row["env_steps"], row["loss"]) for row in lines]
+
+    assert rows(place / "run") == rows(tmp_path / "plain" / "run"), "no row is written twice, or lost"
     assert "98,304 env steps paid and conserved" in hydrahive("ledger", "verify").stdout
 
 
@@ -92,8 +97,8 @@ def run_with(folder: Path, checkpoints: dict[str, str]) -> RunFolder:
     return RunFolder(folder)
 
 
-CHANGES = 8
-"""That `send` makes in the test below: two files go, a manifest goes, five come."""
+CHANGES = 9
+"""That `send` makes in the tests below at most."""
 
 
 class Failing(Storage):
@@ -106,9 +111,9 @@ class Failing(Storage):
         if self.left < 0:
             raise OSError("the network is gone")
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, mode: int = 0o666) -> None:
         self._change()
-        super().write(path, data)
+        super().write(path, data, mode)
 
     def remove(self, path: str) -> None:
         self._change()
@@ -148,6 +153,61 @@ def test_whenever_it_fails_what_is_stored_is_whole(tmp_path: Path) -> None:
         assert storage.left >= 0
         assert whole(place) == {"2": "b", "3": "other", "4": "d"}
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_where_one_checkpoint_is_kept_there_is_always_one(tmp_path: Path) -> None:
+    for fails_at in range(CHANGES):
+        place, here = tmp_path / f"bucket{fails_at}", tmp_path / f"here{fails_at}" / "run"
+        place.mkdir()
+        storage = Failing(f"file://{place}")
+        run_with(here, {"1": "a"})
+        mirror = StoredRun(storage, "run", here)
+        mirror.send()
+        shutil.rmtree(here / "checkpoints" / "1")
+        run_with(here, {"2": "b"})
+        storage.left = fails_at
+        with suppress(OSError):
+            mirror.send()
+        assert whole(place)
+    assert whole(place) == {"2": "b"}
+    assert not (place / "run" / "checkpoints" / "1").exists()
+
+
+def test_a_run_that_goes_on_has_no_summary_there(tmp_path: Path) -> None:
+    """Else another machine would take it for finished, with what it came to before."""
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    run_with(here, {"1": "a"})
+    (here / "summary.json").write_text("{}")
+    (here / "secret").write_text("00")
+    StoredRun(Storage(f"file://{place}"), "run", here).send()
+    assert (place / "run" / "summary.json").exists()
+    assert (place / "run" / "secret").stat().st_mode & 0o777 == 0o600
+    later = StoredRun(Storage(f"file://{place}"), "run", here)
+    later.fetch()
+    (here / "summary.json").unlink()
+    later.send()
+    assert not (place / "run" / "summary.json").exists()
+
+
+def test_who_has_lost_the_claim_changes_nothing(tmp_path: Path) -> None:
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    run_with(here, {"1": "a"})
+    mirror = StoredRun(Storage(f"file://{place}"), "run", here)
+
+    def lost() -> None:
+        raise UsageError("somebody else has it")
+
+    mirror.see_claim = lost
+    with pytest.raises(UsageError):
+        mirror.send()
+    assert not list(place.iterdir())
+
+
+def test_what_opens_a_storage_is_not_told() -> None:
+    storage = Storage("memory://key:word@runs")
+    assert storage.shown == "memory://runs"
 
 
 def test_what_was_half_stored_is_not_fetched(tmp_path: Path) -> None:
@@ -192,7 +252,7 @@ def test_nothing_is_sent_twice(tmp_path: Path) -> None:
     ],
 )
 def test_a_storage_that_cannot_be_used_is_one_line(tmp_path: Path, scratch: Path, uri: str, says: str) -> None:
-    hydrahive = Hydrahive(tmp_path, {"HYDRAHIVE_RUNS": uri})
+    hydrahive = Hydrahive(tmp_path, {"HYDRAHIVE_RUNS": uri, "HYDRAHIVE_LEDGER": str(tmp_path / "l.sqlite")})
     said = hydrahive("train", "snake/vtrace", *TINY, code=2).stderr
     assert says in said
     assert len(said.splitlines()) == 1
@@ -202,6 +262,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     said = Hydrahive(tmp_path)("train", "snake/vtrace", *TINY, "--runs", "/proc/runs", code=2).stderr
     assert said.startswith("hydrahive: error: --runs: cannot write to /proc/runs")
     assert len(said.splitlines()) == 1
+
+
+def test_a_ledger_must_be_named(tmp_path: Path, scratch: Path) -> None:
+    hydrahive = Hydrahive(tmp_path, {"HYDRAHIVE_RUNS": f"file://{tmp_path}/bucket"})
+    said = hydrahive("train", "snake/vtrace", *TINY, code=2).stderr
+    assert said.startswith("hydrahive: error: HYDRAHIVE_LEDGER: runs at a URI")
+    assert not (tmp_path / "bucket").exists()
+
+
+def test_a_relative_folder_is_refused_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.setenv("HYDRAHIVE_RUNS", "runs")
+    with pytest.raises(UsageError, match="an absolute folder is required"):
+        runs_folder(None)
+    assert runs_folder("/tmp/runs") == Path("/tmp/runs")
 
 
 def test_sweeps_want_a_folder(tmp_path: Path, scratch: Path) -> None:

@@ -69,7 +69,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if not outcome.trained:
         print(f"run {name!r} is finished already; raise --stop.env_steps to train on, or choose another --name")
-    print(summary_text(outcome.summary, folder.path, folder.recording if folder.recording.exists() else None))
+    place = f"{folder.stored.storage.shown}/{name}" if folder.stored else str(folder.path)
+    print(summary_text(outcome.summary, place, folder.recording if folder.recording.exists() else None))
     return 0
 
 
@@ -101,7 +102,7 @@ def default_name(path: Path, experiment: str, seed: int) -> str:
     return experiment if path.name == "config.yaml" else f"{experiment}-s{seed}"
 
 
-def summary_text(summary: dict[str, Any], folder: Path, recording: Path | None) -> str:
+def summary_text(summary: dict[str, Any], place: str, recording: Path | None) -> str:
     """The summary for people."""
 
     def score(value: float | None) -> str:
@@ -109,7 +110,7 @@ def summary_text(summary: dict[str, Any], folder: Path, recording: Path | None) 
 
     rate = f"  ({summary['steps_per_second']:,.0f} steps/s)" if summary["steps_per_second"] else ""
     lines = [
-        f"run            {summary['run']}  ({folder})",
+        f"run            {summary['run']}  ({place})",
         f"env steps      {summary['env_steps']:,} in {summary['seconds']:,.1f} s{rate}",
         f"updates        {summary['updates']:,}",
         f"episodes       {summary['episodes']:,}",

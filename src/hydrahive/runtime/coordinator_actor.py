@@ -50,10 +50,14 @@ class CoordinatorActor(Coordinator):
         return answer
 
 
+def on_the_head() -> Any:
+    """Ray's scheduling strategy for actors that belong beside the cluster's own state."""
+    heads = [node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]]
+    return NodeAffinitySchedulingStrategy(heads[0]["NodeID"], soft=False) if heads else "DEFAULT"
+
+
 def coordinator() -> Any:
     """The cluster's coordinator, started on the head node if there is none yet."""
-    heads = [node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]]
-    where = NodeAffinitySchedulingStrategy(heads[0]["NodeID"], soft=False) if heads else "DEFAULT"
     actor: Any = ray.remote(CoordinatorActor)
     return actor.options(
         name=NAME,
@@ -63,7 +67,7 @@ def coordinator() -> Any:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
-        scheduling_strategy=where,
+        scheduling_strategy=on_the_head(),
     ).remote()
 
 

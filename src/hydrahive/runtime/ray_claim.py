@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.coordinator_actor import NAMESPACE
+from hydrahive.runtime.coordinator_actor import NAMESPACE, on_the_head
 from hydrahive.runtime.ray_actors import NEVER_AGAIN
 
 PATIENCE_SECONDS = 20.0
@@ -23,26 +25,44 @@ LOOK_SECONDS = 1.0
 class ClaimActor:
     """Holds its name for as long as its driver lives."""
 
+    def hold(self) -> None:
+        """Answer, which shows that it does."""
+
 
 @contextmanager
-def claimed_on_cluster(what: str, refusal: str) -> Iterator[None]:
+def claimed_on_cluster(what: str, refusal: str) -> Iterator[Callable[[], None]]:
     """Hold the claim on something, such as a run's place, among all drivers of this cluster.
 
+    Yields:
+        What sees that it is still held, and claims again if its holder was lost.
+
     Raises:
-        UsageError: With this refusal, if another driver holds it.
+        UsageError: With this refusal, if another driver holds it; from the call as well.
     """
+    holder = [_claimed(what, refusal, PATIENCE_SECONDS)]
+
+    def see() -> None:
+        try:
+            ray.get(holder[0].hold.remote())
+        except RayError:
+            holder[0] = _claimed(what, refusal, 0.0)
+
+    try:
+        yield see
+    finally:
+        ray.kill(holder[0])
+
+
+def _claimed(what: str, refusal: str, patience_s: float) -> Any:
     name = f"hydrahive-claim-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     actor = ray.remote(num_cpus=0, **NEVER_AGAIN)(ClaimActor)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_s
     while True:
         try:
-            holder = actor.options(name=name, namespace=NAMESPACE).remote()
-            break
-        except ValueError:
+            holder = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=on_the_head()).remote()
+            ray.get(holder.hold.remote())  # a client learns only now whether it has the name
+            return holder
+        except (ValueError, RayError):
             if time.monotonic() >= deadline:
                 raise UsageError(refusal) from None
             time.sleep(LOOK_SECONDS)
-    try:
-        yield
-    finally:
-        ray.kill(holder)

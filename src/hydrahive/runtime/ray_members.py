@@ -371,6 +371,7 @@ class Members:
         """
         began, said = time.monotonic(), SAY_WAITING_SECONDS
         made_room_at = began
+        demand = _Demand({"CPU": cpus, **({"GPU": gpus} if gpus else {})}) if self._asks_for_nodes else None
         while (node := self._free_node(cpus, gpus=gpus, trusted=make_room)) is None:
             now = time.monotonic()
             if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
@@ -379,7 +380,11 @@ class Members:
                 said *= 6
                 self._say_waiting(who, now - began)
             self._hear_coordinator()
+            if demand:
+                demand.show()
             time.sleep(ROOM_LOOK_SECONDS)
+        if demand:
+            demand.end()
         return node
 
     def _make_room(self, cpus: int) -> bool:
@@ -416,6 +421,8 @@ class Members:
         name = f"env-worker-{self._next_id}:{self._generation}"
         where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
         where = {"scheduling_strategy": _reserved()} if _reserved() else where
+        if not where and self._refused_nodes:
+            where = {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self._refused_nodes))})"}}
         actor: Any = ray.remote(EnvWorkerActor)
         handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
         title = f"env worker {self._next_id}"
@@ -715,6 +722,29 @@ class Members:
         self.listener(
             "short_of_cpus", f"the cluster has {resources.get('CPU', 0):.0f} CPUs, {free:.0f} of them free: {what}"
         )
+
+
+class _Demand:
+    """Shows an autoscaler that something is wanted: a placement group that is given up as soon as it is met."""
+
+    def __init__(self, wanted: dict[str, float]) -> None:
+        self._wanted = wanted
+        self._group: Any = None
+        self._met: Any = None
+
+    def show(self) -> None:
+        """Ask, unless that was asked and is still waited for."""
+        if self._group is None:
+            self._group = ray.util.placement_group([self._wanted])
+            self._met = self._group.ready()
+        elif _is_ready(self._met):
+            self.end()  # there is room now, which whoever looks for it will find
+
+    def end(self) -> None:
+        """Want it no more."""
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
+        self._group = None
 
 
 def _reserved() -> PlacementGroupSchedulingStrategy | None:

@@ -93,13 +93,16 @@ class LedgerMetrics:
         text = "Env steps consumed that the ledger does not account for; must be 0"
         self._difference = Gauge("hydrahive_ledger_conservation_difference_env_steps", text, tag_keys=tags)
         self._entries = Gauge("hydrahive_ledger_entries", "Entries of the journal", tag_keys=())
+        self._known: dict[str, dict[str, Settled]] = {}
 
     def export(self, run: str, settled: Settled) -> None:
-        """Export an answer of the ledger's."""
-        tags = {"run": run}
-        self._env_steps.set(float(settled.credited_env_steps), tags)
-        self._tokens.set(float(settled.credited_microtokens), tags)
-        self._difference.set(float(settled.conservation_difference), tags)
+        """Export an answer of the ledger's, for a trial that of its sweep."""
+        title = run.partition("/")[0]
+        self._known.setdefault(title, {})[run] = settled
+        runs, tags = self._known[title].values(), {"run": title}
+        self._env_steps.set(float(sum(one.credited_env_steps for one in runs)), tags)
+        self._tokens.set(float(sum(one.credited_microtokens for one in runs)), tags)
+        self._difference.set(float(sum(abs(one.conservation_difference) for one in runs)), tags)
         self._entries.set(float(settled.head[0]))
 
 
@@ -177,11 +180,17 @@ class RayMetricsSink:
         """Pictures are for TensorBoard."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
-        """Events are in the run's folder."""
+        """A pause makes no steps; other events are in the run's folder."""
+        if kind == "paused":
+            self._rest()
 
     def close(self) -> None:
         """Send what the run came to, and that nothing is under way any more."""
-        self._unsent |= {"steps_per_second": 0.0, "rounds_in_flight": 0.0, "env_workers": 0.0}
+        self._unsent["env_workers"] = 0.0
+        self._rest()
+
+    def _rest(self) -> None:
+        self._unsent |= {"steps_per_second": 0.0, "rounds_in_flight": 0.0}
         self._send()
 
     def _send(self) -> None:

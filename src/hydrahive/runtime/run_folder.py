@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,17 @@ class RunFolder:
         Raises:
             UsageError: If one is already at it.
         """
-        with locked(self.path / "lock", self.claim_refusal):
+        with ExitStack() as claim:
+            with self._not_being_copied():
+                claim.enter_context(locked(self.path / "lock", self.claim_refusal))
             yield
+
+    def _not_being_copied(self) -> AbstractContextManager[None]:
+        """Keep readers from copying what is stored over the folder; they hold the claim, too, while they do."""
+        if self.stored is None:
+            return nullcontext()
+        busy = f"another process has been fetching run {self.name!r} for {REFRESH_SECONDS:.0f} s"
+        return locked(self.path / "copy.lock", busy, REFRESH_SECONDS)
 
     @property
     def claim_refusal(self) -> str:
@@ -189,10 +198,9 @@ class RunFolder:
         if claimed:
             self.stored.fetch()
             return
-        busy = f"another process has been fetching run {self.name!r} for {REFRESH_SECONDS:.0f} s"
-        with locked(self.path / "copy.lock", busy, REFRESH_SECONDS):
+        with self._not_being_copied():
             try:
-                with self.claimed():
+                with locked(self.path / "lock", self.claim_refusal):
                     self.stored.fetch(checkpoints=checkpoints)
             except UsageError:
                 return  # it is being trained here, so this is the newest copy there is
@@ -240,6 +248,8 @@ def runs_folder(given: str | Path | None) -> Path:
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             raise UsageError("--runs: inside a Ray job an absolute folder is required, here or in HYDRAHIVE_RUNS")
         chosen = "runs"
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not is_uri(chosen) and not Path(chosen).is_absolute():
+        raise UsageError(f"--runs: {chosen!r} would be thrown away with the Ray job; an absolute folder is required")
     return scratch_of(chosen) if is_uri(chosen) else Path(chosen).absolute()
 
 
@@ -273,7 +283,7 @@ def find_run(runs: Path, given: str) -> RunFolder:
     names = storage.names() if storage else [folder.name for folder in all_runs(runs)]
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    where = storage.uri if storage else runs
+    where = storage.shown if storage else runs
     raise UsageError(f"RUN: {given!r} is neither a run's folder nor a run in {where}{hint}")
 
 

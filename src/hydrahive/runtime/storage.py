@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 MARK = "storage.json"
 """The file in a scratch folder that says which storage it is a copy of."""
 
-FIRST = ("secret", "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
+SECRET = "secret"
+"""The file that only its owner may read."""
+
+LAST = ("posted.json", "summary.json")
+"""What must not be stored before the checkpoint that it speaks of, nor stay when the run goes on."""
+
+FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
 """What must be stored before any checkpoint, in this order; `run.json` makes the run exist."""
 
 HERE_ONLY = ("lock", "copy.lock", "request.json", "state.json")
@@ -48,7 +54,7 @@ def scratch_of(uri: str) -> Path:
     folder = Path(base).absolute() / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / MARK, json.dumps({"uri": uri.rstrip("/")}).encode())
+        write_whole(folder / MARK, json.dumps({"uri": uri.rstrip("/")}).encode(), 0o600)
     except OSError as error:
         raise UsageError(f"HYDRAHIVE_SCRATCH: cannot write to {folder}: {error.strerror or error}") from None
     return folder
@@ -74,7 +80,9 @@ class Storage:
             UsageError: If the scheme is unknown, or what it needs is not installed.
         """
         self.uri = uri
-        self._fs, self._root = _opened(uri)
+        self.shown = re.sub(r"//[^/@]*@", "//", uri)
+        """As it may be told: without what opens it."""
+        self._fs, self._root, self._forget = _opened(uri)
 
     def prove_writable(self) -> None:
         """Write a file and remove it.
@@ -87,13 +95,15 @@ class Storage:
             self.write(probe, b"")
             self.remove(probe)
         except Exception as error:
-            raise UsageError(f"--runs: cannot write to {self.uri}: {_first_line(error)}") from None
+            raise UsageError(f"--runs: cannot write to {self.shown}: {_first_line(error)}") from None
 
     def names(self, folder: str = "") -> list[str]:
         """What lies directly in a folder, by name; nothing if it is not there."""
         from pyarrow import fs
 
         with self._readable():
+            if self._forget:
+                self._forget()
             found = self._fs.get_file_info(fs.FileSelector(self._path(folder), allow_not_found=True))
         return sorted(info.base_name for info in found)
 
@@ -103,6 +113,8 @@ class Storage:
 
         root = self._path(folder)
         with self._readable():
+            if self._forget:
+                self._forget()
             found = self._fs.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
         return sorted(info.path[len(root) :].lstrip("/") for info in found if info.type == fs.FileType.File)
 
@@ -116,21 +128,19 @@ class Storage:
                 return None
         return data
 
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file, whole as far as this filesystem offers it.
+    def write(self, path: str, data: bytes, mode: int = 0o666) -> None:
+        """Write a file, whole as far as this filesystem offers it; `mode` where it knows modes.
 
         Raises:
             OSError: If that fails.
         """
         whole = self._path(path)
         self._fs.create_dir(whole.rpartition("/")[0], recursive=True)
-        if self._fs.type_name != "local":
-            with self._fs.open_output_stream(whole) as stream:
-                stream.write(data)
+        if self._fs.type_name == "local":
+            write_whole(Path(whole), data, mode)
             return
-        with self._fs.open_output_stream(whole + TEMPORARY_SUFFIX) as stream:
+        with self._fs.open_output_stream(whole) as stream:
             stream.write(data)
-        self._fs.move(whole + TEMPORARY_SUFFIX, whole)
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there.
@@ -153,8 +163,8 @@ class Storage:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise HydrahiveError(f"cannot read from {self.uri}: {_first_line(error)}") from None
+        except Exception as error:  # each filesystem has its own
+            raise HydrahiveError(f"cannot read from {self.shown}: {_first_line(error)}") from None
 
 
 class StoredRun:
@@ -164,6 +174,8 @@ class StoredRun:
         """The run of this name."""
         self.storage, self._name, self._folder = storage, name, folder
         self._sent: dict[str, object] = {}
+        self.see_claim: Callable[[], None] = lambda: None
+        """Is called before anything is changed; raises if somebody else may be training the run."""
 
     def fetch(self, *, checkpoints: bool = True) -> None:
         """Make the copy equal to what is stored, with or without its checkpoints; nothing stored leaves no copy.
@@ -212,7 +224,7 @@ class StoredRun:
         if data is not None:
             target = self._folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, data, 0o600 if path == "secret" else 0o666)
+            write_whole(target, data, 0o600 if path == SECRET else 0o666)
 
     def send(self) -> None:
         """Store what is new here, and remove checkpoints that are here no more; for who has claimed the run.
@@ -220,24 +232,27 @@ class StoredRun:
         Raises:
             OSError: If the storage does not take it; the newest checkpoint that is whole there stays so.
         """
+        self.see_claim()
         here = self._here()
-        checkpoints = [path for path in here if path.startswith(f"{CHECKPOINTS}/")]
-        for path in FIRST:
-            if path in here:
-                self.send_file(path)
+        checkpoints = {path for path in here if path.startswith(f"{CHECKPOINTS}/")}
         with self._told():
-            root = f"{self._name}/{CHECKPOINTS}"
-            stored = {f"{CHECKPOINTS}/{path}" for path in self.storage.files(root)}
+            stored = set(self.storage.files(self._name))
             replaced = {_manifest_of(path) for path in checkpoints if not self._is_sent(path)}
             # Without its manifest a checkpoint is none, whatever else of it is there.
-            for path in sorted((stored - set(checkpoints)) | (stored & replaced), key=_manifests_first):
-                self.storage.remove(f"{self._name}/{path}")
-                self._sent.pop(path, None)
-        for path in sorted(checkpoints, key=_manifests_first, reverse=True):
+            self._remove((stored & replaced) | (stored & set(LAST)) - set(here))
+        for path in sorted(here, key=_turn):
             self.send_file(path)
-        for path in here:
-            if path not in FIRST and path not in checkpoints:
-                self.send_file(path)
+        with self._told():
+            gone = stored - set(here) - set(HERE_ONLY)
+            self._remove(gone)
+            for folder in {path.rpartition("/")[0] for path in gone if path.startswith(f"{CHECKPOINTS}/")}:
+                if not any(path.startswith(f"{folder}/") for path in here):
+                    self.storage.remove(f"{self._name}/{folder}")
+
+    def _remove(self, paths: set[str]) -> None:
+        for path in sorted(paths, key=_turn, reverse=True):
+            self.storage.remove(f"{self._name}/{path}")
+            self._sent.pop(path, None)
 
     def send_file(self, path: str) -> None:
         """Store one file, unless it was stored as it is now; errors as `send`."""
@@ -245,7 +260,8 @@ class StoredRun:
             return
         facts = self._facts(path)
         with self._told():
-            self.storage.write(f"{self._name}/{path}", (self._folder / path).read_bytes())
+            mode = 0o600 if path == SECRET else 0o666
+            self.storage.write(f"{self._name}/{path}", (self._folder / path).read_bytes(), mode)
         self._sent[path] = facts
 
     def _is_sent(self, path: str) -> bool:
@@ -262,7 +278,7 @@ class StoredRun:
         try:
             yield
         except Exception as error:
-            raise OSError(None, _first_line(error), f"{self.storage.uri}/{self._name}") from error
+            raise OSError(None, _first_line(error), f"{self.storage.shown}/{self._name}") from error
 
     def _here(self) -> list[str]:
         paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
@@ -270,10 +286,12 @@ class StoredRun:
         return [path for path in relative if TEMPORARY_SUFFIX not in path and path not in HERE_ONLY]
 
 
-def _opened(uri: str) -> tuple[Any, str]:
-    """A pyarrow filesystem, and the path on it."""
+def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:
+    """A pyarrow filesystem, the path on it, and what has it forget what it has listed, if it remembers that."""
     from pyarrow import ArrowInvalid, ArrowNotImplementedError, fs
 
+    forget: Callable[[], None] | None = None
+    shown = re.sub(r"//[^/@]*@", "//", uri)
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)
     except (ArrowInvalid, ArrowNotImplementedError):
@@ -282,11 +300,11 @@ def _opened(uri: str) -> tuple[Any, str]:
         try:
             spoken, root = fsspec.core.url_to_fs(uri)
         except (ValueError, ImportError) as error:
-            raise UsageError(f"--runs: {uri!r} cannot be used: {_first_line(error)}") from None
-        filesystem = fs.PyFileSystem(fs.FSSpecHandler(spoken))
+            raise UsageError(f"--runs: {shown!r} cannot be used: {_first_line(error)}") from None
+        filesystem, forget = fs.PyFileSystem(fs.FSSpecHandler(spoken)), spoken.invalidate_cache
     except OSError as error:
-        raise UsageError(f"--runs: {uri!r} cannot be used: {_first_line(error)}") from None
-    return filesystem, str(root).rstrip("/")
+        raise UsageError(f"--runs: {shown!r} cannot be used: {_first_line(error)}") from None
+    return filesystem, str(root).rstrip("/"), forget
 
 
 def _manifest_of(path: str) -> str:
@@ -295,8 +313,15 @@ def _manifest_of(path: str) -> str:
     return "" if folder == f"{CHECKPOINTS}/{BLOCKS}" else f"{folder}/{MANIFEST}"
 
 
-def _manifests_first(path: str) -> tuple[bool, str]:
-    return (not path.endswith(f"/{MANIFEST}"), path)
+def _turn(path: str) -> tuple[int, str]:
+    """When a file's turn to be stored comes; to be removed, the other way round."""
+    if path in FIRST:
+        return FIRST.index(path) - len(FIRST), path
+    if path in LAST:
+        return 3, path
+    if path.startswith(f"{CHECKPOINTS}/"):
+        return (2 if path.endswith(f"/{MANIFEST}") else 1), path
+    return 0, path  # rows, which a resumed run cuts off behind its checkpoint
 
 
 def _first_line(error: BaseException) -> str:

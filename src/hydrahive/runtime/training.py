@@ -7,7 +7,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,6 +108,8 @@ def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Ou
     """
     folder, config = request.folder, request.config
     algorithms(config)  # refuses what cannot change
+    if config.ledger.enabled:
+        _ledger_path(request)  # refuses before anything is begun
     folder.prove_writable()
     folder.refresh()
     if folder.exists():
@@ -167,6 +169,7 @@ def train_on(
         while True:
             with _stored_at_the_end(folder), _sinks(request, start, fleet) as sinks:
                 _announce(sinks, request, fleet, plan, line, start, passed_over, times)
+                folder.send()  # the run is there, and no summary of before it went on
                 trainer = Trainer(
                     config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
                 )
@@ -178,14 +181,22 @@ def train_on(
             books = _books(request, identity, fleet, line, start, most_waiting, books)
 
 
-def _claimed_on_cluster(request: Request) -> AbstractContextManager[None]:
+@contextmanager
+def _claimed_on_cluster(request: Request) -> Iterator[None]:
     """The claim on a run in a storage, where the lock in its folder says nothing to other machines."""
     folder = request.folder
     if folder.stored is None or request.config.workers == 0:
-        return nullcontext()
+        yield
+        return
     from hydrahive.runtime.ray_claim import claimed_on_cluster
 
-    return claimed_on_cluster(f"{folder.stored.storage.uri}/{folder.name}", folder.claim_refusal)
+    stored = folder.stored
+    with claimed_on_cluster(f"{stored.storage.uri}/{folder.name}", folder.claim_refusal) as see:
+        stored.see_claim = see
+        try:
+            yield
+        finally:
+            stored.see_claim = lambda: None
 
 
 @contextmanager
@@ -193,8 +204,27 @@ def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
     """Where runs lie in a storage: store what was written since the last checkpoint, however the block ends."""
     try:
         yield
-    finally:
-        folder.send()
+    except BaseException:
+        with suppress(OSError):  # what went wrong first is what is told
+            folder.send()
+        raise
+    folder.send()
+
+
+def _ledger_path(request: Request) -> Path | None:
+    """Where the ledger lies; None if only the cluster knows.
+
+    Raises:
+        UsageError: If nobody has said it: beside runs in a storage there is no local disk.
+    """
+    config = request.config
+    path = ledger_path(config.ledger.path, None if request.folder.stored else request.runs)
+    if path is None and (config.workers == 0 or is_embedded(request.address)):
+        raise UsageError(
+            "HYDRAHIVE_LEDGER: runs at a URI have no ledger beside them; name its file, on a local disk, or give "
+            "--ledger.enabled false"
+        )
+    return path
 
 
 @contextmanager
@@ -207,7 +237,7 @@ def _ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
     if not request.config.ledger.enabled:
         yield None
         return
-    line = fleet.ledger_line(ledger_path(request.config.ledger.path, request.runs))
+    line = fleet.ledger_line(_ledger_path(request))
     try:
         yield line
     finally:
@@ -374,7 +404,7 @@ def _settle_outbox(request: Request, identity: Identity, last: Checkpoint) -> di
     """
     config = request.config
     with ExitStack() as stack:
-        path = ledger_path(config.ledger.path, request.runs)
+        path = _ledger_path(request)
         if config.workers == 0 or is_embedded(request.address):
             assert path is not None, "runs are in a folder"
             line: LedgerLine = DirectLine(Ledger(path))

@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -62,12 +63,17 @@ class Volunteer:
             Interrupted: After Ctrl-C or SIGTERM; the node has left.
         """
         await_answer(self._address)
+        signal.signal(signal.SIGTERM, _leave)  # until the run's own handler is there
         # Nodes of one machine must not share Ray's folder: each would unpack a job's files over the others'.
         with (
             tempfile.TemporaryFile("w+") as log,
             tempfile.TemporaryDirectory(prefix="hydrahive-", ignore_cleanup_errors=True) as place,
         ):
-            node = subprocess.Popen(self._command(place), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            # Drivers that are sent to this node find the commands that lie beside this Python.
+            environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+            node = subprocess.Popen(
+                self._command(place), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
             try:
                 self._await_raylet(node, log)
                 interrupts = Interrupts()
@@ -200,6 +206,10 @@ def _is_busy(node_id: str) -> bool:
         if found["NodeID"] == node_id and found["Alive"]:
             total = found["Resources"]
     return float(free.get("CPU", 0)) < total.get("CPU", 0)
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 def _read(log: Any) -> str:

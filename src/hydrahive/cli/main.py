@@ -24,6 +24,8 @@ COMMANDS = {
     "worker": "have this machine join a cluster, and earn for an account",
     "drain": "hand this machine's shards over before its node ends",
     "check-env": "try what a run expects of its environment",
+    "serve": "answer with trained policies over HTTP, for tokens",
+    "query": "ask a server for actions, an episode, or the balance",
     "tune": "search for values: tune run, tune replay, tune report",
     "bench": "measure speed: bench sim, bench replay, bench train",
 }

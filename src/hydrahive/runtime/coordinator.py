@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.limits import Limits, TooFast
 from hydrahive.ledger.posting import Sealed
+from hydrahive.ledger.queries import Admitted, Queries, Query, Refused
 from hydrahive.ledger.statements import balances, work_of
 from hydrahive.runtime.heart import BEAT_SECONDS, Sign
 from hydrahive.runtime.ledger_line import Answer, RunAccount, settle
@@ -126,6 +128,7 @@ class Coordinator:
         self._signs: dict[str, Sign] = {}
         self._awake_at = clock()
         self._ledger: Ledger | None = None
+        self._limits = Limits()
         self._ledger_path = self._noted_ledger() or ledger
 
     def use_ledger(self, path: Path | None, *, insist: bool = False) -> str:
@@ -187,6 +190,26 @@ class Coordinator:
         """The nodes that have proven whom they work for, or are quarantined."""
         rows = self._db.execute("SELECT node_id, owner, quarantined FROM nodes ORDER BY node_id")
         return [dict(zip(("node_id", "owner", "quarantined"), row, strict=True)) for row in rows]
+
+    def admit_queries(self, queries: Sequence[Query], per_second: int) -> list[Admitted | Refused | TooFast]:
+        """For each query, in order: set its price aside, or say why it may not be answered.
+
+        Raises:
+            LedgerError: If the ledger cannot be written; nothing was set aside.
+        """
+        self._awake()
+        paying = Queries(self._opened_ledger().journal)
+        return self._limits.admit(paying, queries, per_second)
+
+    def settle_queries(self, answered: Sequence[int], failed: Sequence[int]) -> None:
+        """Take the price of what was answered, and give that of what failed back; errors as `admit_queries`."""
+        self._awake()
+        Queries(self._opened_ledger().journal).settle(answered, failed)
+
+    def query_balance(self, key: str) -> dict[str, int | str] | None:
+        """What the account of a key has; None if it is nobody's."""
+        self._awake()
+        return Queries(self._opened_ledger().journal).balance(key)
 
     def earnings(self, owner: str) -> dict[str, Any] | None:
         """What the ledger shows of an account; None if it is not there."""

@@ -1,0 +1,169 @@
+"""Paying for answers: what a query costs is set aside before it is answered, and let go or given back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hydrahive.core.errors import RefusedError, UsageError
+from hydrahive.ledger.accounts import hash_of
+from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.transfers import Transfers
+
+HOLD_SECONDS = 60
+"""Time after which what was set aside for a query that nobody has answered goes back by itself."""
+
+MICROSECONDS = 1_000_000
+
+Reason = Literal["wrong-key", "overdraft", "reused-key"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What somebody asks.
+
+    Attributes:
+        key: The API key of the account that pays.
+        price: In micro-tokens; recorded with the entry.
+        run: The run that is asked.
+        what: `act` or `episode`.
+        once: Names the query among its account's: asked again under the same name, it is not paid again.
+    """
+
+    key: str
+    price: int
+    run: str
+    what: str
+    once: str
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A query that may be answered.
+
+    Attributes:
+        account: Who pays.
+        hold: Number of the entry that set its price aside.
+        paid: Whether it was answered and paid before.
+        available: What the account has left, in micro-tokens.
+    """
+
+    account: str
+    hold: int
+    paid: bool
+    available: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A query that may not be answered, and why, for a program and for people."""
+
+    reason: Reason
+    text: str
+
+
+class Queries:
+    """Admits queries, and settles them, many at a time: each call is durable as a whole when it returns."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Let accounts of this journal pay."""
+        self._journal, self._transfers = journal, Transfers(journal)
+        assert journal.path.is_absolute(), "an open journal"
+        assert HOLD_SECONDS > 0, "answering takes time"
+
+    def account_of(self, key: str) -> str | None:
+        """The account whose key this is."""
+        assert isinstance(key, str), "keys are text"
+        if not key:
+            return None
+        row = self._journal.db.execute("SELECT name FROM accounts WHERE key_hash = ?", (hash_of(key),)).fetchone()
+        assert row is None or row[0] != TREASURY, "the treasury has no key"
+        return None if row is None else str(row[0])
+
+    def balance(self, key: str) -> dict[str, int | str] | None:
+        """What the account of a key has: its name, its balance, and what of it is not set aside."""
+        name = self.account_of(key)
+        if name is None:
+            return None
+        account = self._journal.account(name)
+        assert account is not None, "it was just found"
+        assert account.available <= account.balance, "what is set aside is still its own"
+        return {
+            "account": name,
+            "balance_microtokens": account.balance,
+            "available_microtokens": account.available,
+        }
+
+    def admit(self, queries: Sequence[Query]) -> list[Admitted | Refused]:
+        """For each query, in order: set its price aside, or say why not. Nobody can spend more than he has."""
+        assert all(query.price > 0 for query in queries), "what costs nothing is not asked here"
+        answers: list[Admitted | Refused] = []
+        with self._journal.transaction():
+            answers.extend(self._admitted(query) for query in queries)
+        assert len(answers) == len(queries), "one each"
+        return answers
+
+    def settle(self, answered: Sequence[int], failed: Sequence[int]) -> None:
+        """Take the price of queries that were answered, and give that of those that failed back, by their holds.
+
+        What went back by itself meanwhile stays there: an answer that takes too long is free.
+        """
+        assert not set(answered) & set(failed), "one or the other"
+        with self._journal.transaction():
+            for hold in answered:
+                try:
+                    self._transfers.post(hold, "query")
+                except UsageError:
+                    continue  # expired
+            for hold in failed:
+                self._transfers.void(hold, "query-failed")
+        assert not self._journal.db.in_transaction, "durable"
+
+    def _admitted(self, query: Query) -> Admitted | Refused:
+        assert self._journal.db.in_transaction, "of the whole batch"
+        name = self.account_of(query.key)
+        if name is None:
+            return Refused("wrong-key", "no account has this key")
+        key = f"query/{name}/{query.once}"
+        made = self._journal.entry(key=key)
+        memo = {"run": query.run, "what": query.what, "price": query.price}
+        expires = {"expires_us": self._journal.now_us() + HOLD_SECONDS * MICROSECONDS}
+        if made is not None and {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
+            return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
+        if made is not None and not self._is_open(made.seq):
+            state = self._journal.db.execute(
+                "SELECT kind FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire')", (made.seq,)
+            ).fetchone()[0]
+            if state != "post":
+                return self._admitted_again(query)
+            return Admitted(name, made.seq, True, self._available(name))
+        if made is None:
+            try:
+                made = self._transfers.hold(
+                    name, TREASURY, query.price, key, code="query", expires_us=expires["expires_us"], memo=memo
+                )
+            except RefusedError as error:
+                return Refused("overdraft", str(error))
+        assert made.kind == "pending", "set aside"
+        return Admitted(name, made.seq, False, self._available(name))
+
+    def _admitted_again(self, query: Query) -> Admitted | Refused:
+        """What went back is set aside anew, under a name behind the first."""
+        assert query.once, "it has a name"
+        again = Query(query.key, query.price, query.run, query.what, f"{query.once}+")
+        assert again.once != query.once, "another entry"
+        return self._admitted(again)
+
+    def _is_open(self, hold: int) -> bool:
+        assert hold >= 1, "entries are numbered from 1"
+        found = self._journal.db.execute("SELECT 1 FROM holds WHERE seq = ?", (hold,)).fetchone()
+        assert found in (None, (1,)), "there or not"
+        return found is not None
+
+    def _available(self, name: str) -> int:
+        assert name != TREASURY, "it has no limit"
+        account = self._journal.account(name)
+        assert account is not None, "it has just paid"
+        return account.available

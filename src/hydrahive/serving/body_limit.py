@@ -1,0 +1,57 @@
+"""Bodies that are too large are refused before they are read."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DEFAULT_BYTES = 8 * 2**20
+
+
+class TooLargeError(Exception):
+    """More was sent than is read."""
+
+
+class BodyLimit:
+    """An ASGI middleware: at most `app.state.body_bytes` of a request's body reach the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """In front of `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer that it is too large."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        most = getattr(scope["app"].state, "body_bytes", DEFAULT_BYTES)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            await self._refuse(scope, receive, send, most)
+            return
+        read = 0
+        begun = False
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > most:
+                raise TooLargeError
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, limited, noted)
+        except TooLargeError:
+            if not begun:
+                await self._refuse(scope, receive, send, most)
+
+    @staticmethod
+    async def _refuse(scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        response = JSONResponse({"error": f"the body is larger than {most:,} bytes"}, 413)
+        await response(scope, receive, send)

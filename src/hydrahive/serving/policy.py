@@ -1,0 +1,207 @@
+"""A run's policy that answers: the newest checkpoint's, in the evaluator's own batch shape, so with its own bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.runtime.checkpoints import Checkpoint
+from hydrahive.runtime.evaluation import evaluation_columns
+from hydrahive.runtime.pictures import Played, played
+from hydrahive.runtime.playing import policy_of
+from hydrahive.runtime.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows that somebody wants actions for.
+
+    Attributes:
+        observations: `[N, *shape]`, of the environment's dtype.
+        memory: `[N, M]` float32: what the policy remembers; zeros at an episode's beginning.
+        legal: `[N, choices]` bool, where the environment masks its actions; None allows all.
+    """
+
+    observations: np.ndarray
+    memory: np.ndarray
+    legal: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """The answer: actions as the environment takes them, `[N, ...]`, and the memory after them, `[N, M]`."""
+
+    actions: np.ndarray
+    memory: np.ndarray
+
+
+class ServedPolicy:
+    """The policy of one run; it follows the run's newest checkpoint while the run is trained."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Load it.
+
+        Raises:
+            UsageError: If the run has no checkpoint yet.
+        """
+        self.name, self._folder = folder.name, folder
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+        folder.refresh()
+        newest, _ = folder.checkpoints().newest()
+        if newest is None:
+            raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+        self._take(newest)
+        env = self.config.env.make_vector(self.config.env.group)
+        self.space, self.action_space = env.single_observation_space, env.single_action_space
+        legal = env.legal_actions()
+        self.choices = None if legal is None else int(legal.shape[1])
+        env.close()
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        config, network = policy_of(self._folder, checkpoint)
+        self.config, self._network, self.checkpoint = config, network, checkpoint
+        self.columns, self.memory_size = evaluation_columns(config), network.memory_size
+
+    def follow(self) -> bool:
+        """Load the newest checkpoint if it is another one; whether it was.
+
+        A storage or a disk that fails leaves the policy as it is: the next look may do better.
+        """
+        try:
+            self._folder.refresh()
+            names = {path.name for path in (self._folder.path / "checkpoints").iterdir() if path.name.isdigit()}
+            if names == self._seen:
+                return False
+            newest, _ = self._folder.checkpoints().newest()
+        except (OSError, HydrahiveError):
+            return False
+        self._seen = names
+        if newest is None or newest.digest == self.checkpoint.digest:
+            return False
+        with self._lock:
+            self._take(newest)
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """What is answering, as plain data."""
+        checkpoint = self.checkpoint
+        return {
+            "run": self.name,
+            "experiment": self.config.experiment,
+            "digest": checkpoint.digest,
+            "machine_class": checkpoint.machine_class,
+            "updates": checkpoint.boundary.updates,
+            "env_steps": checkpoint.boundary.progress.env_steps,
+            "score_mean": checkpoint.boundary.progress.score_mean,
+            "observation": {"shape": list(self.space.shape), "dtype": str(self.space.dtype)},
+            "action": str(self.action_space),
+            "memory": self.memory_size,
+            "choices": self.choices,
+        }
+
+    def read(self, observations: Any, memory: Any, legal: Any) -> Asked:
+        """What somebody sent, as arrays.
+
+        Raises:
+            UsageError: If it does not have the shape, the type or the range that the policy wants.
+        """
+        rows = _array("observations", observations)
+        shape = tuple(self.space.shape)
+        if rows.ndim != 1 + len(shape) or rows.shape[1:] != shape or not len(rows):
+            raise UsageError(f"observations: shape {list(rows.shape)} is not accepted; expected [N, {_shape(shape)}]")
+        kept = np.zeros((len(rows), self.memory_size)) if memory is None else _array("state", memory)
+        if kept.shape != (len(rows), self.memory_size):
+            raise UsageError(
+                f"state: shape {list(kept.shape)} is not accepted; expected [{len(rows)}, {self.memory_size}]"
+            )
+        return Asked(_as(self.space.dtype, rows), kept.astype(np.float32), self._read_legal(legal, len(rows)))
+
+    def _read_legal(self, legal: Any, rows: int) -> np.ndarray | None:
+        if legal is None:
+            return None
+        if self.choices is None:
+            raise UsageError("legal: this run's environment allows every action at any time")
+        mask = _array("legal", legal)
+        if mask.shape != (rows, self.choices) or not mask.any(axis=1).all():
+            raise UsageError(f"legal: expected [{rows}, {self.choices}] with at least one true in each row")
+        return mask.astype(np.bool_)
+
+    @torch.inference_mode()
+    def answer(self, asked: Sequence[Asked]) -> list[Given]:
+        """Actions for the rows of several queries, computed together in batches of the evaluator's shape."""
+        with self._lock:
+            network, columns = self._network, self.columns
+            observations = np.concatenate([one.observations for one in asked])
+            memory = np.concatenate([one.memory for one in asked])
+            legal = self._legal_of(asked)
+            actions, after = [], []
+            for begin in range(0, len(observations), columns):
+                part = slice(begin, begin + columns)
+                rows = len(observations[part])
+                scores, kept = network.step(
+                    torch.tensor(_padded(observations[part], columns)), torch.tensor(_padded(memory[part], columns))
+                )
+                if legal is not None:
+                    mask = torch.tensor(_padded(legal[part], columns, True))
+                    scores = network.distribution.masked(scores, mask)
+                chosen = network.distribution.for_env(network.distribution.mode(scores).numpy())
+                actions.append(chosen[:rows].copy())
+                after.append(kept[:rows].numpy().copy())
+        bounds = np.cumsum([len(one.observations) for one in asked])[:-1]
+        parts = zip(np.split(np.concatenate(actions), bounds), np.split(np.concatenate(after), bounds), strict=True)
+        return [Given(*part) for part in parts]
+
+    def _legal_of(self, asked: Sequence[Asked]) -> np.ndarray | None:
+        """All masks, all true where none was given; None if nobody gave one."""
+        if self.choices is None or all(one.legal is None for one in asked):
+            return None
+        full = [
+            np.ones((len(one.observations), self.choices), np.bool_) if one.legal is None else one.legal
+            for one in asked
+        ]
+        return np.concatenate(full)
+
+    def play(self, episode: int, frames: int) -> Played:
+        """Play held-out episode number `episode`, with at most so many pictures."""
+        with self._lock:
+            config, network = self.config, self._network
+        return played(config, network, episode, frames)
+
+
+def _padded(rows: np.ndarray, columns: int, fill: Any = 0) -> np.ndarray:
+    if len(rows) == columns:
+        return rows
+    full: np.ndarray = np.full((columns, *rows.shape[1:]), fill, rows.dtype)
+    full[: len(rows)] = rows
+    return full
+
+
+def _array(name: str, given: Any) -> np.ndarray:
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{name}: is not a regular array of numbers") from None
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name}: holds a value that is not finite")
+    return array
+
+
+def _as(dtype: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows in the environment's type, if it can hold them."""
+    if np.issubdtype(dtype, np.floating):
+        return rows.astype(dtype)
+    info = np.iinfo(dtype)
+    if (rows != np.floor(rows)).any() or rows.min() < info.min or rows.max() > info.max:
+        raise UsageError(f"observations: expected whole numbers from {info.min} to {info.max}")
+    return rows.astype(dtype)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

@@ -1,0 +1,282 @@
+"""The real server, as `hydrahive serve` brings it up: what it answers, refuses, and takes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chaos.harness import titled
+from conftest import FULL, TINY, Hydrahive, wait_for
+from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.queries import HOLD_SECONDS
+from hydrahive.ledger.verification import verify
+from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.serving.policy import ServedPolicy
+
+PRICE = 500_000
+CALLS = 10_000 if FULL else 1_500
+
+
+@dataclass
+class Server:
+    """A running `hydrahive serve`."""
+
+    hydrahive: Hydrahive
+    port: int
+    process: subprocess.Popen[str]
+    keys: dict[str, str]
+
+    def call(self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str) -> tuple[int, Any]:
+        """Status and answer."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        headers = {
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        }
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            assert "Traceback" not in text
+            assert ".py" not in text
+            return error.code, json.loads(text)
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.hydrahive.runs / "ledger.sqlite", create=False)
+
+    def query(self, *words: str, key: str, code: int = 0, text: str | None = None) -> str:
+        """The command."""
+        environment = {**os.environ, "HYDRAHIVE_KEY": key, "HYDRAHIVE_URL": f"http://127.0.0.1:{self.port}"}
+        command = [*COMMAND, "query", *words]
+        done = subprocess.run(
+            command, env=environment, input=text, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+from conftest import COMMAND  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    hydrahive = Hydrahive(tmp_path_factory.mktemp("served"))
+    hydrahive.train("snake/vtrace", "snake", *TINY, "--stop.env_steps", 20_000)
+    hydrahive.train("snake/vtrace", "gru", *TINY, "--policy.core", "Gru", "--stop.env_steps", 20_000)
+    keys = {}
+    for name, queries in {"rich": 10**6, "poor": 300, "alice": 20}.items():
+        said = hydrahive("ledger", "accounts", "open", name).stdout
+        keys[name] = re.search(r"hh_[\w-]+", said)[0]
+        ledger = Ledger(hydrahive.runs / "ledger.sqlite", create=False)
+        ledger.transfers.transfer(TREASURY, name, queries * PRICE, f"gift/{name}")
+        ledger.close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = hydrahive.start("serve", "snake", "gru", "--port", port, "--rate", 100_000, "--replicas", 2)
+    server = Server(hydrahive, port, process, keys)
+
+    def is_up() -> bool:
+        assert process.poll() is None, process.communicate()
+        try:
+            return server.call("GET", "/healthz")[0] == 200
+        except (OSError, ValueError):  # Serve itself answers before the application is there
+            return False
+
+    try:
+        wait_for(is_up, "the server")
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 143
+
+
+@pytest.fixture(scope="module")
+def policy(server: Server) -> ServedPolicy:
+    return ServedPolicy(RunFolder(server.hydrahive.runs / "snake"))
+
+
+def rows(policy: ServedPolicy, count: int, seed: int = 0) -> list[Any]:
+    return np.random.default_rng(seed).integers(0, 2, (count, *policy.space.shape)).tolist()
+
+
+def test_it_says_what_it_serves(server: Server, policy: ServedPolicy) -> None:
+    status, answer = server.call("GET", "/v1/model")
+    assert status == 200
+    assert [model["run"] for model in answer["models"]] == ["snake", "gru"]
+    assert answer["models"][0] == policy.facts()
+    assert answer["microtokens_per_query"] == PRICE
+
+
+def test_it_answers_with_the_evaluators_bytes_and_is_paid(server: Server, policy: ServedPolicy) -> None:
+    before = server.call("GET", "/v1/balance", key=server.keys["rich"])[1]["balance_microtokens"]
+    asked = rows(policy, 7)
+    status, answer = server.call("POST", "/v1/act", {"observations": asked}, server.keys["rich"])
+    assert status == 200
+    (expected,) = policy.answer([policy.read(asked, None, None)])
+    assert answer["actions"] == expected.actions.tolist()
+    assert answer["payment"]["microtokens"] == PRICE
+    assert answer["state"] is None
+
+    def paid() -> bool:
+        return server.call("GET", "/v1/balance", key=server.keys["rich"])[1]["balance_microtokens"] == before - PRICE
+
+    wait_for(paid, "the payment", 10)
+
+
+def test_a_memory_goes_there_and_back(server: Server) -> None:
+    policy = ServedPolicy(RunFolder(server.hydrahive.runs / "gru"))
+    state, memory = None, None
+    for step in range(4):
+        asked = rows(policy, 2, step)
+        body = {"run": "gru", "observations": asked, "state": state}
+        status, answer = server.call("POST", "/v1/act", body, server.keys["rich"])
+        assert status == 200
+        (expected,) = policy.answer([policy.read(asked, memory, None)])
+        state, memory = answer["state"], expected.memory.tolist()
+        assert np.array_equal(np.float32(state), np.float32(memory))
+        assert answer["actions"] == expected.actions.tolist()
+
+
+def test_it_plays_an_episode(server: Server) -> None:
+    status, answer = server.call("POST", "/v1/episode", {"episode": 3}, server.keys["rich"])
+    assert status == 200
+    assert base64.b64decode(answer["gif"])[:3] == b"GIF"
+    assert answer["payment"]["microtokens"] == 10 * PRICE
+    said = server.hydrahive(
+        "play", "snake", "--episode", 3, "--out", server.hydrahive.runs / "e.gif", "--max-frames", 600
+    )
+    assert f"{answer['score']:g}" in said.stdout
+
+
+def test_what_it_refuses(server: Server, policy: ServedPolicy) -> None:
+    rich, good = server.keys["rich"], {"observations": rows(policy, 1)}
+    before = server.call("GET", "/v1/balance", key=rich)[1]["available_microtokens"]
+    nan = json.dumps(good).replace("0", "NaN", 1).encode()
+    cases = [
+        (401, "POST", "/v1/act", good, None, {}),
+        (401, "POST", "/v1/act", good, "hh_nobody", {}),
+        (401, "GET", "/v1/balance", None, "hh_nobody", {}),
+        (404, "POST", "/v1/act", {**good, "run": "other"}, rich, {}),
+        (404, "GET", "/v2/act", None, rich, {}),
+        (405, "GET", "/v1/act", None, rich, {}),
+        (413, "POST", "/v1/act", {"observations": rows(policy, 1) * 257}, rich, {}),
+        (413, "POST", "/v1/act", b" " * (8 * 2**20 + 1), rich, {}),
+        (422, "POST", "/v1/act", {"observations": [[1.0]]}, rich, {}),
+        (422, "POST", "/v1/act", {"observations": []}, rich, {}),
+        (422, "POST", "/v1/act", {**good, "unknown": 1}, rich, {}),
+        (422, "POST", "/v1/act", {**good, "state": [[1.0]]}, rich, {}),
+        (422, "POST", "/v1/act", nan, rich, {}),
+        (422, "POST", "/v1/act", b"{", rich, {}),
+        (422, "POST", "/v1/episode", {"episode": -1}, rich, {}),
+        (422, "POST", "/v1/act", good, rich, {"Idempotency_Key": "x" * 201}),
+    ]
+    for wanted, method, path, body, key, headers in cases:
+        status, answer = server.call(method, path, body, key, **headers)
+        assert (status, list(answer)) == (wanted, ["error"]), (wanted, path, answer)
+        assert "\n" not in answer["error"]
+    assert server.call("GET", "/v1/balance", key=rich)[1]["available_microtokens"] == before, "nothing was paid"
+
+
+def test_under_one_name_it_is_paid_once(server: Server, policy: ServedPolicy) -> None:
+    good, key = {"observations": rows(policy, 1)}, server.keys["alice"]
+    first = server.call("POST", "/v1/act", good, key, Idempotency_Key="mine")[1]
+    wait_for(
+        lambda: server.call("POST", "/v1/act", good, key, Idempotency_Key="mine")[1]["payment"]["microtokens"] == 0,
+        "it",
+    )
+    again = server.call("POST", "/v1/act", good, key, Idempotency_Key="mine")[1]
+    assert again["actions"] == first["actions"]
+    assert again["payment"]["available_microtokens"] == first["payment"]["available_microtokens"]
+
+
+def test_the_command_asks(server: Server, policy: ServedPolicy) -> None:
+    alice = server.keys["alice"]
+    asked = rows(policy, 2)
+    (expected,) = policy.answer([policy.read(asked, None, None)])
+    assert server.query("alice", "balance", key=alice).startswith("alice: ")
+    assert server.query("alice", json.dumps(asked), key=alice).startswith(json.dumps(expected.actions.tolist()))
+    lines = f"{json.dumps(asked)}\nbalance\n[[1]]\n"
+    said = server.query("alice", key=alice, text=lines, code=1)
+    assert json.dumps(expected.actions.tolist()) in said
+    assert "alice: " in said
+    assert "hydrahive: error: 422: observations: shape [1, 1]" in said
+    assert "not 'bob''s" in server.query("bob", "balance", key=alice, code=1)
+    assert "no account has this key" in server.query("alice", "balance", key="hh_no", code=1)
+    out = server.hydrahive.runs / "query.gif"
+    assert "score" in server.query("alice", "episode", "0", str(out), key=alice)
+    assert out.read_bytes()[:3] == b"GIF"
+
+
+def test_those_with_too_little_never_overdraw_and_a_killed_replica_loses_no_token(
+    server: Server, policy: ServedPolicy, report: Any
+) -> None:
+    """Many calls over 64 connections by accounts that cannot pay for all; one replica is killed in the middle."""
+    good = {"observations": rows(policy, 1)}
+    names = ["poor", "rich"]
+    before = {name: server.call("GET", "/v1/balance", key=server.keys[name])[1] for name in names}
+    counts: dict[tuple[str, int], int] = {}
+    latencies: list[float] = []
+    lock = threading.Lock()
+
+    def one(number: int) -> None:
+        name = names[number % 2]
+        began = time.monotonic()
+        try:
+            status, _ = server.call("POST", "/v1/act", good, server.keys[name])
+        except (OSError, ValueError):
+            status = 0
+        with lock:
+            counts[name, status] = counts.get((name, status), 0) + 1
+            latencies.append(time.monotonic() - began)
+        if number == CALLS // 2:
+            os.kill(titled("ray::ServeReplica:hydrahive")[0], signal.SIGKILL)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(one, range(CALLS)))
+    seconds = time.monotonic() - began
+    assert {status for _, status in counts} <= {200, 402, 0, 500, 502, 503}, counts
+    time.sleep(2)
+    ledger = server.ledger()
+    ledger.journal._clock = lambda: (time.time_ns() // 1000) + (HOLD_SECONDS + 5) * 10**6
+    ledger.transfers.expire()
+    assert verify(ledger.journal).problem is None
+    for name in names:
+        account = ledger.journal.account(name)
+        paid = (before[name]["balance_microtokens"] - account.balance) / PRICE
+        answered = counts.get((name, 200), 0)
+        lost = sum(count for (who, status), count in counts.items() if who == name and status not in (200, 402))
+        assert account.balance >= 0
+        assert answered - lost - 64 <= paid <= answered + lost, (name, paid, counts)
+    assert counts["poor", 402] > 0
+    ledger.close()
+    latencies.sort()
+    report.add(
+        "Serving",
+        f"- {CALLS:,} calls over 64 connections by accounts that cannot pay for all, a replica killed half-way: "
+        f"{CALLS / seconds:,.0f} calls/s, p50 {latencies[len(latencies) // 2] * 1000:.0f} ms, p99 "
+        f"{latencies[len(latencies) * 99 // 100] * 1000:.0f} ms; nobody overdrew, and the ledger verifies",
+    )

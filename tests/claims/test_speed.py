@@ -8,7 +8,7 @@ from conftest import FULL
 
 
 def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
-    windows, seconds = (9, 6) if FULL else (1, 4)  # RLlib may report nothing for a second beside other tests
+    windows, seconds = (9, 6) if FULL else (1, 8)  # RLlib may report nothing for a second beside other tests
     against = [w for name in (["inline", "free-running"] if FULL else []) + ["rllib"] for w in ("--against", name)]
     out = tmp_path / "bench.json"
     hydrahive(

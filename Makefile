@@ -33,7 +33,7 @@ lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
 	@$(BIN)/lint-imports
 
 test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 claims: $(VENV)/installed  ## the claims at full size (about an hour); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest tests/claims -s

@@ -72,7 +72,7 @@ OTHERS = {
 }
 
 
-ONLY_FULL = ("odd sizes", "planes", "masks in infos, wrapped", "atari, lives, residual")
+ONLY_FULL = ("odd sizes", "cartpole", "planes", "masks", "masks in infos, wrapped", "atari, lives, residual", "groups")
 """What differs least from others; half a minute each."""
 
 

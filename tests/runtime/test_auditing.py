@@ -144,7 +144,7 @@ def trained(tmp_path, monkeypatch):
         fleets = []
 
         @contextmanager
-        def gathered(config, run_id, name, address):
+        def gathered(config, run_id, *_):
             fleets.append(VolunteerFleet(config, run_id, spoil, dishonest))
             yield fleets[-1]
 

@@ -176,9 +176,9 @@ class RunFolder:
         """
         if self.stored:
             self.stored.storage.prove_writable()
+        place = next(folder for folder in self.path.parents if folder.exists())
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path.parent):
+            with tempfile.TemporaryFile(dir=place):
                 pass
         except OSError as error:
             raise UsageError(f"--runs: cannot write to {self.path.parent}: {error.strerror or error}") from None

@@ -20,6 +20,9 @@ from pathlib import Path
 import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from hydrahive.core.errors import first_line
+from hydrahive.runtime.ray_address import TOKEN_PLACE
+
 PATIENCE_SECONDS = 300.0
 """How long a cluster may be silent, as while its head is started again over Redis."""
 
@@ -46,7 +49,7 @@ def main(arguments: list[str]) -> int:
             runtime_env={**environment, "working_dir": "."},
         )
     except Exception as error:  # Ray raises what its server says as RuntimeError, and more
-        return fail(f"cannot submit to {address}: {reason(str(error))}")
+        return fail(f"cannot submit to {address}: {reason(error)}")
     print(f"job {job} at {address}", flush=True)
     status = asyncio.run(follow(client, job))
     if status is None:
@@ -79,8 +82,8 @@ async def follow(client: JobSubmissionClient, job: str) -> JobStatus | None:
         except Exception as error:
             if "status code 404" in str(error) or time.monotonic() - heard > PATIENCE_SECONDS:
                 return None
-            if reason(str(error)) != told:
-                told = reason(str(error))
+            if reason(error) != told:
+                told = reason(error)
                 print(f"(the cluster does not answer: {told})", file=sys.stderr)
         else:
             heard, told = time.monotonic(), ""
@@ -89,13 +92,12 @@ async def follow(client: JobSubmissionClient, job: str) -> JobStatus | None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def reason(text: str) -> str:
-    """An error's first line that says something."""
+def reason(error: Exception) -> str:
+    """Why the cluster does not do it, in one line."""
+    text = str(error)
     if "authenticat" in text.lower() or "status code 401" in text or "status code 403" in text:
-        return (
-            "it wants its token: put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
-        )
-    return next((line.strip() for line in text.splitlines() if line.strip()), "it gives no reason")
+        return f"it wants its token: {TOKEN_PLACE}"
+    return first_line(error)
 
 
 def fail(message: str) -> int:

@@ -149,7 +149,7 @@ def _transfer(ledger: Ledger, given: argparse.Namespace) -> int:
     else:
         if given.tokens is None:
             raise UsageError("FROM, TO and TOKENS are needed (see hydrahive ledger transfer --help)")
-        amount = _microtokens(given.tokens)
+        amount = microtokens(given.tokens)
         ledger.accounts.prove(given.debit, read_key(given.key_file))
         memo = {"why": given.why} if given.why else {}
         once = f"transfer/{given.debit}/{given.once or uuid.uuid4()}"
@@ -236,13 +236,25 @@ def read_key(file: Path | None) -> str | None:
         raise UsageError(f"--key-file: cannot read {file}: {error}") from None
 
 
-def _microtokens(text: str) -> int:
+def microtokens(text: str, what: str = "TOKENS", *, free: bool = False) -> int:
+    """An amount of tokens as people write it, in micro-tokens.
+
+    Args:
+        text: What was written.
+        what: The argument, for errors.
+        free: Whether it may be 0.
+
+    Raises:
+        UsageError: If it is no amount, or not a whole number of micro-tokens.
+    """
     try:
         amount = Decimal(text.replace("_", "").replace(",", "")) * MICROTOKENS
     except DecimalException:
-        amount = Decimal(0)
-    if not (amount.is_finite() and 0 < amount <= LARGEST_AMOUNT and amount == int(amount)):
-        raise UsageError(f"TOKENS: {text!r} is not accepted; expected a number above 0 with up to six decimals")
+        amount = Decimal(-1)
+    least = 0 if free else 1
+    if not (amount.is_finite() and least <= amount <= LARGEST_AMOUNT and amount == int(amount)):
+        accepted = "a number of at least 0" if free else "a number above 0"
+        raise UsageError(f"{what}: {text!r} is not accepted; expected {accepted} with up to six decimals")
     return int(amount)
 
 

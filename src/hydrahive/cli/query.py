@@ -14,7 +14,7 @@ from typing import Any
 from hydrahive.cli.arguments import command_parser
 from hydrahive.cli.ledger import read_key
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.ledger.entries import tokens
 
 EXPLANATION = """with nothing behind ACCOUNT: observations, one JSON array a line, each answered with actions;
@@ -46,8 +46,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _interactive(client: Any, given: argparse.Namespace) -> int:
     """Answer line by line; a line that fails is told, and the next is read."""
-    from hydrahive.core.errors import HydrahiveError
-
     if sys.stdin.isatty():
         print(EXPLANATION, file=sys.stderr)
     memory, failures = None, 0

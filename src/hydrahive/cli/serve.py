@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from hydrahive.cli.arguments import add_runs, command_parser, positive
+from hydrahive.cli.ledger import microtokens
 from hydrahive.core.errors import UsageError
-from hydrahive.ledger.entries import MICROTOKENS
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -25,17 +24,18 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--replicas", type=positive, default=1, help="processes that answer (default: 1)")
     given = parser.parse_args(arguments)
 
-    from hydrahive.runtime.run_folder import find_run, runs_folder
+    from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
     from hydrahive.serving.config import ServingConfig
 
     config = ServingConfig(
-        microtokens_per_query=_microtokens("--price", given.price),
-        microtokens_per_episode=_microtokens("--episode-price", given.episode_price),
+        microtokens_per_query=microtokens(given.price, "--price", free=True),
+        microtokens_per_episode=microtokens(given.episode_price, "--episode-price", free=True),
         queries_per_second=given.rate,
         replicas=given.replicas,
     )
+    runs = runs_folder(given.runs)
     for name in given.names:
-        if find_run(runs_folder(given.runs), name).checkpoints().newest()[0] is None:
+        if find_run(runs, name).checkpoints().newest()[0] is None:
             raise UsageError(f"run {name!r} has no checkpoint yet")
     from hydrahive.runtime.interrupts import Interrupted
     from hydrahive.serving.running import serve_runs
@@ -43,22 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    runs = given.runs or os.environ.get("HYDRAHIVE_RUNS") or "runs"
-    chosen = runs if "://" in runs else str(runs_folder(runs))
     try:
-        serve_runs(chosen, given.names, config, given.address, (given.host, given.port), say)
+        serve_runs(runs_place(given.runs), given.names, config, given.address, (given.host, given.port), say)
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0
-
-
-def _microtokens(option: str, text: str) -> int:
-    """An amount of tokens as people write it.
-
-    Raises:
-        UsageError: If it is none, or not a whole number of micro-tokens.
-    """
-    whole, _, fraction = text.partition(".")
-    if not (whole.isdigit() and (fraction.isdigit() or not fraction) and len(fraction) <= 6):
-        raise UsageError(f"{option}: {text!r} is not accepted; expected tokens with up to six decimals, such as 0.5")
-    return int(whole) * MICROTOKENS + int(fraction.ljust(6, "0") or 0)

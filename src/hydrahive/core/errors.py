@@ -36,6 +36,12 @@ class ConfigError(UsageError):
         return ConfigError(f"{path}.{self.key}" if path else self.key, self.given, self.accepted)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something; its type's name where none does."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
 class DivergedError(HydrahiveError):
     """The learner met a value that is not finite; no later byte would mean anything."""
 

@@ -129,7 +129,7 @@ class Queries:
         key = f"query/{name}/{query.once}"
         made = self._journal.entry(key=key)
         memo = {"run": query.run, "what": query.what, "price": query.price}
-        expires = {"expires_us": self._journal.now_us() + HOLD_SECONDS * MICROSECONDS}
+        expires_us = self._journal.now_us() + HOLD_SECONDS * MICROSECONDS
         if made is not None and {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
             return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
         if made is not None and not self._is_open(made.seq):
@@ -142,7 +142,7 @@ class Queries:
         if made is None:
             try:
                 made = self._transfers.hold(
-                    name, TREASURY, query.price, key, code="query", expires_us=expires["expires_us"], memo=memo
+                    name, TREASURY, query.price, key, code="query", expires_us=expires_us, memo=memo
                 )
             except RefusedError as error:
                 return Refused("overdraft", str(error))

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, first_line
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.ledger.posting import WorkerFacts
@@ -246,10 +246,10 @@ class RayFleet:
             if isinstance(cause, HydrahiveError):
                 raise cause from None
             if isinstance(cause, RayError):
-                raise LostError(_first_line(cause)) from None
+                raise LostError(first_line(cause)) from None
             raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
         except RayError as error:
-            raise LostError(_first_line(error)) from None
+            raise LostError(first_line(error)) from None
 
     def stock(self) -> Stock:
         """Wait for all calls made so far, bury who does not answer, and see what there is.
@@ -299,7 +299,3 @@ class RayFleet:
             ray.kill(self._evaluator)
         self.forget_auditor()
         self._members.end()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

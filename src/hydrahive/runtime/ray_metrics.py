@@ -80,6 +80,11 @@ EXPORTED = (
 """Every metric of a run, by the row's key."""
 
 
+def title_of(run: str) -> str:
+    """What a run is exported as: a sweep's trial as its sweep."""
+    return run.partition("/")[0]
+
+
 class LedgerMetrics:
     """What the cluster's ledger says of runs; exported by the coordinator alone, which there is one of."""
 
@@ -97,7 +102,7 @@ class LedgerMetrics:
 
     def export(self, run: str, settled: Settled) -> None:
         """Export an answer of the ledger's, for a trial that of its sweep."""
-        title = run.partition("/")[0]
+        title = title_of(run)
         self._known.setdefault(title, {})[run] = settled
         runs, tags = self._known[title].values(), {"run": title}
         self._env_steps.set(float(sum(one.credited_env_steps for one in runs)), tags)
@@ -122,11 +127,6 @@ class Figures:
     about: Mapping[str, str]
     values: Mapping[str, float]
 
-    @property
-    def title(self) -> str:
-        """What it is exported as."""
-        return self.run.partition("/")[0]
-
 
 class RunMetrics:
     """The figures of all runs of a cluster."""
@@ -142,8 +142,9 @@ class RunMetrics:
 
     def export(self, figures: Figures) -> None:
         """Export a run's figures, for a trial those of its sweep."""
-        tags = {"run": figures.title, "experiment": figures.experiment}
-        runs = self._known.setdefault((figures.title, figures.experiment), {})
+        title = title_of(figures.run)
+        tags = {"run": title, "experiment": figures.experiment}
+        runs = self._known.setdefault((title, figures.experiment), {})
         runs.setdefault(figures.run, {}).update(figures.values)
         for one in EXPORTED:
             found = [values[one.key] for values in runs.values() if one.key in values]

@@ -237,8 +237,8 @@ def locked(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def runs_folder(given: str | Path | None) -> Path:
-    """Where runs lie: what was given, else `HYDRAHIVE_RUNS`, else `./runs`; a URI's scratch.
+def runs_place(given: str | Path | None) -> str:
+    """Where runs lie, a whole path or a URI: what was given, else `HYDRAHIVE_RUNS`, else `./runs`.
 
     Raises:
         UsageError: In a Ray job without either; its working directory is a throw-away copy.
@@ -250,7 +250,13 @@ def runs_folder(given: str | Path | None) -> Path:
         chosen = "runs"
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not is_uri(chosen) and not Path(chosen).is_absolute():
         raise UsageError(f"--runs: {chosen!r} would be thrown away with the Ray job; an absolute folder is required")
-    return scratch_of(chosen) if is_uri(chosen) else Path(chosen).absolute()
+    return chosen if is_uri(chosen) else str(Path(chosen).absolute())
+
+
+def runs_folder(given: str | Path | None) -> Path:
+    """The folder of runs on this machine: where they lie, or a URI's scratch; errors as `runs_place`."""
+    place = runs_place(given)
+    return scratch_of(place) if is_uri(place) else Path(place)
 
 
 def new_run_folder(runs: Path, name: str) -> RunFolder:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.core.durable import TEMPORARY_SUFFIX, write_whole
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 
 MARK = "storage.json"
 """The file in a scratch folder that says which storage it is a copy of."""
@@ -95,7 +95,7 @@ class Storage:
             self.write(probe, b"")
             self.remove(probe)
         except Exception as error:
-            raise UsageError(f"--runs: cannot write to {self.shown}: {_first_line(error)}") from None
+            raise UsageError(f"--runs: cannot write to {self.shown}: {first_line(error)}") from None
 
     def names(self, folder: str = "") -> list[str]:
         """What lies directly in a folder, by name; nothing if it is not there."""
@@ -164,7 +164,7 @@ class Storage:
         try:
             yield
         except Exception as error:  # each filesystem has its own
-            raise HydrahiveError(f"cannot read from {self.shown}: {_first_line(error)}") from None
+            raise HydrahiveError(f"cannot read from {self.shown}: {first_line(error)}") from None
 
 
 class StoredRun:
@@ -278,7 +278,7 @@ class StoredRun:
         try:
             yield
         except Exception as error:
-            raise OSError(None, _first_line(error), f"{self.storage.shown}/{self._name}") from error
+            raise OSError(None, first_line(error), f"{self.storage.shown}/{self._name}") from error
 
     def _here(self) -> list[str]:
         paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
@@ -300,10 +300,10 @@ def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:
         try:
             spoken, root = fsspec.core.url_to_fs(uri)
         except (ValueError, ImportError) as error:
-            raise UsageError(f"--runs: {shown!r} cannot be used: {_first_line(error)}") from None
+            raise UsageError(f"--runs: {shown!r} cannot be used: {first_line(error)}") from None
         filesystem, forget = fs.PyFileSystem(fs.FSSpecHandler(spoken)), spoken.invalidate_cache
     except OSError as error:
-        raise UsageError(f"--runs: {shown!r} cannot be used: {_first_line(error)}") from None
+        raise UsageError(f"--runs: {shown!r} cannot be used: {first_line(error)}") from None
     return filesystem, str(root).rstrip("/"), forget
 
 
@@ -322,7 +322,3 @@ def _turn(path: str) -> tuple[int, str]:
     if path.startswith(f"{CHECKPOINTS}/"):
         return (2 if path.endswith(f"/{MANIFEST}") else 1), path
     return 0, path  # rows, which a resumed run cuts off behind its checkpoint
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

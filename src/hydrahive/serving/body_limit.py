@@ -1,11 +1,14 @@
-"""Bodies that are too large are refused before they are read."""
+"""Bodies that are too large never reach the application."""
 
 from __future__ import annotations
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-DEFAULT_BYTES = 8 * 2**20
+from hydrahive.serving.config import ServingConfig
+
+DRAINED = 8
+"""So many times the limit is read and thrown away: who is still sending does not hear an answer."""
 
 
 class TooLargeError(Exception):
@@ -24,9 +27,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = getattr(scope["app"].state, "body_bytes", DEFAULT_BYTES)
+        most = getattr(scope["app"].state, "body_bytes", ServingConfig.body_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
+            await _throw_away(receive, DRAINED * most)
             await self._refuse(scope, receive, send, most)
             return
         read = 0
@@ -55,3 +59,13 @@ class BodyLimit:
     async def _refuse(scope: Scope, receive: Receive, send: Send, most: int) -> None:
         response = JSONResponse({"error": f"the body is larger than {most:,} bytes"}, 413)
         await response(scope, receive, send)
+
+
+async def _throw_away(receive: Receive, most: int) -> None:
+    """Read a body, but not more of it than `most` bytes."""
+    read = 0
+    while read <= most:
+        message = await receive()
+        read += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return

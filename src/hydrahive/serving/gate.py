@@ -27,7 +27,7 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.ledger.limits import TooFast
 from hydrahive.ledger.queries import Admitted, Query, Refused
 from hydrahive.runtime.coordinator_actor import coordinator
-from hydrahive.runtime.run_folder import find_run, runs_folder
+from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
 from hydrahive.serving.body_limit import BodyLimit
 from hydrahive.serving.config import ServingConfig
 from hydrahive.serving.models import (
@@ -80,7 +80,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     429: {"model": Problem, "description": "The account asks too fast; `Retry-After` says when to ask again."},
     503: {"model": Problem, "description": "Still loading, or the ledger is away; asking again may help."},
 }
-TOO_LARGE, UNREADABLE = {413: PROBLEMS[413]}, {422: PROBLEMS[422]}
 web = FastAPI(
     title="Hydrahive",
     version=__version__,
@@ -369,7 +368,8 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     given = dict(arguments)
     runs, names = given.pop("runs", None), given.pop("names")
     config = ServingConfig(**given)
-    chosen = str(runs) if runs else str(runs_folder(None))
     deployment: Any = Gate
-    application: serve.Application = deployment.options(num_replicas=config.replicas).bind(chosen, list(names), config)
+    application: serve.Application = deployment.options(num_replicas=config.replicas).bind(
+        runs_place(runs), list(names), config
+    )
     return application

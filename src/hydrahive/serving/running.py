@@ -15,10 +15,11 @@ from ray.serve.schema import LoggingConfig
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.ledger.ledger import ledger_path
-from hydrahive.runtime.coordinator_actor import coordinator
+from hydrahive.runtime.coordinator_actor import CoordinatorLine
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.ray_cluster import connect
+from hydrahive.runtime.storage import is_uri
 from hydrahive.serving.config import ServingConfig
 
 APPLICATION = "hydrahive"
@@ -54,8 +55,8 @@ def serve_runs(
     interrupts = Interrupts()
     try:
         with interrupts.installed():
-            ledger = ledger_path(None, Path(runs).absolute() if "://" not in runs else None)
-            place_of_ledger = ray.get(coordinator().use_ledger.remote(ledger, insist=is_embedded(address)))
+            ledger = ledger_path(None, None if is_uri(runs) else Path(runs))
+            line = CoordinatorLine(ledger, embedded=is_embedded(address))
             host, port = place
             quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
             try:
@@ -68,7 +69,7 @@ def serve_runs(
                 )
             except (RuntimeError, ValueError, OSError) as error:
                 raise HydrahiveError(f"cannot serve at {host}:{port}: {str(error).splitlines()[0]}") from None
-            say(f"serving {', '.join(names)} at http://{host}:{port}; accounts pay into {place_of_ledger}")
+            say(f"serving {', '.join(names)} at http://{host}:{port}; accounts pay into {line.place}")
             while True:
                 time.sleep(LOOK_SECONDS)
     finally:

@@ -43,12 +43,21 @@ def positive(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: If it is not.
     """
+    return _integer(text, 1)
+
+
+def natural(text: str) -> int:
+    """An integer of at least 0; errors as `positive`."""
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
     try:
         value = int(text.replace("_", ""))
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least 1")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least {least}")
     return value
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "snapshot": "write the report of a run: tables and plots",
     "digest": "print the digest and machine class of a run",
     "runs": "list runs, or compare some",
+    "watch": "show a run in the terminal while it is trained",
     "pause": "have a live run wait",
     "continue": "have a paused run go on",
     "stop": "end a live run; the same train command resumes it",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hydrahive.core.frames import whole_observations
+from hydrahive.core.watched import Frame
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class FragmentSummary:
         seconds: Time the fragment took, for display only.
         facts: What the environment tells of the episodes besides their scores, `[E]` float64 each, by name.
         detours: What careful exploration did (`hydrahive.policies.exploration.DETOUR_COUNTS`), int64; empty without.
+        frames: Pictures for whoever watches; nothing is computed from them.
     """
 
     shard: int
@@ -95,3 +97,4 @@ class FragmentSummary:
     seconds: float
     detours: np.ndarray
     facts: dict[str, np.ndarray] = field(default_factory=dict)
+    frames: tuple[Frame, ...] = ()

@@ -69,6 +69,14 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not know which actions are fatal")
 
+    def thumbnail(self, index: int) -> np.ndarray | None:
+        """A small picture of what environment `index` looks like now, for whoever watches; drawing it changes nothing.
+
+        Returns:
+            `uint8 [H, W, 3]`, or `[H, W]` in grey; None where only what is observed can be shown.
+        """
+        return None
+
     @property
     def resets_on_next_step(self) -> bool:
         """Whether the step after an episode's end only resets, ignoring its action."""

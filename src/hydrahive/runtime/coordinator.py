@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydrahive.core.errors import UsageError
+from hydrahive.core.watched import Wish
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.limits import Limits, TooFast
 from hydrahive.ledger.posting import Sealed
@@ -21,6 +22,7 @@ from hydrahive.ledger.queries import Admitted, Queries, Query, Refused
 from hydrahive.ledger.statements import balances, work_of
 from hydrahive.runtime.heart import BEAT_SECONDS, Sign
 from hydrahive.runtime.ledger_line import Answer, RunAccount, settle
+from hydrahive.runtime.watch_feed import Feeds, Have, News, Shown, Watched
 
 LATE_SECONDS, DEAD_SECONDS = 10.0, 15.0
 """Silence after which a member is shown as late, and after which it counts as dead."""
@@ -99,12 +101,14 @@ class Heard:
         request: What people asked of the run.
         owners: The accounts that nodes have proven to work for, by node.
         quarantined: Nodes whose work is not wanted any more.
+        watched: Who watches it; None if nobody does.
     """
 
     health: Mapping[str, Health]
     request: Request | None
     owners: Mapping[str, str]
     quarantined: frozenset[str]
+    watched: Watched | None = None
 
 
 class Coordinator:
@@ -129,6 +133,7 @@ class Coordinator:
         self._awake_at = clock()
         self._ledger: Ledger | None = None
         self._limits = Limits()
+        self._feeds = Feeds(path.parent / "watched")
         self._ledger_path = self._noted_ledger() or ledger
 
     def use_ledger(self, path: Path | None, *, insist: bool = False) -> str:
@@ -299,6 +304,7 @@ class Coordinator:
             row[0] if row else None,
             {node["node_id"]: node["owner"] for node in nodes if node["owner"]},
             frozenset(node["node_id"] for node in nodes if node["quarantined"]),
+            self._feeds.watched(run_id),
         )
 
     def ask(self, name: str, request: Request) -> str:
@@ -320,6 +326,35 @@ class Coordinator:
                 "INSERT INTO requests (run_id, request, asked_at) VALUES (?, ?, ?)", (found[0], request, time.time())
             )
         return str(found[0])
+
+    def show(self, run_id: str, shown: Shown, *, last: bool = False) -> None:
+        """Take what a Trainer shows to those who watch; `last`: keep it for whoever comes later."""
+        self._awake()
+        self._feeds.take(run_id, shown, last=last)
+
+    def look(self, name: str, watcher: str, wish: Wish, have: Have) -> News:
+        """What is new of a run for somebody who watches it, live or one that showed how it ended.
+
+        Args:
+            name: The run's, or its id.
+            watcher: Who looks; he is forgotten when he does not for some seconds.
+            wish: What he wants to see.
+            have: What he has already.
+
+        Raises:
+            UsageError: If there is no such run, or nothing is known of it any more.
+        """
+        self._awake()
+        known = [run for run in self.runs() if name in (run["name"], run["run_id"])]
+        for run in known:
+            if run["live"]:
+                return self._feeds.look(str(run["run_id"]), watcher, wish, have)
+        kept = next((str(run["run_id"]) for run in known if self._feeds.is_kept(str(run["run_id"]))), None)
+        if kept is None:
+            names = ", ".join(dict.fromkeys(run["name"] for run in self.runs() if run["live"])) or "none"
+            gone = "it ended without a last word" if known else "nobody trained it on this cluster"
+            raise UsageError(f"RUN: there is nothing to see of run {name!r}: {gone}; live runs: {names}")
+        return self._feeds.look(kept, watcher, wish, have)
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs that ever called, newest call first; `live` says whether one is being trained."""

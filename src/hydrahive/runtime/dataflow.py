@@ -14,6 +14,7 @@ from hydrahive.core.errors import HydrahiveError, LostError
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.core.receipt import Consumed, told_digest
 from hydrahive.core.state import State, nested, under
+from hydrahive.core.watched import Frame
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.boundary import Block, Boundary, Progress
 from hydrahive.runtime.config import RunConfig
@@ -59,12 +60,14 @@ class Episodes:
         lengths: Theirs, in env steps.
         detours: What careful exploration did, as `hydrahive.policies.exploration.DETOUR_COUNTS`; empty without.
         facts: What the environments tell of the episodes besides, by name.
+        frames: Pictures of what is watched.
     """
 
     scores: list[float]
     lengths: list[int]
     detours: list[int]
     facts: dict[str, list[float]]
+    frames: tuple[Frame, ...] = ()
 
     @staticmethod
     def of(summaries: Sequence[FragmentSummary]) -> Episodes:
@@ -77,6 +80,7 @@ class Episodes:
                 name: [value for summary in summaries for value in summary.facts.get(name, np.empty(0)).tolist()]
                 for name in dict.fromkeys(name for summary in summaries for name in summary.facts)
             },
+            tuple(frame for summary in summaries for frame in summary.frames),
         )
 
 

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError, FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
+from hydrahive.core.watched import Wish
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.heart import Work
+from hydrahive.runtime.lookout import Lookouts
 from hydrahive.runtime.machine_class import machine_class
 from hydrahive.runtime.shard import Shard
 
@@ -71,6 +74,7 @@ class EnvWorker:
         self._version = -1
         self._shards: dict[int, Shard] = {}
         self._broken: dict[int, str] = {}
+        self._lookouts = Lookouts(config)
         self.work = Work()
 
     def machine_class(self) -> str:
@@ -104,9 +108,9 @@ class EnvWorker:
         return {index: shard.round for index, shard in self._shards.items()}
 
     def simulate(
-        self, shards: Sequence[int], round_: int, version: int, weights: np.ndarray
+        self, shards: Sequence[int], round_: int, version: int, weights: np.ndarray, wishes: Sequence[Wish] = ()
     ) -> tuple[list[Fragment], list[FragmentSummary]]:
-        """Compute one round's fragments of some shards under the given weights version.
+        """Compute one round's fragments of some shards under the given weights version; `wishes`: what is watched.
 
         Raises:
             OutOfStepError: If `round_` is not a shard's next, or the shard is not here.
@@ -115,7 +119,7 @@ class EnvWorker:
         if version != self._version:
             self._weights.load(weights)
             self._version = version
-        done = [self._simulate(shard, round_, version) for shard in shards]
+        done = [self._simulate(shard, round_, version, wishes) for shard in shards]
         return [fragment for fragment, _ in done], [summary for _, summary in done]
 
     def snapshot(self, shard: int) -> State:
@@ -131,13 +135,19 @@ class EnvWorker:
             raise OutOfStepError(f"shard {index} is not on this worker")
         return self._shards[index]
 
-    def _simulate(self, index: int, round_: int, version: int) -> tuple[Fragment, FragmentSummary]:
+    def _simulate(
+        self, index: int, round_: int, version: int, wishes: Sequence[Wish]
+    ) -> tuple[Fragment, FragmentSummary]:
         if index in self._broken:
             raise FragmentError(index, round_, self._broken.pop(index))
         shard = self._shard(index)
         self.work.begin(index, round_, time.monotonic())
         try:
-            return shard.simulate(round_, version, self._network)
+            lookouts = self._lookouts.due(index, wishes, time.monotonic())
+            fragment, summary = shard.simulate(round_, version, self._network, lookouts)
+            if lookouts:
+                summary = replace(summary, frames=tuple(self._lookouts.taken(lookouts, time.monotonic())))
+            return fragment, summary
         except OutOfStepError:
             raise
         except Exception:

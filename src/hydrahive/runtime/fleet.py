@@ -16,6 +16,7 @@ from typing import Any, NewType, Protocol
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
+from hydrahive.core.watched import Wish
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.auditing import AuditJob, Auditor
@@ -28,6 +29,7 @@ from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.pictures import clip_of
 from hydrahive.runtime.replay import Replay
 from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.watch_feed import Shown, Watched
 
 Ref = NewType("Ref", object)
 """A value that may still be in the making; only the fleet that gave it can open it."""
@@ -70,6 +72,8 @@ class Fleet(Protocol):
     listener: Listener
     segment: int
     """The run's segment, which the fragments are named by."""
+    wishes: tuple[Wish, ...]
+    """What is watched: the workers show it with their next fragments."""
 
     @property
     def worker_count(self) -> int:
@@ -159,6 +163,15 @@ class Fleet(Protocol):
     def metrics_sink(self, run: str) -> Sink | None:
         """Where a run's figures are exported to whoever watches the cluster; None where nobody can."""
 
+    def watched(self) -> Watched | None:
+        """Who watches through the cluster's coordinator; None if nobody does, or there is none to watch through."""
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Show how the run is to those; `last`: it is over, and kept for whoever comes later."""
+
+    def conditions(self) -> Mapping[str, str]:
+        """How the workers that are there are, by name: `alive`, `late` or `leaving`."""
+
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
 
@@ -211,6 +224,7 @@ class InlineFleet:
 
     worker_count = 0
     segment = 0
+    wishes: tuple[Wish, ...] = ()
 
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
@@ -291,7 +305,7 @@ class InlineFleet:
     def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
         """Compute fragments."""
         prepare_torch(self._config, WORKER_THREADS)
-        fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights))
+        fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights), self.wishes)
         return Ref(fragments), Ref(summaries)
 
     def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
@@ -340,6 +354,17 @@ class InlineFleet:
     def metrics_sink(self, run: str) -> Sink | None:
         """There is no cluster."""
         return None
+
+    def watched(self) -> Watched | None:
+        """Whoever watches does so through the run's folder."""
+        return None
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Nobody to show it to."""
+
+    def conditions(self) -> Mapping[str, str]:
+        """This process lives."""
+        return {self._facts.name: "alive"}
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, first_line
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
+from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.auditing import AuditJob
 from hydrahive.runtime.config import RunConfig
@@ -23,6 +25,10 @@ from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorAct
 from hydrahive.runtime.ray_members import Members, RunOnCluster
 from hydrahive.runtime.ray_metrics import metrics_sink
 from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.watch_feed import Shown, Watched
+
+LAST_SHOW_SECONDS = 10.0
+"""Longest wait for the coordinator to take what a run came to."""
 
 LOOK_SECONDS = 1.0
 """Time after which a wait is interrupted to look after the members."""
@@ -39,6 +45,7 @@ class RayFleet:
         """
         self._config, self._run = config, run
         self.segment = 0
+        self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
         self._evaluator: Any = None
         self._auditor: Any = None
@@ -124,7 +131,8 @@ class RayFleet:
         One call and two objects for a worker's whole share of a round: Ray's part in a round's cost goes with
         their number, not with their size.
         """
-        fragments, summaries = self._members.actor(worker).simulate.remote(shards, round_, version, weights)
+        actor = self._members.actor(worker)
+        fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)
         return fragments, summaries
 
     def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
@@ -183,6 +191,23 @@ class RayFleet:
         if self._run.embedded:
             return None
         return metrics_sink(coordinator(), run, self._config, self.machine_class())
+
+    def watched(self) -> Watched | None:
+        """What the coordinator last said; of an embedded cluster nobody else knows."""
+        return None if self._run.embedded else self._members.watched
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Have the coordinator show it."""
+        if self._run.embedded:
+            return
+        with suppress(RayError):  # whoever watches sees that nothing comes
+            call = coordinator().show.remote(self._run.run_id, shown, last=last)
+            if last:  # this process may end now
+                ray.wait([call], timeout=LAST_SHOW_SECONDS, fetch_local=False)
+
+    def conditions(self) -> Mapping[str, str]:
+        """What the members are known to be."""
+        return self._members.conditions()
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""

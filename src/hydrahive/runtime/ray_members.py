@@ -23,6 +23,7 @@ from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, ReplayActor, end_process
 from hydrahive.runtime.ray_cluster import OWNER_LABEL, SPOT_LABEL, draining_nodes, free_by_node
 from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.watch_feed import Watched
 
 CALL_SECONDS = 1.0
 """Time between two looks at the members."""
@@ -148,6 +149,7 @@ class Members:
         self._refused_nodes: set[str] = set()
         self._machine_class: str | None = None
         self._departing: dict[int, Any] = {}
+        self.watched: Watched | None = None
         self.facts: dict[int, WorkerFacts] = {}
         self._owners: Mapping[str, str] = {}
         self._unproven_since: dict[int, float] = {}
@@ -285,6 +287,13 @@ class Members:
         """What was asked of the run, once."""
         request, self._request = self._request, None
         return request
+
+    def conditions(self) -> dict[str, str]:
+        """How the workers are, by name."""
+        return {
+            self.facts[worker].name: "leaving" if worker in self._leaving else "late" if member.is_late else "alive"
+            for worker, member in self.workers.items()
+        }
 
     def suspects(self) -> list[tuple[int, int]]:
         """Fragments at which a worker hung until it was given up, once."""
@@ -613,6 +622,7 @@ class Members:
                 self._register_again(heard.health)
                 self._request = heard.request or self._request
                 self._owners = heard.owners
+                self.watched = heard.watched
                 self._shun(heard.quarantined)
                 self._act_on(heard.health)
         state = "paused" if self.paused else "running"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 from hydrahive.policies.network import Network
 from hydrahive.policies.q_network import QNetwork
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.lookout import Lookout
 
 ACTING = ("memory", "detours")
 """The parts of a shard's state that only acting advances, not stepping the environments."""
@@ -52,8 +53,10 @@ class Shard:
         self._states_every = config.replay.states_every if config.replay and config.policy.memory_size else None
         self._detours = np.zeros(n if config.algorithm.explores_carefully else 0, np.int64)
 
-    def simulate(self, round_: int, version: int, network: Network) -> tuple[Fragment, FragmentSummary]:
-        """Act for one fragment with `network`, which holds the weights `version`.
+    def simulate(
+        self, round_: int, version: int, network: Network, lookouts: Sequence[Lookout] = ()
+    ) -> tuple[Fragment, FragmentSummary]:
+        """Act for one fragment with `network`, which holds the weights `version`; `lookouts` see each step.
 
         Raises:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
@@ -74,7 +77,7 @@ class Shard:
                 detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
             return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()
 
-        return self._fragment(round_, version, distribution.parameters, act)
+        return self._fragment(round_, version, distribution.parameters, act, lookouts)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
@@ -88,7 +91,12 @@ class Shard:
         return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
 
     def _fragment(
-        self, round_: int, version: int, num_parameters: int, act: Callable[[int], tuple[np.ndarray, np.ndarray]]
+        self,
+        round_: int,
+        version: int,
+        num_parameters: int,
+        act: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        lookouts: Sequence[Lookout] = (),
     ) -> tuple[Fragment, FragmentSummary]:
         """Step through one fragment; `act` gives a step's actions, and the parameters they were drawn from."""
         if round_ != self.round:
@@ -116,6 +124,9 @@ class Shard:
                 actions, behaviour = act(t)
                 record.act(t, self._observations, actions, behaviour)
                 self._step(t, distribution.for_env(actions), record)
+                for lookout in lookouts:
+                    step = round_ * self.config.fragment_length + t
+                    lookout.see(step, self.env, self._observations, self._returns, self._lengths)
         if kind == SnapshotKind.RESTARTED and (round_ + 1) % self.config.boundary_every == 0:
             record.cut_short(self._observations)
         id_ = FragmentId(self.run_id, self.segment, round_, self.index)

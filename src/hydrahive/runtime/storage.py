@@ -283,7 +283,11 @@ class StoredRun:
     def _here(self) -> list[str]:
         paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
         relative = (path.relative_to(self._folder).as_posix() for path in paths)
-        return [path for path in relative if TEMPORARY_SUFFIX not in path and path not in HERE_ONLY]
+        return [path for path in relative if TEMPORARY_SUFFIX not in path and not _stays_here(path)]
+
+
+def _stays_here(path: str) -> bool:
+    return path in HERE_ONLY or path.endswith(".wish")
 
 
 def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:

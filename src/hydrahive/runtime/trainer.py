@@ -20,6 +20,7 @@ from hydrahive.core.errors import (
 from hydrahive.core.schedules import value_at
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
+from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.audits import Audits, Caught
 from hydrahive.runtime.boundary import Boundary, Progress
 from hydrahive.runtime.changes import algorithm_at, algorithms
@@ -33,6 +34,7 @@ from hydrahive.runtime.pictures import Undrawn
 from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.run_folder import Identity, RunFolder
 from hydrahive.runtime.schedules import schedule_of
+from hydrahive.runtime.watch import Watch
 
 BEGIN_ATTEMPTS = 5
 """How often in a row the run is begun again at its last boundary before it gives up."""
@@ -104,6 +106,7 @@ class Trainer:
         self._evaluations: list[tuple[Update, float, Ref]] = []
         self._picture: tuple[Update, Ref] | None = None
         self._lags: list[float] = []
+        self._watch = Watch(folder, fleet, price_of(config.ledger, config.env.step_weight))
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
         """Train until the run's stop, or `until`, and give its summary; None if it was asked to stop before.
@@ -136,6 +139,7 @@ class Trainer:
             raise
         finally:
             self._controls.say("ended", self._taken.env_steps)
+            self._watch.close("ended", self._taken, self._seconds)
 
     def _train(self, interrupts: Interrupts) -> bool:
         """Train to the run's stop; False if it was asked to stop before."""
@@ -191,6 +195,7 @@ class Trainer:
     def _obey(self) -> bool:
         """Look after the fleet, hear the ledger, and do what people ask; False if the run shall stop."""
         self._accounts.tend(self._event)
+        self._watch.tend("running", self._taken, self._seconds)
         asked = self._fleet.tend(self._taken.env_steps) or self._controls.take()
         if asked == "pause":
             asked = self._pause()
@@ -205,6 +210,7 @@ class Trainer:
         asked = None
         while asked not in ("continue", "stop"):
             time.sleep(PAUSE_LOOK_SECONDS)
+            self._watch.tend("paused", self._taken, began - self._started + self._seconds_before)
             asked = self._fleet.tend(self._taken.env_steps, paused=True) or self._controls.take()
         seconds = time.perf_counter() - began
         self._started += seconds
@@ -227,6 +233,7 @@ class Trainer:
             return
         self._see_changes_in_force(update.metrics, updates - 1)
         self._taken = update.progress
+        self._watch.take(update)
         self._tell_recovery()
         self._window.append(update.metrics)
         self._lags.append(update.metrics["lag"])

@@ -178,6 +178,11 @@ class AtariVector(SnapshotVectorEnv):
     def _game_seed(self, i: int) -> int:
         return derived_seed(self._seed, "ale", i, int(self._seedings[i]))
 
+    def thumbnail(self, index: int) -> np.ndarray:
+        """The newest frame, in grey."""
+        newest: np.ndarray = self._frames[index, -1].copy()
+        return newest
+
     def snapshot(self) -> State:
         """Seeds, the actions since, and a digest of what they led to."""
         return {

@@ -44,8 +44,8 @@ def as_text(snake: Any, board: np.ndarray, rules: Any) -> str:
     return "\n".join([edge, *("|" + "".join(row) + "|" for row in rows), edge]) + "\n"
 
 
-def as_picture(snake: Any, board: np.ndarray, rules: Any) -> np.ndarray:
-    """The board as `uint8 [H, W, 3]`, with a frame of wall; the body fades towards the tail."""
+def as_pixels(snake: Any, board: np.ndarray, rules: Any) -> np.ndarray:
+    """The board with a frame of wall, a pixel for each cell: `uint8 [size + 2, size + 2, 3]`."""
     left, head, food = cells(snake, board, rules)
     size = left.shape[0]
     checkered = (np.add.outer(np.arange(size), np.arange(size)) % 2)[..., None]
@@ -58,4 +58,9 @@ def as_picture(snake: Any, board: np.ndarray, rules: Any) -> np.ndarray:
     colours[head] = HEAD_COLOUR
     framed = np.full((size + 2, size + 2, 3), WALL_COLOUR, np.uint8)
     framed[1:-1, 1:-1] = colours
-    return framed.repeat(CELL_PIXELS, axis=0).repeat(CELL_PIXELS, axis=1)
+    return framed
+
+
+def as_picture(snake: Any, board: np.ndarray, rules: Any) -> np.ndarray:
+    """The board as `uint8 [H, W, 3]`, with a frame of wall; the body fades towards the tail."""
+    return as_pixels(snake, board, rules).repeat(CELL_PIXELS, axis=0).repeat(CELL_PIXELS, axis=1)

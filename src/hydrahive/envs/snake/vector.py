@@ -24,6 +24,7 @@ from hydrahive.envs.snake.board import (
 )
 from hydrahive.envs.snake.config import START_LENGTH, Snake
 from hydrahive.envs.snake.observations import observation_space, observe
+from hydrahive.envs.snake.render import as_pixels
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 
 
@@ -149,6 +150,10 @@ class SnakeVector(SnapshotVectorEnv):
         fatal = np.empty((self.num_envs, 3), np.bool_)
         fatal_turns(self._snakes, self._boards, self._rules, fatal)
         return fatal
+
+    def thumbnail(self, index: int) -> np.ndarray:
+        """The board, a pixel for each cell."""
+        return as_pixels(self._snakes[index], self._boards[index], self._rules[0])
 
     def snapshot(self) -> State:
         """Snakes (as raw bytes of their records) and boards."""

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from hydrahive.envs.swarm.config import Swarm
+from hydrahive.envs.swarm.drawing import drawn
 from hydrahive.envs.swarm.vector import SwarmVector, action_space
-from hydrahive.envs.swarm.view import drawn
 
 
 class SwarmParallel(ParallelEnv[str, np.ndarray, np.ndarray]):

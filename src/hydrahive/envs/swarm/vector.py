@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from pymunk import batch
 from hydrahive.core.state import State
 from hydrahive.core.streams import stream_key
 from hydrahive.envs.swarm.config import WALL, Swarm, SwarmStage
+from hydrahive.envs.swarm.drawing import Picture, drawn
 from hydrahive.envs.swarm.world import (
     AGENT,
     PARKING,
@@ -38,6 +38,9 @@ MOTION = batch.BodyFields.FORCE | batch.BodyFields.TORQUE
 WALL_DEPTH = 500.0
 """How far walls reach outwards, in units: at full speed an agent drives 48 in one physics step, and must not pass."""
 
+THUMBNAIL_PIXELS = 96
+"""Width of the small picture that is shown while the run goes on."""
+
 ELASTICITY = {"agent": 0.2, "wall": 0.5}
 FRICTION = {"agent": 0.7, "wall": 0.5}
 
@@ -53,27 +56,6 @@ def observation_space(config: Swarm) -> spaces.Box:
 def action_space(config: Swarm) -> spaces.Box:
     """What one agent does: left and right motor, and what it says."""
     return spaces.Box(-1.0, 1.0, (config.action_size,), np.float32)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What is drawn of a world.
-
-    Attributes:
-        width: Of the arena, in units.
-        height: Likewise.
-        bodies: `[A, 6]`, as `hydrahive.envs.swarm.world` numbers what is known of a body.
-        goals: `[A, 2]`.
-        obstacles: `[K, 4]`, centre and half sides.
-        lidar: `[A, R]`, shares of the range.
-    """
-
-    width: float
-    height: float
-    bodies: np.ndarray
-    goals: np.ndarray
-    obstacles: np.ndarray
-    lidar: np.ndarray
 
 
 class SwarmVector(SnapshotVectorEnv):
@@ -205,18 +187,26 @@ class SwarmVector(SnapshotVectorEnv):
         self._build_space()
 
     def picture(self, world: int = 0) -> Picture:
-        """What is to be drawn of a world."""
+        """What is to be drawn of a world, with what its agents' lidars meet."""
+        lidar = self._observed(np.ones(len(self._worlds), np.bool_)).reshape(*self._agents.shape, -1)
+        return self._picture(world, lidar[world, :, : self.config.rays])
+
+    def thumbnail(self, index: int) -> np.ndarray:
+        """The world that an agent is in, without lidars."""
+        world, nobody_looks = index // self.config.agents, np.zeros((self.config.agents, 0), np.float32)
+        return drawn(self._picture(world, nobody_looks), self.config, THUMBNAIL_PIXELS)
+
+    def _picture(self, world: int, lidar: np.ndarray) -> Picture:
         count = int(self._worlds["agents"][world])
         bodies = self._bodies[world, :count].copy()
         bodies[:, X] -= world * float(self._rules["spacing"][0])
-        lidar = self._observed(np.ones(len(self._worlds), np.bool_)).reshape(*self._agents.shape, -1)
         return Picture(
             float(self._worlds["width"][world]),
             float(self._worlds["height"][world]),
             bodies,
             np.stack([self._agents["goal_x"][world, :count], self._agents["goal_y"][world, :count]], axis=1),
             self._obstacles[world, : int(self._worlds["obstacles"][world])].copy(),
-            lidar[world, :count, : self.config.rays],
+            lidar[:count],
         )
 
     def _accepted(self, actions: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,9 @@ WISH_SECONDS = 1.5
 
 REFRESH_SECONDS = 15.0
 """Time between two looks into a storage for what is new."""
+
+FIRST_LOOK_SECONDS, FIRST_LOOK_PAUSE_SECONDS = 30.0, 0.1
+"""Longest wait for a run on a cluster to show itself, and time between two looks."""
 
 STORY = ("metrics.jsonl", "episodes.jsonl", "events.jsonl")
 
@@ -171,8 +174,7 @@ class ClusterSource:
             self.folder.path.mkdir()
             self._story = _Story(self.folder.path)
             self.history = self._story.history
-            self._state = self._facts()["state"]
-            self._take(self._asked(Wish(0, 0)))
+            self._wait_for_the_config()
             self._stack = stack.pop_all()
 
     def look(self, wish: Wish) -> Seen:
@@ -208,6 +210,22 @@ class ClusterSource:
     def close(self) -> None:
         """Leave the cluster; the coordinator forgets the watcher by itself."""
         self._stack.close()
+
+    def _wait_for_the_config(self) -> None:
+        """The Trainer hears that somebody watches with its next call, and then sends what there is.
+
+        Raises:
+            HydrahiveError: If it sends nothing.
+        """
+        import ray
+
+        deadline = time.monotonic() + FIRST_LOOK_SECONDS
+        while not {"config.yaml", "run.json"} <= set(self._have.files):
+            if time.monotonic() > deadline:
+                raise HydrahiveError(f"run {self.name!r} has not shown itself for {FIRST_LOOK_SECONDS:.0f} s; try again")
+            with suppress(ray.exceptions.RayError):  # the coordinator is just being restarted
+                self._take(self._asked(Wish(0, 0)))
+            time.sleep(FIRST_LOOK_PAUSE_SECONDS)
 
     def _asked(self, wish: Wish) -> News:
         import ray

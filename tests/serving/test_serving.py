@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -16,18 +17,20 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from chaos.harness import titled
-from conftest import FULL, TINY, Hydrahive, wait_for
+from chaos.harness import TITLES, ancestors, titled
+from conftest import COMMAND, FULL, ROOT, TINY, Hydrahive, wait_for
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.queries import HOLD_SECONDS
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.serving.config import ServingConfig, load_serving
 from hydrahive.serving.policy import ServedPolicy
 
 PRICE = 500_000
@@ -74,9 +77,6 @@ class Server:
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
-
-
-from conftest import COMMAND  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -230,10 +230,39 @@ def test_the_command_asks(server: Server, policy: ServedPolicy) -> None:
     assert out.read_bytes()[:3] == b"GIF"
 
 
+def test_whatever_is_sent_the_answer_is_as_described(server: Server) -> None:
+    """Schemathesis makes requests up from the description, right ones and wrong ones, and reads each answer."""
+    schemathesis = Path(sys.executable).parent / "schemathesis"
+    command = [schemathesis, "--config-file", ROOT / "tests/serving/schemathesis.toml", "run"]
+    command += [f"http://127.0.0.1:{server.port}/openapi.json", "-H", f"Authorization: Bearer {server.keys['rich']}"]
+    command += ["--max-examples", "300" if FULL else "25", "--no-color", "--report-dir", server.hydrahive.runs]
+    done = subprocess.run(
+        list(map(str, command)), cwd=server.hydrahive.runs, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_bytes_that_are_no_text_are_refused_like_text_that_is_no_json(server: Server) -> None:
+    for body in (b"\xff\xfe", b'{"observations": [[\x80]]}', b"{"):
+        status, answer = server.call("POST", "/v1/act", body, server.keys["rich"])
+        assert (status, answer["error"][:5]) == (422, "body:") or (status, answer["error"][:5]) == (422, "body.")
+
+
+def test_prices_come_from_a_file(server: Server) -> None:
+    config = server.hydrahive.runs / "prices.yaml"
+    config.write_text("microtokens_per_query: 7\nqueries_per_secnd: 5\n")
+    said = server.hydrahive("serve", "snake", "--config", config, code=2).stderr
+    assert "queries_per_secnd" in said
+    assert "queries_per_second" in said
+    assert load_serving(None, {}) == ServingConfig()
+    config.write_text("microtokens_per_query: 7\nrows: 3\n")
+    assert load_serving(config, {"rows": 9}) == ServingConfig(microtokens_per_query=7, rows=9)
+
+
 def test_those_with_too_little_never_overdraw_and_a_killed_replica_loses_no_token(
     server: Server, policy: ServedPolicy, report: Any
 ) -> None:
-    """Many calls over 64 connections by accounts that cannot pay for all; one replica is killed in the middle."""
+    """Many calls over 64 connections by accounts that cannot pay for all; the till and a replica are killed meanwhile."""
     good = {"observations": rows(policy, 1)}
     names = ["poor", "rich"]
     before = {name: server.call("GET", "/v1/balance", key=server.keys[name])[1] for name in names}
@@ -251,6 +280,9 @@ def test_those_with_too_little_never_overdraw_and_a_killed_replica_loses_no_toke
         with lock:
             counts[name, status] = counts.get((name, status), 0) + 1
             latencies.append(time.monotonic() - began)
+        if number == CALLS // 4:
+            tills = [pid for pid in titled(TITLES["coordinator"]) if server.process.pid in ancestors(pid)]
+            os.kill(tills[0], signal.SIGKILL)
         if number == CALLS // 2:
             os.kill(titled("ray::ServeReplica:hydrahive")[0], signal.SIGKILL)
 
@@ -276,7 +308,7 @@ def test_those_with_too_little_never_overdraw_and_a_killed_replica_loses_no_toke
     latencies.sort()
     report.add(
         "Serving",
-        f"- {CALLS:,} calls over 64 connections by accounts that cannot pay for all, a replica killed half-way: "
+        f"- {CALLS:,} calls over 64 connections by accounts that cannot pay for all, the till and a replica killed meanwhile: "
         f"{CALLS / seconds:,.0f} calls/s, p50 {latencies[len(latencies) // 2] * 1000:.0f} ms, p99 "
         f"{latencies[len(latencies) * 99 // 100] * 1000:.0f} ms; nobody overdrew, and the ledger verifies",
     )

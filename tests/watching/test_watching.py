@@ -265,7 +265,9 @@ def test_wishes_for_one_environment_go_together() -> None:
     assert together((Wish(1, 5), Wish(0, 0), Wish(1, 10))) == (Wish(1, 10),)
 
 
-@pytest.mark.parametrize("shape", [(4,), (84, 84), (4, 84, 84), (10, 10, 6), (3, 64, 64), (7, 7, 3), (2, 3, 4, 5), (1,)])
+@pytest.mark.parametrize(
+    "shape", [(4,), (84, 84), (4, 84, 84), (10, 10, 6), (3, 64, 64), (7, 7, 3), (2, 3, 4, 5), (1,)]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.bool_, np.int64])
 def test_any_observation_is_a_picture(shape: tuple[int, ...], dtype: type) -> None:
     picture = observed_picture((np.random.default_rng(0).random(shape) * 200).astype(dtype))
@@ -293,7 +295,9 @@ def test_lines_in_the_making_are_waited_for_and_broken_ones_passed_over() -> Non
     history = History()
     history.take("episodes.jsonl", True, b'{"env_steps": 10, "episodes": 1, "sco')
     assert history.episodes == 0
-    history.take("episodes.jsonl", False, b'res": [3.0]}\nnonsense\n{"env_steps": 20, "episodes": 2, "scores": [5.0]}\n')
+    history.take(
+        "episodes.jsonl", False, b'res": [3.0]}\nnonsense\n{"env_steps": 20, "episodes": 2, "scores": [5.0]}\n'
+    )
     assert (history.episodes, history.best) == (2, 5.0)
     history.take("episodes.jsonl", True, b'{"env_steps": 5, "episodes": 1, "scores": [1.0]}\n')
     assert (history.episodes, history.best, list(history.recent_scores)) == (1, 1.0, [1.0])

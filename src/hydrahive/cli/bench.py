@@ -17,10 +17,10 @@ steps of the others."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure the environments alone (`sim`), a replay alone (`replay`), or training (`train`)."""
+    """Measure environments (`sim`), a replay, training (`train`), what watching it costs, or how answers come."""
     parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
-    what = "the environments alone on one core, a replay alone likewise, or training"
-    parser.add_argument("what", choices=["sim", "replay", "train"], help=what)
+    what = "the environments alone on one core, a replay alone likewise, training, what watching costs it, or answers"
+    parser.add_argument("what", choices=["sim", "replay", "train", "watch", "serve"], help=what)
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
     parser.add_argument(
         "--against",
@@ -41,6 +41,10 @@ def run(arguments: Sequence[str]) -> int:
 
     path, name = find_config(given.config)
     config = with_experiment(load_run_config(path, overrides), name)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     if given.what == "sim":
         from hydrahive.bench.simulation import bench_simulation
 
@@ -56,17 +60,45 @@ def run(arguments: Sequence[str]) -> int:
             f"{report['inserted_frames_per_second']:,.0f} frames/s inserted; "
             f"memory is {report['memory_over_raw']:.2f} times the raw arrays'"
         )
+    elif given.what == "watch":
+        from hydrahive.bench.watching import bench_watching
+
+        report = bench_watching(given.config, overrides, given.seconds, given.windows, say)
+        print(watching_text(name, report))
+    elif given.what == "serve":
+        from hydrahive.bench.answering import bench_serving
+
+        report = bench_serving(given.config, overrides, given.seconds, say)
+        print(serving_text(name, report))
     else:
         from hydrahive.bench.training import bench_training
-
-        def say(line: str) -> None:
-            print(line, file=sys.stderr, flush=True)
 
         report = bench_training(config, given.against, given.seconds, given.windows, given.address, say)
         print(training_text(report))
     if given.json:
         _write(given.json, report)
     return 0
+
+
+def serving_text(name: str, report: dict[str, Any]) -> str:
+    """How fast policies answer, for people."""
+    from hydrahive.bench.answering import serving_line
+
+    lines = [f"{name}, a row a query, the clients on the server's own {report['cpus']} CPUs"]
+    for title, figures in report["clients"].items():
+        lines += [f"  {title:<5} {serving_line(clients, one)}" for clients, one in figures.items()]
+    return "\n".join(lines)
+
+
+def watching_text(name: str, report: dict[str, Any]) -> str:
+    """What watching costs, for people."""
+    lines = [f"{name}, watched in a terminal of 80x24 on the same {report['cpus']} CPUs"]
+    for kind, speed in report["steps_per_second"].items():
+        line = f"  {kind:<8} {speed:>10,.0f} trained env steps/s"
+        if ratio := report["ratios"].get(kind):
+            line += f"   {ratio['ratio']:.3f} of alone ({ratio['ratio_low']:.3f} to {ratio['ratio_high']:.3f})"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def training_text(report: dict[str, Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydrahive.cli.arguments import add_runs, command_parser, positive
 from hydrahive.cli.ledger import microtokens
@@ -18,21 +20,17 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else this machine alone)")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
     parser.add_argument("--port", type=positive, default=8000, help="default: 8000")
-    parser.add_argument("--price", default="0.5", metavar="TOKENS", help="of a query; 0 asks for no key (default: 0.5)")
-    parser.add_argument("--episode-price", default="5", metavar="TOKENS", help="of an episode (default: 5)")
-    parser.add_argument("--rate", type=positive, default=1000, help="queries a second of one account (default: 1000)")
-    parser.add_argument("--replicas", type=positive, default=1, help="processes that answer (default: 1)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="prices and limits as YAML; see docs/serving.md")
+    parser.add_argument("--price", metavar="TOKENS", help="of a query; 0 asks for no key (default: 0.5)")
+    parser.add_argument("--episode-price", metavar="TOKENS", help="of an episode (default: 5)")
+    parser.add_argument("--rate", type=positive, help="queries a second of one account (default: 1000)")
+    parser.add_argument("--replicas", type=positive, help="processes that answer (default: 1)")
     given = parser.parse_args(arguments)
 
     from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
-    from hydrahive.serving.config import ServingConfig
+    from hydrahive.serving.config import load_serving
 
-    config = ServingConfig(
-        microtokens_per_query=microtokens(given.price, "--price", free=True),
-        microtokens_per_episode=microtokens(given.episode_price, "--episode-price", free=True),
-        queries_per_second=given.rate,
-        replicas=given.replicas,
-    )
+    config = load_serving(given.config, _overrides(given))
     runs = runs_folder(given.runs)
     for name in given.names:
         if find_run(runs, name).checkpoints().newest()[0] is None:
@@ -48,3 +46,15 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0
+
+
+def _overrides(given: argparse.Namespace) -> dict[str, int]:
+    """What the command line says of prices and limits, by the config's keys."""
+    said: dict[str, int | None] = {
+        "microtokens_per_query": given.price and microtokens(given.price, "--price", free=True),
+        "microtokens_per_episode": given.episode_price
+        and microtokens(given.episode_price, "--episode-price", free=True),
+        "queries_per_second": given.rate,
+        "replicas": given.replicas,
+    }
+    return {key: value for key, value in said.items() if value is not None}

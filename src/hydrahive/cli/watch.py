@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     add_runs(parser)
     parser.add_argument("--address", help="the Ray cluster it is trained on; without it, RUN is looked up in --runs")
     parser.add_argument("--env", type=natural, default=0, help="which environment to look at first (default: 0)")
-    parser.add_argument("--fps", type=positive, default=10, help="frames a second at most (default: 10)")
+    parser.add_argument("--fps", type=positive, default=6, help="frames a second at most (default: 6)")
     parser.add_argument("--turbo", action="store_true", help="begin without frames")
     given = parser.parse_args(arguments)
     if not sys.stdout.isatty() or not sys.stdin.isatty():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import require, require_integer
+from hydrahive.runtime.config_file import built, config_arguments, parse
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,20 @@ class ServingConfig:
         require_integer("episode_frames", self.episode_frames, 1, 10**4)
         require_integer("replicas", self.replicas, 1, 1000)
         require(self.reload_seconds > 0, "reload_seconds", self.reload_seconds, "a number of seconds above 0")
+
+
+def load_serving(path: Path | None, overrides: dict[str, int]) -> ServingConfig:
+    """What a YAML file says, and then `overrides`, by key; the rest is as it is by default.
+
+    Raises:
+        UsageError: If the file cannot be read, or a key is unknown.
+        ConfigError: If a value is not accepted.
+    """
+    parser = ArgumentParser(exit_on_error=False, prog="hydrahive serve", add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file whose keys replace the defaults.")
+    parser.add_class_arguments(ServingConfig)
+    arguments = config_arguments(path) if path else []
+    arguments += [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    given = parse(parser, arguments, ServingConfig).as_dict()
+    given.pop("config", None)
+    return built(given, ServingConfig)

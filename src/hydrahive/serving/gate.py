@@ -122,7 +122,9 @@ async def unreadable(request: Request, error: RequestValidationError) -> JSONRes
 
 @web.exception_handler(HTTPException)
 async def refused(request: Request, error: HTTPException) -> JSONResponse:
-    """No such path, or method."""
+    """No such path, or method; or bytes that are no text, which are refused like text that is no JSON."""
+    if error.status_code == 400:
+        return JSONResponse({"error": "body: it is not JSON in UTF-8"}, 422)
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 

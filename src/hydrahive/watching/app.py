@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import ClassVar
@@ -25,8 +26,8 @@ from hydrahive.watching.dialogs import Confirm, Help
 from hydrahive.watching.panels import DIM, Curve, Events, Figures, Histogram, ReplayStrip, Workers
 from hydrahive.watching.source import Seen, Source
 
-LOOK_SECONDS = 0.25
-"""Time between two looks at the run."""
+LOOK_SECONDS, FILL_SECONDS = 0.25, 1.0
+"""Time between two looks at the run, and between two times that figures and plots are filled."""
 
 MOST_WAITING = 64
 """Frames that wait to be shown; where there are more, the oldest are passed over."""
@@ -87,6 +88,7 @@ class Watcher(App[None]):
         self.shown = self.dropped = 0
         """Frames shown of the environment on the board, and steps of it between them that were not."""
         self._recording: list[np.ndarray] | None = None
+        self._filled_at = 0.0
         self._leaving = threading.Event()
 
     def compose(self) -> ComposeResult:
@@ -148,12 +150,14 @@ class Watcher(App[None]):
     def _take(self, seen: Seen) -> None:
         self._seen = seen
         self._waiting.extend(frame for frame in seen.frames if frame.env == self._env)
-        self._fill()
+        if time.monotonic() - self._filled_at >= FILL_SECONDS:
+            self._fill()
 
     def _fill(self) -> None:
         """Fill what is on the screen."""
+        self._filled_at = time.monotonic()
         with self._source.history.lock:
-            self.query_one("#head", Static).update(self._head())
+            self.query_one("#head", Static).update(self._head(), layout=False)
             self._fill_tab(self.query_one(TabbedContent).active)
 
     def _fill_tab(self, tab: str) -> None:

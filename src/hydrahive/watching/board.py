@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from PIL import Image
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
 UPPER_HALF = "\u2580"
+
+COLOUR_BITS = np.uint8(0xF8)
+"""What is shown of a colour: with fewer colours more neighbours are alike, and fewer bytes go to the terminal."""
+
+FEW_REGIONS = 6
+"""So many lines that changed are drawn each by itself; more of them as one piece, which costs less."""
 
 
 class Board(Widget):
@@ -22,24 +33,49 @@ class Board(Widget):
         super().__init__(id=id)
         self._picture: np.ndarray | None = None
         self._fitted: np.ndarray | None = None
-        self._fitted_to = (0, 0)
+        self._fitted_to, self._top = (0, 0), 0
         self.note = ""
 
     def show(self, picture: np.ndarray | None, note: str = "") -> None:
-        """Show a picture, `uint8 [H, W, 3]` or `[H, W]`, or a note where there is none."""
-        self._picture, self._fitted, self.note = picture, None, note
-        self.refresh()
+        """Show a picture, `uint8 [H, W, 3]` or `[H, W]`, or a note where there is none; draws only what differs."""
+        if picture is None:
+            if self._picture is not None or self.note != note:
+                self._picture, self._fitted, self.note = None, None, note
+                self.refresh()
+            return
+        before, self._picture = self._fitted, picture
+        now = self._fit(picture)
+        if before is None or before.shape != now.shape:
+            self.refresh()
+            return
+        changed = (before != now).any(axis=2)
+        regions = []
+        for line in range((len(now) + 1) // 2):
+            columns = np.flatnonzero(changed[2 * line : 2 * line + 2].any(axis=0)).tolist()
+            if columns:
+                left = (self.size.width - now.shape[1]) // 2 + columns[0]
+                regions.append(Region(left, self._top + line, columns[-1] - columns[0] + 1, 1))
+        if len(regions) > FEW_REGIONS:
+            self.refresh(Region.from_union(regions))
+        elif regions:
+            self.refresh(*regions)
+
+    def _fit(self, picture: np.ndarray) -> np.ndarray:
+        width, height = self.size
+        pixels = self._fitted = fitted(picture, width, 2 * height) & COLOUR_BITS
+        self._fitted_to, self._top = (width, height), (height - (len(pixels) + 1) // 2) // 2
+        return pixels
 
     def render_line(self, y: int) -> Strip:
         """One line of characters, two rows of pixels."""
         width, height = self.size
         if self._picture is None:
             return _centred(self.note if y == height // 2 else "", width)
-        if self._fitted is None or self._fitted_to != (width, height):
-            self._fitted, self._fitted_to = fitted(self._picture, width, 2 * height), (width, height)
         pixels = self._fitted
+        if pixels is None or self._fitted_to != (width, height):
+            pixels = self._fit(self._picture)
         rows, columns = pixels.shape[:2]
-        row = 2 * (y - (height - (rows + 1) // 2) // 2)
+        row = 2 * (y - self._top)
         if not 0 <= row < rows:
             return Strip.blank(width)
         left = (width - columns) // 2
@@ -62,9 +98,9 @@ def fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BOX))
 
 
-def _runs(upper: np.ndarray, lower: np.ndarray) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Neighbours of the same colours together."""
-    runs: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = []
+def _runs(upper: np.ndarray, lower: np.ndarray) -> list[list[Any]]:
+    """Neighbours of the same colours together, as pairs of an upper and a lower pixel."""
+    runs: list[list[Any]] = []
     for pair in zip(map(tuple, upper.tolist()), map(tuple, lower.tolist()), strict=True):
         if runs and runs[-1][0] == pair:
             runs[-1].append(pair)
@@ -73,9 +109,9 @@ def _runs(upper: np.ndarray, lower: np.ndarray) -> list[list[tuple[tuple[int, ..
     return runs
 
 
-def _style(upper: tuple[int, ...], lower: tuple[int, ...]) -> Style:
-    colour, background = ("#{:02x}{:02x}{:02x}".format(*pixel) for pixel in (upper, lower))
-    return Style(color=colour, bgcolor=background)
+@lru_cache(maxsize=2**14)
+def _style(upper: tuple[int, int, int], lower: tuple[int, int, int]) -> Style:
+    return Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))
 
 
 def _centred(text: str, width: int) -> Strip:

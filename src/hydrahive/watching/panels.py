@@ -30,9 +30,14 @@ class Curve(PlotextPlot):
         """Plot `figure`, a key of the metrics."""
         super().__init__(id=id)
         self._title, self._figure, self._is_recent = title, figure, recent
+        self._drawn: object = None
 
     def fill(self, history: History) -> None:
-        """Plot what is known now."""
+        """Plot what is known now, if it is new."""
+        drawn = history.row.get("updates"), self.size
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
         points = history.recent(self._figure) if self._is_recent else history.curve(self._figure)
         self.plt.clear_data()
         self.plt.title(self._title)
@@ -51,9 +56,14 @@ class Histogram(PlotextPlot):
         """Of all episodes, or of the newest."""
         super().__init__(id=id)
         self._title, self._is_recent = title, recent
+        self._drawn: object = None
 
     def fill(self, history: History) -> None:
-        """Count what is known now."""
+        """Count what is known now, if it is new."""
+        drawn = history.episodes, self.size
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
         scores = list(history.recent_scores) if self._is_recent else [score for _, score in history.scores.points]
         self.plt.clear_data()
         self.plt.title(f"{self._title} ({len(scores):,})")
@@ -79,6 +89,8 @@ def binned(scores: Sequence[float]) -> tuple[list[int], list[float]]:
 class Figures(Static):
     """The run in a few lines."""
 
+    _text = Text()
+
     def fill(self, history: History, status: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         """Show the newest row, and what the board shows."""
         row = history.row
@@ -95,11 +107,15 @@ class Figures(Static):
         for name, value in lines:
             text.append(f"{name:<10}", DIM)
             text.append(f"{value}\n")
-        self.update(text)
+        if text != self._text:
+            is_longer, self._text = len(lines) != self._text.plain.count("\n"), text
+            self.update(text, layout=is_longer)
 
 
 class ReplayStrip(Static):
     """The replay's gear, and how its buckets are filled."""
+
+    _text = Text()
 
     def fill(self, history: History) -> None:
         """Show them; nothing where the run has none."""
@@ -117,7 +133,9 @@ class ReplayStrip(Static):
             text.append("buckets   ", DIM)
             text.append("".join(BLOCKS[-(-8 * count // most)] for count in history.buckets), GOOD)
             text.append(f" {len(history.buckets)}", DIM)
-        self.update(text)
+        if text != self._text:
+            was_empty, self._text = not self._text.plain, text
+            self.update(text, layout=was_empty)
 
 
 class Workers(DataTable[Text]):

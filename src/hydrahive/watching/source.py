@@ -222,7 +222,9 @@ class ClusterSource:
         deadline = time.monotonic() + FIRST_LOOK_SECONDS
         while not {"config.yaml", "run.json"} <= set(self._have.files):
             if time.monotonic() > deadline:
-                raise HydrahiveError(f"run {self.name!r} has not shown itself for {FIRST_LOOK_SECONDS:.0f} s; try again")
+                raise HydrahiveError(
+                    f"run {self.name!r} has not shown itself for {FIRST_LOOK_SECONDS:.0f} s; try again"
+                )
             with suppress(ray.exceptions.RayError):  # the coordinator is just being restarted
                 self._take(self._asked(Wish(0, 0)))
             time.sleep(FIRST_LOOK_PAUSE_SECONDS)

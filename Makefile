@@ -10,7 +10,7 @@ SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint bench sweep ath cluster-up cluster-down submit monitoring clean
+.PHONY: help train test claims chaos lint bench sweep ath cluster-up cluster-down submit hive monitoring clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -59,6 +59,9 @@ cluster-down: $(VENV)/installed  ## end what cluster-up and monitoring started h
 
 submit: $(VENV)/installed  ## train CONFIG as a job on a cluster (RAY_API_SERVER_ADDRESS, else this machine's); ARGS=... adds options
 	@cluster/submit.sh $(CONFIG) $(ARGS)
+
+hive: $(VENV)/installed  ## a cluster, a training of CONFIG, and a server that answers for tokens; ACCOUNT=... opens an account
+	@HYDRAHIVE_ACCOUNT=$(ACCOUNT) cluster/hive.sh $(CONFIG) $(ARGS)
 
 monitoring: $(VENV)/installed  ## Prometheus, and Grafana where installed, for the cluster on this machine
 	@cluster/monitoring.sh

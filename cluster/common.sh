@@ -33,4 +33,7 @@ end() {
     rm -f "$1"
 }
 
+# Where the head says it is; nothing before it has.
+head_address() { grep -oE "address='[^']+'" "$state/head.log" | head -1 | cut -d"'" -f2 || true; }
+
 command -v ray >/dev/null || fail "ray is not on the PATH; run 'make cluster-up', which sets it up"

@@ -40,7 +40,7 @@ note $! "$state/head.pid"
 echo "starting the head (log: $state/head.log)"
 for _ in $(seq 60); do
     alive "$state/head.pid" || { rm -f "$state/head.pid"; fail "$(grep -v '^ *$' "$state/head.log" | tail -1)"; }
-    address=$(grep -oE "address='[^']+'" "$state/head.log" | head -1 | cut -d"'" -f2 || true)
+    address=$(head_address)
     [ -n "$address" ] && ray job list --address "$dashboard" > /dev/null 2>&1 && break
     address=
     sleep 1

@@ -399,6 +399,48 @@ def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) 
         assert sorted(process.wait(60) for process in both) == [2, 130]
 
 
+def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
+    """Start, join, earn, buy; as alice, on a machine of her own."""
+    account = {"HYDRAHIVE_ACCOUNT": "alice", "HYDRAHIVE_SERVE_PORT": str(free_port())}
+    quick = ["--shards", "4", "--boundary_every", "10", "--checkpoint.every_boundaries", "1"]
+    quick += ["--ledger.microtokens_per_step", "100"]
+    hive = subprocess.Popen(
+        [str(ROOT / "cluster" / "hive.sh"), "snake/vtrace", *quick],
+        cwd=ROOT, env=site.environment | account, stdout=(tmp_path / "hive.log").open("w"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+    def said() -> str:
+        assert hive.poll() is None, (tmp_path / "hive.log").read_text()
+        return (tmp_path / "hive.log").read_text()
+
+    try:
+        wait_for(lambda: "serving hive at" in said(), "the server", 120)
+        alice = {
+            "HYDRAHIVE_KEY": re.search(r"hh_[\w-]+", said())[0],
+            "HYDRAHIVE_URL": f"http://127.0.0.1:{account['HYDRAHIVE_SERVE_PORT']}",
+        }
+        node = subprocess.Popen(
+            [*COMMAND, "worker", "--owner", "alice", "--address", site.address, "--cpus", "1"],
+            env=site.environment | alice, stdout=(tmp_path / "node.log").open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        site.nodes.append(node)
+
+        def balance() -> float:
+            return float(re.search(r"alice: ([\d.]+) tokens", site.hydrahive("query", "alice", "balance", **alice))[1])
+
+        wait_for(lambda: balance() > 5.5, "what alice earns", 180)
+        gif = tmp_path / "episode.gif"
+        assert "score" in site.hydrahive("query", "alice", "episode", "0", str(gif), **alice)
+        assert gif.read_bytes()[:3] == b"GIF"
+        site.hydrahive("stop", "hive", "--address", site.address)
+        spent = site.hydrahive("ledger", "balance", "alice", HYDRAHIVE_LEDGER=str(site.state / "ledger.sqlite"))
+        assert "5.000000" in spent
+        site.hydrahive("ledger", "verify", HYDRAHIVE_LEDGER=str(site.state / "ledger.sqlite"))
+    finally:
+        hive.send_signal(signal.SIGINT)
+        hive.wait(60)
+
+
 def test_the_node_leaves_and_the_cluster_goes_down(site: Site) -> None:
     site.nodes[0].send_signal(signal.SIGTERM)
     assert site.nodes[0].wait(60) == 143

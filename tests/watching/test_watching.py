@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import pty
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chaos.harness import TITLES, Nodes, ancestors, cluster, titled
 from textual.widgets import Static, TabbedContent
 
+from chaos.harness import TITLES, Nodes, ancestors, cluster, titled
 from conftest import COMMAND, Hydrahive, wait_for
 from hydrahive.core.errors import UsageError
 from hydrahive.core.watched import Frame, Wish, together
@@ -141,8 +142,8 @@ def test_a_finished_run_shows_its_story_and_its_recording(runs: Hydrahive) -> No
     folder = RunFolder(runs.runs / "plain")
 
     async def story(app: Watcher, pilot: Any) -> None:
+        await until(pilot, lambda: "ended" in head_of(app), "the story")
         await until(pilot, lambda: app.query_one(Board)._picture is not None, "the recording")
-        assert "ended" in head_of(app)
         assert f"{runs.summary('plain')['env_steps']:,}/" in head_of(app)
         assert app._source.history.best == runs.summary("plain")["score_max"]
         await pilot.press("3")
@@ -213,7 +214,7 @@ def test_a_run_on_a_cluster_is_watched_through_its_coordinator(runs: Hydrahive, 
 
     async def later(app: Watcher, pilot: Any) -> None:
         await until(pilot, lambda: app._source.history.episodes >= episodes, "the story")
-        assert "ended" in head_of(app)
+        await until(pilot, lambda: "ended" in head_of(app), "that it has ended")
 
     watched_live(ClusterSource(nodes.address, "far"), later)
     with pytest.raises(UsageError, match="nobody trained it"):
@@ -288,7 +289,7 @@ def test_a_curve_stays_bounded_and_spans_everything() -> None:
     xs = [x for x, _ in curve.points]
     assert xs[0] == 0
     assert xs[-1] > 9_000
-    assert len({b - a for a, b in zip(xs, xs[1:], strict=False)}) == 1
+    assert len({b - a for a, b in itertools.pairwise(xs)}) == 1
 
 
 def test_lines_in_the_making_are_waited_for_and_broken_ones_passed_over() -> None:

@@ -25,6 +25,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--episode-price", metavar="TOKENS", help="of an episode (default: 5)")
     parser.add_argument("--rate", type=positive, help="queries a second of one account (default: 1000)")
     parser.add_argument("--replicas", type=positive, help="processes that answer (default: 1)")
+    parser.add_argument("--wait", action="store_true", help="answer once there is a run's first checkpoint")
     given = parser.parse_args(arguments)
 
     from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
 
     config = load_serving(given.config, _overrides(given))
     runs = runs_folder(given.runs)
-    for name in given.names:
+    for name in () if given.wait else given.names:
         if find_run(runs, name).checkpoints().newest()[0] is None:
             raise UsageError(f"run {name!r} has no checkpoint yet")
     from hydrahive.runtime.interrupts import Interrupted

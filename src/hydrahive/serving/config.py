@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from hydrahive.core.config import require, require_integer
+from hydrahive.core.config import require, require_integer, require_number
 from hydrahive.runtime.config_file import built, config_arguments, parse
 
 
@@ -25,6 +25,7 @@ class ServingConfig:
         reload_seconds: Time between two looks for a run's newer checkpoint.
         episode_frames: Pictures of an episode's GIF at most.
         replicas: Processes that answer, each with all runs.
+        cpus: CPUs that each of them keeps for itself; with 0 they share theirs with whatever else the cluster does.
     """
 
     microtokens_per_query: int = 500_000
@@ -35,6 +36,7 @@ class ServingConfig:
     reload_seconds: float = 2.0
     episode_frames: int = 600
     replicas: int = 1
+    cpus: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -45,6 +47,7 @@ class ServingConfig:
         require_integer("body_bytes", self.body_bytes, 1024, 2**30)
         require_integer("episode_frames", self.episode_frames, 1, 10**4)
         require_integer("replicas", self.replicas, 1, 1000)
+        require_number("cpus", self.cpus, 0)
         require(self.reload_seconds > 0, "reload_seconds", self.reload_seconds, "a number of seconds above 0")
 
 

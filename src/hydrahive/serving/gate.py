@@ -371,7 +371,6 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     runs, names = given.pop("runs", None), given.pop("names")
     config = ServingConfig(**given)
     deployment: Any = Gate
-    application: serve.Application = deployment.options(num_replicas=config.replicas).bind(
-        runs_place(runs), list(names), config
-    )
+    options = {"num_replicas": config.replicas, "ray_actor_options": {"num_cpus": config.cpus}}
+    application: serve.Application = deployment.options(**options).bind(runs_place(runs), list(names), config)
     return application

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A hive in one command: a cluster on this machine, a training on it, and a server that answers with its newest policy.
+#
+#   hive.sh CONFIG [options of hydrahive train]
+#
+# Ctrl-C ends the server. The training goes on as a job of the cluster, which down.sh ends.
+#
+#   HYDRAHIVE_ACCOUNT                     an account to open for somebody who will work; its key is shown once
+#   HYDRAHIVE_SERVE_HOST, _SERVE_PORT     where the server listens (default: 127.0.0.1, 8000)
+#   and what up.sh reads
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+[ $# -gt 0 ] || fail "CONFIG is missing: the name of an experiment, or a file below this folder"
+
+export HYDRAHIVE_RUNS=${HYDRAHIVE_RUNS:-$state/runs}
+export HYDRAHIVE_LEDGER=${HYDRAHIVE_LEDGER:-$state/ledger.sqlite}
+alive "$state/head.pid" || "$here/up.sh"
+if [ -n "${HYDRAHIVE_ACCOUNT:-}" ]; then
+    hydrahive ledger accounts open "$HYDRAHIVE_ACCOUNT" || echo "(the account keeps its key)"
+fi
+
+config=$1
+shift
+"$here/submit.sh" "$config" --name hive --stop.env_steps 1_000_000_000 "$@" > "$state/hive.log" 2>&1 &
+follower=$!
+trap 'kill $follower 2>/dev/null || true' EXIT
+echo "training hive as a job (log: $state/hive.log); hydrahive stop hive --address $(head_address) ends it"
+hydrahive serve hive --wait --runs "$HYDRAHIVE_RUNS" --address "$(head_address)" \
+    --host "${HYDRAHIVE_SERVE_HOST:-127.0.0.1}" --port "${HYDRAHIVE_SERVE_PORT:-8000}"

@@ -61,6 +61,7 @@ class Episodes:
         detours: What careful exploration did, as `hydrahive.policies.exploration.DETOUR_COUNTS`; empty without.
         facts: What the environments tell of the episodes besides, by name.
         frames: Pictures of what is watched.
+        env_steps: Of the round's fragments, each with its shard.
     """
 
     scores: list[float]
@@ -68,6 +69,7 @@ class Episodes:
     detours: list[int]
     facts: dict[str, list[float]]
     frames: tuple[Frame, ...] = ()
+    env_steps: tuple[tuple[int, int], ...] = ()
 
     @staticmethod
     def of(summaries: Sequence[FragmentSummary]) -> Episodes:
@@ -81,6 +83,7 @@ class Episodes:
                 for name in dict.fromkeys(name for summary in summaries for name in summary.facts)
             },
             tuple(frame for summary in summaries for frame in summary.frames),
+            tuple((summary.shard, summary.env_steps) for summary in summaries),
         )
 
 

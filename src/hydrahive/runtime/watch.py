@@ -94,16 +94,19 @@ class Roster:
         self._workers: dict[str, WorkerFacts] = {}
         self._steps: dict[str, int] = {}
         self._shards: dict[str, set[int]] = {}
+        """Of the newest round."""
         self._marks: deque[tuple[float, dict[str, int]]] = deque()
 
     def take(self, update: Update) -> None:
         """Note whose work an update learned from."""
-        shards: dict[str, set[int]] = {}
-        for fragment, worker, _ in update.work.by_fragment():
+        held = zip(update.work.workers, update.work.leased_since, strict=True)
+        at_work = {shard: worker for worker, shards in held for shard in shards}
+        self._shards = {}
+        for shard, env_steps in update.episodes.env_steps:
+            worker = at_work[shard]
             self._workers[worker.name] = worker
-            self._steps[worker.name] = self._steps.get(worker.name, 0) + fragment.env_steps
-            shards.setdefault(worker.name, set()).add(fragment.id.shard)
-        self._shards = shards
+            self._steps[worker.name] = self._steps.get(worker.name, 0) + env_steps
+            self._shards.setdefault(worker.name, set()).add(shard)
 
     def rows(self, conditions: Mapping[str, str], price: Price) -> list[dict[str, Any]]:
         """The workers, each with owner, node, state, shards, env steps, speed and micro-tokens."""

@@ -16,7 +16,10 @@ export HYDRAHIVE_RUNS=${HYDRAHIVE_RUNS:-$state/runs}
 export HYDRAHIVE_LEDGER=${HYDRAHIVE_LEDGER:-$state/ledger.sqlite}
 alive "$state/head.pid" || "$here/up.sh"
 if [ -n "${HYDRAHIVE_ACCOUNT:-}" ]; then
-    hydrahive ledger accounts open "$HYDRAHIVE_ACCOUNT" || echo "(the account keeps its key)"
+    said=$(hydrahive ledger accounts open "$HYDRAHIVE_ACCOUNT" 2>&1) && echo "$said" || case $said in
+        *"open already"*) echo "account $HYDRAHIVE_ACCOUNT is open already, and keeps its key" ;;
+        *) fail "${said#hydrahive: error: }" ;;
+    esac
 fi
 
 config=$1
@@ -24,6 +27,10 @@ shift
 "$here/submit.sh" "$config" --name hive --stop.env_steps 1_000_000_000 "$@" > "$state/hive.log" 2>&1 &
 follower=$!
 trap 'kill $follower 2>/dev/null || true' EXIT
+until grep -qE "hive: (starting|resuming)" "$state/hive.log"; do
+    kill -0 $follower 2>/dev/null || fail "no training: $(grep -v '^ *$' "$state/hive.log" | tail -1)"
+    sleep 0.5
+done
 echo "training hive as a job (log: $state/hive.log); hydrahive stop hive --address $(head_address) ends it"
 hydrahive serve hive --wait --runs "$HYDRAHIVE_RUNS" --address "$(head_address)" \
     --host "${HYDRAHIVE_SERVE_HOST:-127.0.0.1}" --port "${HYDRAHIVE_SERVE_PORT:-8000}"

@@ -23,7 +23,8 @@ from chaos.harness import TITLES, Nodes, ancestors, cluster, titled
 from conftest import COMMAND, Hydrahive, wait_for
 from hydrahive.core.errors import UsageError
 from hydrahive.core.watched import Frame, Wish, together
-from hydrahive.runtime.lookout import observed_picture
+from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.runtime.lookout import MOST_PIXELS, Lookout, observed_picture
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.runtime.watch import WatchFolder
 from hydrahive.runtime.watch_feed import FILE_BYTES, Feed, Feeds, Have, Shown
@@ -31,6 +32,7 @@ from hydrahive.telemetry.follower import Follower
 from hydrahive.telemetry.jsonl import read_rows
 from hydrahive.watching.app import TABS, Watcher
 from hydrahive.watching.board import Board, fitted
+from hydrahive.watching.dialogs import Confirm
 from hydrahive.watching.history import History, Thinned
 from hydrahive.watching.panels import Histogram, Workers, binned
 from hydrahive.watching.source import ClusterSource, FolderSource, Source
@@ -108,7 +110,11 @@ def test_a_person_watches_pauses_looks_around_and_stops_and_no_byte_changes(runs
         assert float(row[4]) == pytest.approx(steps * 10 / 1e6, abs=6e-4)  # 1.0 token for 100,000 Snake steps
         await pilot.press("question_mark")
         await until(pilot, lambda: len(app.screen_stack) == 2, "the help")
-        await pilot.press("question_mark")
+        await pilot.press("c", "x")  # the first closes it, and does nothing else; the second asks
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.screen_stack) == 1, "the view")
+        assert "paused" in head_of(app)
         await pilot.press("s")
         await until(pilot, lambda: (run.path / "snapshot.html").is_file(), "the snapshot")
         for size in ((40, 12), (200, 60), (80, 24)):
@@ -273,6 +279,7 @@ def test_wishes_for_one_environment_go_together() -> None:
 def test_any_observation_is_a_picture(shape: tuple[int, ...], dtype: type) -> None:
     picture = observed_picture((np.random.default_rng(0).random(shape) * 200).astype(dtype))
     assert picture.dtype == np.uint8
+    assert picture.nbytes <= 3 * 84 * 84 + 3 * 16 * MOST_PIXELS
     assert picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
     for size in ((40, 40), (3, 2), (200, 100)):
         width, height = size
@@ -304,6 +311,57 @@ def test_lines_in_the_making_are_waited_for_and_broken_ones_passed_over() -> Non
     assert (history.episodes, history.best, list(history.recent_scores)) == (1, 1.0, [1.0])
 
 
+def test_the_gear_goes_back_with_the_run() -> None:
+    history = History()
+    shift = {"kind": "replay_shift", "time": 0, "text": "", "episode": 1, "sequence": 4, "batch": 8}
+    told = [{"kind": "started", "updates": 0}, shift | {"gear": 1, "updates": 5}, shift | {"gear": 2, "updates": 50}]
+    for event in (*told, {"kind": "resumed", "updates": 20}):
+        history.take("events.jsonl", False, json.dumps({"time": 0, "text": ""} | event).encode() + b"\n")
+    assert history.gear["gear"] == 1
+    assert history.beginnings == 2
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    history = History()
+    history.take("episodes.jsonl", True, b'{"env_steps": 1, "episodes": 2, "scores": [Infinity, 2.0, NaN]}\n')
+    history.take("metrics.jsonl", True, b'{"env_steps": 1, "score_mean": NaN, "updates": 1}\n')
+    assert list(history.recent_scores) == [2.0]
+    assert not history.curve("score_mean")
+
+
+class Odd(SnapshotVectorEnv):
+    """Draws nothing but errors; its second agent is the one who is there."""
+
+    num_envs = 2
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        pass
+
+    def present(self) -> np.ndarray:
+        return np.array([False, True])
+
+    def thumbnail(self, index: int) -> np.ndarray | None:
+        if self._fails:
+            raise RuntimeError("no display")
+        return None
+
+
+def test_drawing_that_fails_stops_nothing_and_who_is_there_is_looked_at() -> None:
+    seen = np.array([[0.0, 0.0], [1.0, -1.0]], np.float32), np.array([5.0, 7.0]), np.array([3, 4])
+    lookout = Lookout(Wish(0, 1), range(2))
+    lookout.see(0, Odd(fails=True), *seen)
+    assert not lookout.frames
+    lookout = Lookout(Wish(0, 1), range(2))
+    lookout.see(0, Odd(fails=False), *seen)
+    assert (lookout.frames[0].reward, lookout.frames[0].length) == (7.0, 4)
+
+
 def test_a_follower_notices_that_a_file_was_replaced(tmp_path: Path) -> None:
     path = tmp_path / "file"
     follower = Follower(path)
@@ -322,8 +380,8 @@ def test_a_feed_gives_each_watcher_what_he_lacks() -> None:
     feed.take(Shown({"state": "running"}, (frame(0, 1), frame(1, 1)), {name: (True, b"one\n")}))
     news = feed.look("run", "me", Wish(0, 10), Have())
     assert news.pieces == {name: b"one\n"}
-    assert [one.env for one in news.frames] == [0]
-    feed.take(Shown({}, (frame(0, 2),), {name: (False, b"two\n")}))
+    assert not news.frames  # they were meant for others, who looked before
+    feed.take(Shown({}, (frame(0, 2), frame(1, 2)), {name: (False, b"two\n")}))
     after = feed.look("run", "me", Wish(0, 10), news.have)
     assert after.pieces == {name: b"two\n"}
     assert [one.step for one in after.frames] == [2]
@@ -354,7 +412,9 @@ def test_what_a_run_left_is_there_for_a_coordinator_that_began_later(tmp_path: P
     assert news.pieces == {"run.json": b"{}"}
 
 
-@pytest.mark.parametrize("scores", [[0, 1, 1, 5], [0.5, 0.25], [3, 3, 3], [-21.0] * 5, list(range(1000))])
+@pytest.mark.parametrize(
+    "scores", [[0, 1, 1, 5], [1e300, -5.0], [0.5, 0.25], [3, 3, 3], [-21.0] * 5, list(range(1000))]
+)
 def test_every_score_is_in_a_bar(scores: list[float]) -> None:
     counts, edges = binned(scores)
     assert sum(counts) == len(scores)

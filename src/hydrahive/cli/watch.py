@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from hydrahive.runtime.run_folder import RunFolder
 
 
+MOST_FPS = 60
+"""Frames a second that a terminal can show."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Show a run in the terminal, live or finished; leaving leaves it alone."""
     parser = command_parser("watch", "Show a run in the terminal, live or finished; leaving leaves it alone.")
@@ -45,10 +49,11 @@ def run(arguments: Sequence[str]) -> int:
         count = env_count(source.folder.config())
         if given.env >= count:
             raise UsageError(f"--env: {given.env} is not accepted; run {source.name!r} has {count}, counted from 0")
-        Watcher(source, Wish(given.env, given.fps), turbo=given.turbo).run()
+        app = Watcher(source, Wish(given.env, min(given.fps, MOST_FPS)), turbo=given.turbo)
+        app.run()
+        return app.return_code or 0
     finally:
         source.close()
-    return 0
 
 
 def _newest(given: str | None) -> RunFolder:

@@ -41,6 +41,13 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
     sync_folder(path.parent)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, whole, but without waiting for the disk: for what no crash must find again."""
+    partial = path.with_name(path.name + TEMPORARY_SUFFIX)
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it appears at `path` when the block ends well, or not at all.

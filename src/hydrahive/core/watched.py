@@ -70,7 +70,7 @@ def wish_of(plain: dict[str, Any]) -> Wish:
     """
     try:
         return Wish(int(plain["env"]), float(plain["frames_per_second"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"no wish: {error!r}") from None
 
 

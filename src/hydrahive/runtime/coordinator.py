@@ -346,9 +346,11 @@ class Coordinator:
         """
         self._awake()
         known = [run for run in self.runs() if name in (run["name"], run["run_id"])]
-        for run in known:
-            if run["live"]:
-                return self._feeds.look(str(run["run_id"]), watcher, wish, have)
+        live = [str(run["run_id"]) for run in known if run["live"]]
+        if len(live) > 1:
+            raise UsageError(f"RUN: {len(live)} runs are named {name!r}; give one's id: {', '.join(live)}")
+        if live:
+            return self._feeds.look(live[0], watcher, wish, have)
         kept = next((str(run["run_id"]) for run in known if self._feeds.is_kept(str(run["run_id"]))), None)
         if kept is None:
             names = ", ".join(dict.fromkeys(run["name"] for run in self.runs() if run["live"])) or "none"

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Sink
@@ -165,6 +165,9 @@ class Fleet(Protocol):
 
     def watched(self) -> Watched | None:
         """Who watches through the cluster's coordinator; None if nobody does, or there is none to watch through."""
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """Whether what was shown last has arrived there, is on its way, or is lost."""
 
     def show(self, shown: Shown, *, last: bool = False) -> None:
         """Show how the run is to those; `last`: it is over, and kept for whoever comes later."""
@@ -358,6 +361,10 @@ class InlineFleet:
     def watched(self) -> Watched | None:
         """Whoever watches does so through the run's folder."""
         return None
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """There is none."""
+        return "busy"
 
     def show(self, shown: Shown, *, last: bool = False) -> None:
         """Nobody to show it to."""

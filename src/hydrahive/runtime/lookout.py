@@ -13,6 +13,12 @@ from hydrahive.runtime.config import RunConfig
 MOST_IN_A_ROW = 32
 """Frames of one fragment at most: they are shown one after the other, and what comes late is no longer live."""
 
+MOST_PIXELS = 160
+"""Width and height of a picture at most: no terminal shows more."""
+
+IMAGE_SIDE = 16
+"""Numbers from 0 to 1 are an image from this width and height on."""
+
 BAR_ROWS, BAR_LIMIT = 16, 3.0
 """Height of a bar chart of an observation, and the value that fills a bar; small ones are shown larger, by a root."""
 
@@ -20,21 +26,28 @@ BAR_ROWS, BAR_LIMIT = 16, 3.0
 class Lookout:
     """Takes a picture after each step of one fragment, so that one sees how its environment moves."""
 
-    def __init__(self, wish: Wish, row: int) -> None:
-        """Look at row `row` of a shard's environments."""
-        self.wish, self._row = wish, row
+    def __init__(self, wish: Wish, rows: range) -> None:
+        """Look at these rows of a shard's environments: one, or those of a world's agents."""
+        self.wish, self._rows = wish, rows
         self.frames: list[Frame] = []
+        self._fails = False
 
     def see(
         self, step: int, env: SnapshotVectorEnv, observations: np.ndarray, returns: np.ndarray, lengths: np.ndarray
     ) -> None:
-        """Take a picture, unless there are enough."""
-        if len(self.frames) >= MOST_IN_A_ROW:
+        """Take a picture, unless there are enough; where drawing fails there is none, and the fragment goes on."""
+        if self._fails or len(self.frames) >= MOST_IN_A_ROW:
             return
-        picture = env.thumbnail(self._row)
-        if picture is None:
-            picture = observed_picture(observations[self._row])
-        self.frames.append(Frame(self.wish.env, step, float(returns[self._row]), int(lengths[self._row]), picture))
+        try:
+            present = env.present()
+            row = next((row for row in self._rows if present is None or present[row]), self._rows[0])
+            picture = env.thumbnail(row)
+            picture = _small(observed_picture(observations[row]) if picture is None else picture)
+        except Exception:  # an environment's own drawing may fail with anything
+            self._fails = True
+            return
+        if picture.size:
+            self.frames.append(Frame(self.wish.env, step, float(returns[row]), int(lengths[row]), picture))
 
 
 class Lookouts:
@@ -49,9 +62,10 @@ class Lookouts:
     def due(self, shard: int, wishes: Sequence[Wish], now: float) -> list[Lookout]:
         """Lookouts for a shard's next fragment; `now` in seconds, as for `taken`."""
         return [
-            Lookout(wish, wish.env % self._per_shard * self._group)
+            Lookout(wish, range(first, first + self._group))
             for wish in wishes
             if wish.env // self._per_shard == shard and now >= self._next.get(wish.env, now)
+            for first in [wish.env % self._per_shard * self._group]
         ]
 
     def taken(self, lookouts: Sequence[Lookout], now: float) -> list[Frame]:
@@ -73,6 +87,9 @@ def observed_picture(observation: np.ndarray) -> np.ndarray:
     array = np.asarray(observation)
     if array.ndim == 3 and array.shape[0] < min(array.shape[1:]):
         array = np.moveaxis(array, 0, -1)
+    is_large = array.ndim >= 2 and min(array.shape[:2]) >= IMAGE_SIDE
+    if is_large and array.dtype.kind == "f" and 0 <= array.min() <= array.max() <= 1:
+        array = (array * 255).astype(np.uint8)
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3 and array.max(initial=0) > 16:
         return np.ascontiguousarray(array)
     if array.dtype == np.uint8 and array.ndim == 2:
@@ -80,6 +97,12 @@ def observed_picture(observation: np.ndarray) -> np.ndarray:
     if array.ndim == 3:
         return _planes(array)
     return _bars(array.reshape(-1))
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """A picture with every n-th row and column only, where there are too many."""
+    every = -(-max(picture.shape[:2], default=1) // MOST_PIXELS) or 1
+    return np.ascontiguousarray(picture[::every, ::every])
 
 
 def _planes(array: np.ndarray) -> np.ndarray:
@@ -94,7 +117,7 @@ def _planes(array: np.ndarray) -> np.ndarray:
 
 def _bars(values: np.ndarray) -> np.ndarray:
     """Bars up from the middle for what is positive, down for what is negative."""
-    half = BAR_ROWS // 2
+    half, values = BAR_ROWS // 2, values[:MOST_PIXELS]
     shares = np.clip(np.nan_to_num(values.astype(np.float64)) / BAR_LIMIT, -1, 1)
     heights = np.sign(shares) * np.sqrt(np.abs(shares)) * half
     rows = np.arange(half)

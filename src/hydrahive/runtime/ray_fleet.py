@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
@@ -47,6 +47,7 @@ class RayFleet:
         self.segment = 0
         self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
+        self._showing: Any = None
         self._evaluator: Any = None
         self._auditor: Any = None
         self._members.assemble()
@@ -196,14 +197,27 @@ class RayFleet:
         """What the coordinator last said; of an embedded cluster nobody else knows."""
         return None if self._run.embedded else self._members.watched
 
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """Whether the coordinator has taken what was shown last."""
+        if self._showing is None:
+            return "free"
+        if not ray.wait([self._showing], timeout=0, fetch_local=False)[0]:
+            return "busy"
+        call, self._showing = self._showing, None
+        try:
+            ray.get(call)
+        except RayError:
+            return "lost"
+        return "free"
+
     def show(self, shown: Shown, *, last: bool = False) -> None:
         """Have the coordinator show it."""
         if self._run.embedded:
             return
         with suppress(RayError):  # whoever watches sees that nothing comes
-            call = coordinator().show.remote(self._run.run_id, shown, last=last)
+            self._showing = self._members.coordinator.show.remote(self._run.run_id, shown, last=last)
             if last:  # this process may end now
-                ray.wait([call], timeout=LAST_SHOW_SECONDS, fetch_local=False)
+                ray.wait([self._showing], timeout=LAST_SHOW_SECONDS, fetch_local=False)
 
     def conditions(self) -> Mapping[str, str]:
         """What the members are known to be."""

@@ -288,6 +288,11 @@ class Members:
         request, self._request = self._request, None
         return request
 
+    @property
+    def coordinator(self) -> Any:
+        """The cluster's coordinator."""
+        return self._coordinator
+
     def conditions(self) -> dict[str, str]:
         """How the workers are, by name."""
         return {

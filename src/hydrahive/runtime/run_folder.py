@@ -26,6 +26,9 @@ from hydrahive.runtime.storage import Storage, StoredRun, is_uri, scratch_of, st
 LOCK_LOOK_SECONDS = 0.5
 """Time between two attempts at a lock that is waited for."""
 
+CLAIM_SECONDS = 1.0
+"""Longest wait for a run's lock: whoever only looks whether it is held holds it for a moment, too."""
+
 REFRESH_SECONDS = 300.0
 """Longest wait for another process that is fetching the same run."""
 
@@ -153,7 +156,7 @@ class RunFolder:
         """
         with ExitStack() as claim:
             with self._not_being_copied():
-                claim.enter_context(locked(self.path / "lock", self.claim_refusal))
+                claim.enter_context(locked(self.path / "lock", self.claim_refusal, CLAIM_SECONDS))
             yield
 
     def _not_being_copied(self) -> AbstractContextManager[None]:

@@ -287,7 +287,7 @@ class StoredRun:
 
 
 def _stays_here(path: str) -> bool:
-    return path in HERE_ONLY or path.endswith(".wish")
+    return path in HERE_ONLY or path.startswith("watch/")
 
 
 def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:

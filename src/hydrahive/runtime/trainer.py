@@ -86,7 +86,7 @@ class Trainer:
             until: Train only until so many updates are done, a boundary; None for the run's end.
         """
         stop = config.stop if until is None else replace(config.stop, updates=min(until, config.stop.updates or until))
-        self._config_until = replace(config, stop=stop)
+        self._config_until, self._until = replace(config, stop=stop), until
         self._algorithms = algorithms(config)
         self._accounts, self._audits, self._again = books.accounts, books.audits, again
         self._config, self._folder, self._identity, self._fleet, self._sinks = config, folder, identity, fleet, sinks
@@ -139,7 +139,7 @@ class Trainer:
             raise
         finally:
             self._controls.say("ended", self._taken.env_steps)
-            self._watch.close("ended", self._taken, self._seconds)
+            self._watch.close("ended", self._taken, self._seconds, is_held=self._until is not None)
 
     def _train(self, interrupts: Interrupts) -> bool:
         """Train to the run's stop; False if it was asked to stop before."""

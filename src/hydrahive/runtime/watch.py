@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hydrahive.core.durable import replace_file
 from hydrahive.core.watched import Frame, Wish, together, wish_of
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.ledger.prices import Price
@@ -52,7 +53,7 @@ class WatchFolder:
     def wish(self, watcher: str, wish: Wish) -> None:
         """Say, or say again, what a watcher wants; without that he is forgotten after some seconds."""
         self._folder.mkdir(exist_ok=True)
-        _replace(self._folder / f"{watcher}.wish", json.dumps(asdict(wish)))
+        replace_file(self._folder / f"{watcher}.wish", json.dumps(asdict(wish)).encode())
 
     def leave(self, watcher: str) -> None:
         """A watcher is gone."""
@@ -75,7 +76,7 @@ class WatchFolder:
         """Show how the run is, and its newest frames, each numbered and as JSON."""
         self._folder.mkdir(exist_ok=True)
         numbered = ",".join(f"[{number},{frame}]" for number, frame in frames)
-        _replace(self._shown, f'{{"status":{json.dumps(status)},"frames":[{numbered}]}}')
+        replace_file(self._shown, f'{{"status":{json.dumps(status)},"frames":[{numbered}]}}'.encode())
 
     def shown(self) -> tuple[dict[str, Any], list[tuple[int, Frame]]]:
         """What is shown; nothing if nothing is, or it cannot be read."""
@@ -139,7 +140,7 @@ class Watch:
         self._folder = WatchFolder(folder.path)
         self._roster = Roster()
         self._frames: deque[tuple[int, str]] = deque(maxlen=FRAMES_KEPT)
-        self._for_cluster: list[Frame] = []
+        self._for_cluster: deque[Frame] = deque(maxlen=FRAMES_KEPT)
         self._shown_frames = 0
         self._feed = ""
         self._files: dict[str, Follower] = {}
@@ -159,27 +160,32 @@ class Watch:
     def tend(self, state: str, progress: Progress, seconds: float) -> None:
         """Hear who watches and show what is new; to be called often, costs next to nothing while nobody does."""
         now = time.monotonic()
-        if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
-            self._look()
-        if (self._here or self._feed) and now - self._shown_at >= SHOW_SECONDS:
-            self._shown_at = now
-            self._show(state, progress, seconds)
+        with contextlib.suppress(OSError):  # what matters is written elsewhere, and stops the run if it cannot be
+            if now - self._looked_at >= LOOK_SECONDS:
+                self._looked_at = now
+                self._look()
+            if (self._here or self._feed) and now - self._shown_at >= SHOW_SECONDS:
+                self._shown_at = now
+                self._show(state, progress, seconds)
 
-    def close(self, state: str, progress: Progress, seconds: float) -> None:
-        """Leave behind how the run ended, for those who look at it later."""
+    def close(self, state: str, progress: Progress, seconds: float, *, is_held: bool) -> None:
+        """Leave behind how the run ended, for those who look at it later; one that is only held goes on soon."""
         self._fleet.wishes = ()
-        status = self._status(state, progress, seconds)
-        with contextlib.suppress(OSError):  # the run itself is on the disk
-            self._folder.show(status, list(self._frames))
-        pieces = {name: (True, _last_lines(self._run.path / name)) for name in MIRRORED}
-        self._fleet.show(Shown(status, tuple(self._for_cluster), pieces), last=True)
+        with contextlib.suppress(OSError):
+            status = self._status(state, progress, seconds)
+            self._folder.show(status, [])
+            if not is_held:
+                pieces = self._rest() if self._feed else self._whole()
+                self._fleet.show(Shown(status, tuple(self._for_cluster), pieces), last=True)
 
     def _look(self) -> None:
         here, watched = self._folder.wishes(), self._fleet.watched()
         self._here = bool(here)
+        if not here:
+            self._frames.clear()
         if watched is None:
-            self._feed, self._for_cluster = "", []
+            self._feed = ""
+            self._for_cluster.clear()
         elif watched.feed != self._feed:
             self._feed = watched.feed
             self._files = {name: Follower(self._run.path / name) for name in MIRRORED}
@@ -188,13 +194,26 @@ class Watch:
     def _show(self, state: str, progress: Progress, seconds: float) -> None:
         status = self._status(state, progress, seconds)
         if self._here:
-            with contextlib.suppress(OSError):  # a full disk stops the run where it writes what matters
-                self._folder.show(status, list(self._frames))
-        if self._feed:
-            read = {name: follower.read() for name, follower in self._files.items()}
-            pieces = {name: (anew, data) for name, (anew, data) in read.items() if anew or data}
-            self._fleet.show(Shown(status, tuple(self._for_cluster), pieces))
-            self._for_cluster = []
+            self._folder.show(status, list(self._frames))
+        way = self._fleet.way_to_watchers() if self._feed else "busy"
+        if way == "lost":
+            self._feed = ""  # whatever was on its way is sent again, with all the rest
+        elif way == "free":
+            self._fleet.show(Shown(status, tuple(self._for_cluster), self._read_on()))
+            self._for_cluster.clear()
+
+    def _read_on(self) -> dict[str, tuple[bool, bytes]]:
+        """New bytes of each file."""
+        read = {name: follower.read() for name, follower in self._files.items()}
+        return {name: (anew, data) for name, (anew, data) in read.items() if anew or data}
+
+    def _rest(self) -> dict[str, tuple[bool, bytes]]:
+        """All that those who watch do not have yet."""
+        return {name: follower.read(LAST_BYTES) for name, follower in self._files.items()}
+
+    def _whole(self) -> dict[str, tuple[bool, bytes]]:
+        """The files; of a very long one the end."""
+        return {name: (True, _last_lines(self._run.path / name)) for name in MIRRORED}
 
     def _status(self, state: str, progress: Progress, seconds: float) -> dict[str, Any]:
         return {
@@ -218,10 +237,3 @@ def _last_lines(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     return data if size <= LAST_BYTES else data[data.find(b"\n") + 1 :]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a text in place of a file's; no crash must find it again, so nothing waits for the disk."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import replace_file
 from hydrahive.core.watched import Frame, Wish
 
 MIRRORED = ("config.yaml", "run.json", "metrics.jsonl", "events.jsonl", "episodes.jsonl")
@@ -25,6 +27,9 @@ KEEP_SECONDS = 60.0
 
 MOST_FRAMES = 128
 """Frames that wait for slow watchers; older ones are dropped, which shows by their steps."""
+
+MOST_KEPT = 100
+"""Runs that have ended of which the newest can still be looked at."""
 
 FILE_BYTES, LOOK_BYTES = 2**26, 2**20
 """Bytes of a mirrored file at most (then its oldest lines are forgotten), and bytes of it in one answer."""
@@ -64,11 +69,11 @@ class Have:
 
     Attributes:
         files: How many bytes of each file, with the file's generation.
-        frames: Frames seen.
+        frames: Frames seen, of all that were shown; -1 before the first look, which only takes those after it.
     """
 
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    frames: int = 0
+    frames: int = -1
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Feed:
             if piece or have.files.get(name, ("", 0))[0] != file.generation:
                 pieces[name] = piece
         is_whole = all(files[name][1] == file.begin + len(file.data) for name, file in self.files.items())
-        unseen = max(0, min(len(self._frames), self._shown - have.frames)) if have.frames <= self._shown else 0
+        unseen = min(len(self._frames), max(0, self._shown - have.frames)) if have.frames >= 0 else 0
         fresh = tuple(frame for frame in list(self._frames)[len(self._frames) - unseen :] if frame.env == wish.env)
         return News(run_id, self.status, fresh, pieces, Have(files, self._shown), is_whole)
 
@@ -176,19 +181,21 @@ class Feeds:
             return
         feed.take(shown)
         if last:
-            self._keep(run_id, feed)
-            if not feed.wishes():
-                del self._feeds[run_id]
+            try:
+                self._keep(run_id, feed)
+            finally:
+                if not feed.wishes():
+                    del self._feeds[run_id]
 
     def look(self, run_id: str, watcher: str, wish: Wish, have: Have) -> News:
         """What is new of a run for a watcher."""
-        self._drop_old(run_id)
         if run_id not in self._feeds:
             self._feeds[run_id] = self._kept(run_id) if self.is_kept(run_id) else Feed()
         return self._feeds[run_id].look(run_id, watcher, wish, have)
 
     def watched(self, run_id: str) -> Watched | None:
-        """Who watches a run."""
+        """Who watches a run; what nobody looks at any more is dropped."""
+        self._drop_old()
         feed = self._feeds.get(run_id)
         wishes = feed.wishes() if feed else ()
         return Watched(feed.name, wishes) if feed and wishes else None
@@ -199,10 +206,14 @@ class Feeds:
 
     def _keep(self, run_id: str, feed: Feed) -> None:
         folder = self._folder / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, file in feed.files.items():
-            write_whole(folder / name, bytes(file.data))
-        write_whole(folder / "status.json", json.dumps(dict(feed.status)).encode())
+        with suppress(OSError):  # a full disk: then there is nothing to see of it later
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, file in feed.files.items():
+                (folder / name).write_bytes(bytes(file.data))
+            replace_file(folder / "status.json", json.dumps(dict(feed.status)).encode())
+        kept = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[:-MOST_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _kept(self, run_id: str) -> Feed:
         feed, folder = Feed(), self._folder / run_id
@@ -210,8 +221,6 @@ class Feeds:
         feed.take(Shown(json.loads((folder / "status.json").read_text()), (), pieces))
         return feed
 
-    def _drop_old(self, besides: str) -> None:
+    def _drop_old(self) -> None:
         now = time.monotonic()
-        for run_id, feed in list(self._feeds.items()):
-            if run_id != besides and now - feed.looked_at > KEEP_SECONDS:
-                del self._feeds[run_id]
+        self._feeds = {run_id: feed for run_id, feed in self._feeds.items() if now - feed.looked_at <= KEEP_SECONDS}

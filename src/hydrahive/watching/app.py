@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -15,9 +20,10 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal, Vertical, VerticalScroll
+from textual.css.query import NoMatches
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import first_line
 from hydrahive.core.watched import Frame, Wish
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.coordinator import Request
@@ -29,10 +35,16 @@ from hydrahive.watching.source import Seen, Source
 LOOK_SECONDS, FILL_SECONDS = 0.25, 1.0
 """Time between two looks at the run, and between two times that figures and plots are filled."""
 
+TELL_SECONDS = 8.0
+"""How long a line about what came of a key is shown."""
+
 MOST_WAITING = 64
 """Frames that wait to be shown; where there are more, the oldest are passed over."""
 
-STATES = {"running": "#2ed573", "paused": "#feca57", "ended": "#8395a7", "away": "#ee5253"}
+RECORDING_FRAMES, RECORDING_PIXELS = 600, 160
+"""What is shown of a recording: pictures, and their width and height, at most."""
+
+STATES = {"running": "#2ed573", "paused": "#feca57", "ended": "#8395a7", "as stored": "#8395a7", "away": "#ee5253"}
 
 TABS = ("live", "plots", "scores", "workers", "events", "config")
 
@@ -87,7 +99,7 @@ class Watcher(App[None]):
         self._frame: Frame | None = None
         self.shown = self.dropped = 0
         """Frames shown of the environment on the board, and steps of it between them that were not."""
-        self._recording: list[np.ndarray] | None = None
+        self._recording: deque[np.ndarray] = deque()
         self._filled_at = 0.0
         self._leaving = threading.Event()
 
@@ -122,10 +134,11 @@ class Watcher(App[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Begin to look; a terminal that goes away ends the view like a key does."""
         self.title = self._source.name
-        text = (self._source.folder.path / "config.yaml").read_text()
-        self.query_one("#config-text", Static).update(Syntax(text, "yaml", background_color="default"))
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(signum, self.exit)
+        self._show_config()
         self.set_interval(1 / self._rate, self._show_next)
         self.run_worker(self._keep_looking, thread=True, exit_on_error=False, group="looking")
         self._fill()
@@ -135,28 +148,46 @@ class Watcher(App[None]):
         self._leaving.set()
 
     def _keep_looking(self) -> None:
-        """In a thread of its own: a look may take long, a key must not."""
+        """In a thread of its own: a look may take long, a key must not. Whatever fails is shown, and tried again."""
+        beginnings = 1
         while not self._leaving.is_set():
             try:
                 seen = self._source.look(Wish(self._env, 0.0 if self._turbo else self._rate))
-            except HydrahiveError as error:
-                seen = Seen("away", {"why": str(error)}, ())
-            if self._leaving.is_set():
-                return
-            self.call_from_thread(self._take, seen)
+                if self._source.history.beginnings > beginnings:
+                    beginnings = self._source.history.beginnings
+                    self._config = self._source.folder.config()
+                    self._call(self._show_config)
+                if seen.state == "ended" and not self._recording:
+                    self._recording = recording_of(self._source.folder.recording)
+                self._call(self._take, seen)
+            except Exception as error:
+                seen = Seen("away", {"why": first_line(error)}, ())
+                self._call(self._take, seen)
             if seen.is_whole:
                 self._leaving.wait(LOOK_SECONDS)
 
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Have something done by the thread that draws, unless nothing is drawn any more."""
+        if not self._leaving.is_set():
+            self.call_from_thread(callback, *arguments)
+
+    def _show_config(self) -> None:
+        text = (self._source.folder.path / "config.yaml").read_text()
+        self.query_one("#config-text", Static).update(Syntax(text, "yaml", background_color="default"))
+
     def _take(self, seen: Seen) -> None:
+        if seen.state == "ended" and self._seen.state != "ended":
+            self._waiting.clear()
+            self._frame = None
         self._seen = seen
         self._waiting.extend(frame for frame in seen.frames if frame.env == self._env)
         if time.monotonic() - self._filled_at >= FILL_SECONDS:
             self._fill()
 
     def _fill(self) -> None:
-        """Fill what is on the screen."""
+        """Fill what is on the screen, unless it is just being taken down."""
         self._filled_at = time.monotonic()
-        with self._source.history.lock:
+        with self._source.history.lock, suppress(NoMatches):
             self.query_one("#head", Static).update(self._head(), layout=False)
             self._fill_tab(self.query_one(TabbedContent).active)
 
@@ -165,7 +196,7 @@ class Watcher(App[None]):
         if tab == "live":
             self._fill_live()
         elif tab == "workers":
-            self.query_one("#all-workers", Workers).fill(self._seen.status.get("workers", ()))
+            self.query_one("#all-workers", Workers).fill(self._worker_rows())
         elif tab == "events":
             self.query_one("#all-events", Events).fill(history)
         for curve in self.query(f"#{tab} Curve").results(Curve) if tab == "plots" else ():
@@ -180,8 +211,13 @@ class Watcher(App[None]):
         self.query_one("#live-score", Curve).fill(history)
         if self.query_one("#more").display:
             self.query_one("#live-loss", Curve).fill(history)
-            self.query_one("#live-workers", Workers).fill(status.get("workers", ()))
+            self.query_one("#live-workers", Workers).fill(self._worker_rows())
             self.query_one("#live-events", Events).fill(history)
+
+    def _worker_rows(self) -> list[dict[str, Any]]:
+        """The workers as they are now: of a run that has ended nobody works any more."""
+        workers: list[dict[str, Any]] = list(self._seen.status.get("workers", ()))
+        return [one | {"state": "gone"} for one in workers] if self._seen.state == "ended" else workers
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Fill what has just come up."""
@@ -211,7 +247,9 @@ class Watcher(App[None]):
 
     def _show_next(self) -> None:
         """Show the next frame that waits; of a run that is over, its recording."""
-        board = self.query_one(Board)
+        board = next(iter(self.query(Board)), None)
+        if board is None:
+            return  # the screen is just being taken down
         if self._turbo:
             board.show(None, "turbo: no frames (t shows them again)")
         elif self._waiting:
@@ -226,13 +264,11 @@ class Watcher(App[None]):
             board.show(None, "waiting for frames")
 
     def _show_recording(self, board: Board) -> None:
-        if self._recording is None:
-            self._recording = recording_of(self._source.folder.recording)
         if self._recording:
-            self._recording.append(self._recording.pop(0))
+            self._recording.rotate(-1)
             board.show(self._recording[0])
-        else:
-            board.show(None, "the run is over, and left no recording")
+        elif not board.has_picture:
+            board.show(None, "the run is over, and left no recording here")
 
     def action_ask(self, request: Request) -> None:
         """Ask something of the run."""
@@ -240,10 +276,10 @@ class Watcher(App[None]):
         def ask() -> None:
             try:
                 self._source.ask(request)
-            except HydrahiveError as error:
-                self.call_from_thread(self.notify, str(error), severity="error")
+            except Exception as error:
+                self._tell(first_line(error), is_wrong=True)
             else:
-                self.call_from_thread(self.notify, f"asked the run to {request}")
+                self._tell(f"asked the run to {request}")
 
         self.run_worker(ask, thread=True, exit_on_error=False, group="asking")
 
@@ -262,12 +298,17 @@ class Watcher(App[None]):
         def write() -> None:
             try:
                 path = self._source.snapshot()
-            except (HydrahiveError, OSError) as error:
-                self.call_from_thread(self.notify, f"no snapshot: {error}", severity="error")
+            except Exception as error:
+                self._tell(f"no snapshot: {error}", is_wrong=True)
             else:
-                self.call_from_thread(self.notify, f"wrote {path} and {path.with_suffix('.html').name}", timeout=10)
+                self._tell(f"wrote {path} and {path.with_suffix('.html').name}")
 
-        self.run_worker(write, thread=True, exit_on_error=False, group="snapshot")
+        self.run_worker(write, thread=True, exit_on_error=False, group="snapshot", exclusive=True)
+
+    def _tell(self, text: str, *, is_wrong: bool = False) -> None:
+        """Show a line for some seconds, from any thread."""
+        severity: Literal["error", "information"] = "error" if is_wrong else "information"
+        self._call(lambda: self.notify(text, severity=severity, timeout=TELL_SECONDS, markup=False))
 
     def action_turbo(self) -> None:
         """Take no frames, or take them again."""
@@ -298,9 +339,12 @@ def env_count(config: RunConfig) -> int:
     return config.shards * (config.envs_per_shard // config.env.group)
 
 
-def recording_of(path: Path) -> list[np.ndarray]:
-    """A recording's pictures, `uint8 [H, W, 3]` each; none if there is no recording."""
-    if not path.is_file():
-        return []
-    with Image.open(path) as gif:
-        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(gif)]
+def recording_of(path: Path) -> deque[np.ndarray]:
+    """A recording's pictures, small, `uint8 [H, W, 3]` each; none if there is no recording, or it is being written."""
+    frames: deque[np.ndarray] = deque()
+    with suppress(OSError), Image.open(path) as gif:
+        for frame in islice(ImageSequence.Iterator(gif), RECORDING_FRAMES):
+            small = frame.convert("RGB")
+            small.thumbnail((RECORDING_PIXELS, RECORDING_PIXELS))
+            frames.append(np.asarray(small))
+    return frames

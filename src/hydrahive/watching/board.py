@@ -36,6 +36,11 @@ class Board(Widget):
         self._fitted_to, self._top = (0, 0), 0
         self.note = ""
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether it shows one."""
+        return self._picture is not None
+
     def show(self, picture: np.ndarray | None, note: str = "") -> None:
         """Show a picture, `uint8 [H, W, 3]` or `[H, W]`, or a note where there is none; draws only what differs."""
         if picture is None:

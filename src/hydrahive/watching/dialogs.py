@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -35,9 +36,12 @@ class Help(ModalScreen[None]):
         with VerticalScroll(classes="dialog"):
             yield Static(HELP)
 
-    def on_key(self) -> None:
-        """Any key closes it."""
-        self.dismiss()
+    def on_key(self, event: Key) -> None:
+        """Any key closes it, and does nothing else."""
+        event.stop()
+        event.prevent_default()
+        if self.is_current:
+            self.dismiss()
 
 
 class Confirm(ModalScreen[bool]):
@@ -56,8 +60,9 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question."""
         with VerticalScroll(classes="dialog"):
-            yield Static(f"{self._question}\n\n[b]y[/b] yes    [b]n[/b] no")
+            yield Static(f"{self._question}\n\ny yes    n no", markup=False)
 
     def action_answer(self, answer: bool) -> None:
-        """Take the answer."""
-        self.dismiss(answer)
+        """Take the answer, once."""
+        if self.is_current:
+            self.dismiss(answer)

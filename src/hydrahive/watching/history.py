@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrahive.telemetry.story import BUCKETS, SHIFT
+from hydrahive.telemetry.story import BEGINNINGS, BUCKETS, SHIFT
 
 MOST_POINTS = 4096
 """Points of a curve that are kept; where there are more, every second one is."""
@@ -45,9 +46,8 @@ class History:
         episodes: How many have finished.
         best: The best score; None before the first.
         events: The newest, each with `time`, `kind` and `text`.
-        gear: What the replay's gearbox was last shifted to: `gear`, `sequence`, `batch`; empty without.
-        gears: The gears so far: (episode, gear).
-        buckets: Episodes in each of the replay's buckets; empty without.
+        told: How many events there were.
+        beginnings: How often a process began to train the run.
         lock: To be held by a thread that reads while another one takes.
     """
 
@@ -84,7 +84,7 @@ class History:
 
     def recent(self, name: str) -> Sequence[tuple[float, float]]:
         """The newest rows' values of any figure over env steps."""
-        return [(row["env_steps"], row[name]) for row in self._recent if isinstance(row.get(name), int | float)]
+        return [(row["env_steps"], row[name]) for row in self._recent if _is_finite(row.get(name))]
 
     def _forget_rows(self) -> None:
         self.row: Mapping[str, Any] = {}
@@ -99,33 +99,45 @@ class History:
 
     def _forget_events(self) -> None:
         self.events: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
-        self.told = 0
-        self.gear: Mapping[str, Any] = {}
-        self.gears = Thinned()
-        self.buckets: Sequence[int] = ()
+        self.told = self.beginnings = 0
+        self._replay_events: list[dict[str, Any]] = []
 
     def _take_row(self, row: dict[str, Any]) -> None:
-        if "loss" not in row:
-            return  # an evaluation's
+        if any(name.startswith("evaluation_") for name in row):
+            return
         self.row = row
         self._recent.append(row)
         for name, curve in self._curves.items():
-            if isinstance(row.get(name), int | float):
+            if _is_finite(row.get(name)):
                 curve.append(row["env_steps"], row[name])
 
     def _take_episodes(self, told: dict[str, Any]) -> None:
         self.episodes = told["episodes"]
-        for score in told["scores"]:
+        for score in filter(_is_finite, told["scores"]):
             self.scores.append(told["env_steps"], score)
             self.recent_scores.append(score)
             self.best = score if self.best is None else max(self.best, score)
 
     def _take_event(self, event: dict[str, Any]) -> None:
-        if event["kind"] == BUCKETS:
-            self.buckets = event["counts"]
-            return
-        if event["kind"] == SHIFT:
-            self.gear = {key: event[key] for key in ("gear", "sequence", "batch")}
-            self.gears.append(event["episode"], event["gear"])
-        self.events.append(event)
-        self.told += 1
+        if event["kind"] in BEGINNINGS:
+            self.beginnings += 1
+            self._replay_events = [past for past in self._replay_events if past["updates"] <= event["updates"]]
+        if event["kind"] in (BUCKETS, SHIFT):
+            self._replay_events = [*self._replay_events[-MOST_EVENTS:], event]
+        if event["kind"] != BUCKETS:
+            self.events.append(event)
+            self.told += 1
+
+    @property
+    def gear(self) -> Mapping[str, Any]:
+        """What the replay's gearbox was last shifted to: `gear`, `sequence`, `batch`; empty without."""
+        return next((past for past in reversed(self._replay_events) if past["kind"] == SHIFT), {})
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """Episodes in each of the replay's buckets; empty without."""
+        return next((past["counts"] for past in reversed(self._replay_events) if past["kind"] == BUCKETS), ())
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -11,10 +11,13 @@ from rich.text import Text
 from textual.widgets import DataTable, RichLog, Static
 from textual_plotext import PlotextPlot
 
-from hydrahive.watching.history import History
+from hydrahive.watching.history import MOST_EVENTS, History
 
 BINS = 20
 """Bars of a histogram."""
+
+WHOLE_NUMBERS = 2**50
+"""Above so many of them, whole numbers are binned like others."""
 
 GOOD, BAD, DIM = "#2ed573", "#ee5253", "#8395a7"
 
@@ -77,7 +80,7 @@ def binned(scores: Sequence[float]) -> tuple[list[int], list[float]]:
     """Counts and lower edges of at most `BINS` bars; whole numbers get bars of whole numbers."""
     array = np.asarray(scores, np.float64)
     low, high = float(array.min()), float(array.max())
-    if np.all(array == np.round(array)):
+    if np.all(array == np.round(array)) and high - low < WHOLE_NUMBERS:
         width = max(1, int(np.ceil((high - low + 1) / BINS)))
         edges = np.arange(low, high + width + 0.5, width)
     else:
@@ -95,7 +98,7 @@ class Figures(Static):
         """Show the newest row, and what the board shows."""
         row = history.row
         lines = [
-            ("score", f"{_number(row.get('score_mean'))} mean, {_number(history.best)} best"),
+            ("score", f"{_number(row.get('score_mean'))} mean, {_number(row.get('score_max'))} best"),
             ("episodes", f"{history.episodes:,}"),
             ("loss", _number(row.get("loss"), 4)),
             _exploring(row),
@@ -144,26 +147,36 @@ class Workers(DataTable[Text]):
     def on_mount(self) -> None:
         """Lay out the columns."""
         self.cursor_type, self.zebra_stripes = "row", True
-        self.add_columns(*WORKER_COLUMNS)
+        for column in WORKER_COLUMNS:
+            self.add_column(column, key=column)
 
     def fill(self, workers: Sequence[Mapping[str, Any]]) -> None:
-        """Show them as they are now."""
-        top = self.scroll_y
-        self.clear()
-        for one in workers:
-            colour = {"alive": GOOD, "gone": DIM}.get(one["state"], BAD)
-            speed = one["steps_per_second"] if one["state"] != "gone" else 0
-            self.add_row(
-                Text(one["name"]),
-                Text(one["owner"]),
-                Text(one["state"], colour),
-                Text(f"{speed:,.0f}", justify="right"),
-                Text(f"{one['microtokens'] / 1e6:,.3f}", justify="right"),
-                Text(f"{one['env_steps']:,}", justify="right"),
-                Text(" ".join(map(str, one["shards"]))),
-                Text(one["node"]),
-            )
-        self.scroll_y = top
+        """Show them as they are now; where one looks in the table stays."""
+        cells = {one["name"]: _worker_cells(one) for one in workers}
+        if [key.value for key in self.rows] != list(cells):
+            self.clear()
+            for name, row in cells.items():
+                self.add_row(*row, key=name)
+            return
+        for name, row in cells.items():
+            for column, cell in zip(WORKER_COLUMNS, row, strict=True):
+                if self.get_cell(name, column) != cell:
+                    self.update_cell(name, column, cell, update_width=True)
+
+
+def _worker_cells(one: Mapping[str, Any]) -> tuple[Text, ...]:
+    colour = {"alive": GOOD, "gone": DIM}.get(one["state"], BAD)
+    speed = one["steps_per_second"] if one["state"] != "gone" else 0
+    return (
+        Text(one["name"]),
+        Text(one["owner"]),
+        Text(one["state"], colour),
+        Text(f"{speed:,.0f}", justify="right"),
+        Text(f"{one['microtokens'] / 1e6:,.3f}", justify="right"),
+        Text(f"{one['env_steps']:,}", justify="right"),
+        Text(" ".join(map(str, one["shards"]))),
+        Text(one["node"]),
+    )
 
 
 class Events(RichLog):
@@ -171,7 +184,7 @@ class Events(RichLog):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         """Nothing yet."""
-        super().__init__(id=id, wrap=True, markup=False, highlight=False)
+        super().__init__(id=id, wrap=True, markup=False, highlight=False, max_lines=MOST_EVENTS)
         self._told = 0
 
     def fill(self, history: History) -> None:

@@ -28,7 +28,10 @@ WISH_SECONDS = 1.5
 REFRESH_SECONDS = 15.0
 """Time between two looks into a storage for what is new."""
 
-FIRST_LOOK_SECONDS, FIRST_LOOK_PAUSE_SECONDS = 30.0, 0.1
+ANSWER_SECONDS = 5.0
+"""Longest wait for the coordinator's answer."""
+
+FIRST_LOOK_SECONDS, FIRST_LOOK_PAUSE_SECONDS = 60.0, 0.1
 """Longest wait for a run on a cluster to show itself, and time between two looks."""
 
 STORY = ("metrics.jsonl", "episodes.jsonl", "events.jsonl")
@@ -42,7 +45,8 @@ class Seen:
     """What a look at a run shows besides its history.
 
     Attributes:
-        state: `running`, `paused` or `ended`; `away` while nothing can be heard of it.
+        state: `running`, `paused` or `ended`; `as stored` where it may be trained elsewhere, and only what is stored of
+            it is seen; `away` while nothing can be heard of it.
         status: What the Trainer last showed; empty if nothing.
         frames: New frames.
         is_whole: Whether the history is read as far as it goes.
@@ -55,7 +59,7 @@ class Seen:
 
 
 class Source(Protocol):
-    """A run that is watched; called from one thread at a time."""
+    """A run that is watched; looked at from one thread, and asked from others."""
 
     name: str
     folder: RunFolder
@@ -107,7 +111,8 @@ class FolderSource:
         self._story = _Story(folder.path)
         self.history = self._story.history
         self._said: tuple[Wish, float] | None = None
-        self._seen, self._refreshed_at = 0, time.monotonic()
+        self._seen: int | None = None
+        self._refreshed_at = time.monotonic()
 
     def look(self, wish: Wish) -> Seen:
         """Read on; a wish is only left where a run is being trained."""
@@ -115,16 +120,18 @@ class FolderSource:
         if is_live:
             self._say(wish)
         elif self.folder.stored and time.monotonic() - self._refreshed_at > REFRESH_SECONDS:
-            self.folder.refresh(checkpoints=False)
             self._refreshed_at = time.monotonic()
+            self.folder.refresh(checkpoints=False)
         is_whole = self._story.read_on()
         status, shown = self._watch.shown()
-        if shown and shown[-1][0] < self._seen:
+        newest = shown[-1][0] if shown else 0
+        if self._seen is None:
+            self._seen = newest  # what is there already was meant for others
+        elif newest < self._seen:
             self._seen = 0  # another process trains the run now, and counts anew
         frames = tuple(frame for number, frame in shown if number > self._seen and frame.env == wish.env)
-        self._seen = shown[-1][0] if shown else self._seen
-        state = str(self._controls.state()["state"]) if is_live else "ended"
-        return Seen(state, status, frames, is_whole)
+        self._seen = max(self._seen, newest)
+        return Seen(self._state(is_live), status, frames if is_live else (), is_whole)
 
     def ask(self, request: Request) -> None:
         """Leave the request in the folder."""
@@ -142,11 +149,18 @@ class FolderSource:
         if self._said:
             self._watch.leave(self._watcher)
 
+    def _state(self, is_live: bool) -> str:
+        if is_live:
+            return str(self._controls.state()["state"])
+        return "ended" if self.folder.stored is None or self.folder.summary.is_file() else "as stored"
+
     def _say(self, wish: Wish) -> None:
+        """Say what is wanted, unless that was said just now; who may not write there sees no frames."""
         now = time.monotonic()
         if self._said is None or self._said[0] != wish or now - self._said[1] > WISH_SECONDS:
-            self._watch.wish(self._watcher, wish)
             self._said = wish, now
+            with suppress(OSError):
+                self._watch.wish(self._watcher, wish)
 
 
 class ClusterSource:
@@ -162,7 +176,8 @@ class ClusterSource:
         from hydrahive.runtime.ray_cluster import connected
 
         self._stack = ExitStack()
-        self.name = name
+        self.name = self._run = name
+        """What people call it, and what it is asked for: once it is found, its id."""
         self._watcher = uuid.uuid4().hex[:8]
         self._have = Have()
         self._status: Mapping[str, Any] = {}
@@ -195,7 +210,7 @@ class ClusterSource:
         import ray
 
         try:
-            ray.get(self._coordinator.ask.remote(self.name, request))
+            ray.get(self._coordinator.ask.remote(self._run, request), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError:
@@ -233,16 +248,18 @@ class ClusterSource:
         import ray
 
         try:
-            news: News = ray.get(self._coordinator.look.remote(self.name, self._watcher, wish, self._have))
+            call = self._coordinator.look.remote(self._run, self._watcher, wish, self._have)
+            news: News = ray.get(call, timeout=ANSWER_SECONDS)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        self._run = news.run_id
         return news
 
     def _facts(self) -> dict[str, Any]:
         import ray
 
-        runs: list[dict[str, Any]] = ray.get(self._coordinator.runs.remote())
-        named = [run for run in runs if self.name in (run["name"], run["run_id"])]
+        runs: list[dict[str, Any]] = ray.get(self._coordinator.runs.remote(), timeout=ANSWER_SECONDS)
+        named = [run for run in runs if self._run in (run["name"], run["run_id"])]
         return next((run for run in named if run["live"]), named[0] if named else {"state": "ended", "live": False})
 
     def _take(self, news: News) -> None:
@@ -257,5 +274,7 @@ class ClusterSource:
             else:
                 with path.open("ab") as file:
                     file.write(data)
+            # One by one: what was taken is not asked for again, should another file fail.
+            self._have = Have({**self._have.files, name: news.have.files[name]}, self._have.frames)
         self._have = news.have
         self._status = news.status or self._status

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A hive in one command: a cluster on this machine, a training on it, and a server that answers with its newest policy.
 #
-#   hive.sh CONFIG [options of hydrahive train]
+#   hive.sh [CONFIG [options of hydrahive train]]     (default: snake/hive, for as many workers as join)
 #
 # Ctrl-C ends the server. The training goes on as a job of the cluster, which down.sh ends.
 #
@@ -10,8 +10,6 @@
 #   and what up.sh reads
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
-[ $# -gt 0 ] || fail "CONFIG is missing: the name of an experiment, or a file below this folder"
-
 export HYDRAHIVE_RUNS=${HYDRAHIVE_RUNS:-$state/runs}
 export HYDRAHIVE_LEDGER=${HYDRAHIVE_LEDGER:-$state/ledger.sqlite}
 alive "$state/head.pid" || "$here/up.sh"
@@ -22,15 +20,20 @@ if [ -n "${HYDRAHIVE_ACCOUNT:-}" ]; then
     esac
 fi
 
-config=$1
-shift
-"$here/submit.sh" "$config" --name hive --stop.env_steps 1_000_000_000 "$@" > "$state/hive.log" 2>&1 &
+config=${1:-snake/hive}
+shift || true
+"$here/submit.sh" "$config" --name hive --workers auto "$@" > "$state/hive.log" 2>&1 &
 follower=$!
-trap 'kill $follower 2>/dev/null || true' EXIT
+server=
+trap 'kill -TERM $follower $server 2>/dev/null || true; [ -z "$server" ] || wait $server || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 until grep -qE "hive: (starting|resuming)" "$state/hive.log"; do
     kill -0 $follower 2>/dev/null || fail "no training: $(grep -v '^ *$' "$state/hive.log" | tail -1)"
     sleep 0.5
 done
 echo "training hive as a job (log: $state/hive.log); hydrahive stop hive --address $(head_address) ends it"
 hydrahive serve hive --wait --runs "$HYDRAHIVE_RUNS" --address "$(head_address)" \
-    --host "${HYDRAHIVE_SERVE_HOST:-127.0.0.1}" --port "${HYDRAHIVE_SERVE_PORT:-8000}"
+    --host "${HYDRAHIVE_SERVE_HOST:-127.0.0.1}" --port "${HYDRAHIVE_SERVE_PORT:-8000}" &
+server=$!
+wait $server

@@ -402,10 +402,9 @@ def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) 
 def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
     """Start, join, earn, buy; as alice, on a machine of her own."""
     account = {"HYDRAHIVE_ACCOUNT": "alice", "HYDRAHIVE_SERVE_PORT": str(free_port())}
-    quick = ["--shards", "4", "--boundary_every", "10", "--checkpoint.every_boundaries", "1"]
-    quick += ["--ledger.microtokens_per_step", "100"]
+    quick = ["--boundary_every", "10", "--checkpoint.every_boundaries", "1", "--ledger.microtokens_per_step", "1000"]
     hive = subprocess.Popen(
-        [str(ROOT / "cluster" / "hive.sh"), "snake/vtrace", *quick],
+        [str(ROOT / "cluster" / "hive.sh"), "snake/hive", *quick],
         cwd=ROOT, env=site.environment | account, stdout=(tmp_path / "hive.log").open("w"), stderr=subprocess.STDOUT,
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from conftest import COMMAND, ROOT, Hydrahive, digests_of, wait_for
+from conftest import COMMAND, FULL, ROOT, Hydrahive, digests_of, wait_for
 
 STEPS = 2_000_000
 RUN = [
@@ -399,6 +399,7 @@ def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) 
         assert sorted(process.wait(60) for process in both) == [2, 130]
 
 
+@pytest.mark.skipif(not FULL, reason="two minutes; `make claims` tells it")
 def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
     """Start, join, earn, buy; as alice, on a machine of her own."""
     account = {"HYDRAHIVE_ACCOUNT": "alice", "HYDRAHIVE_SERVE_PORT": str(free_port())}

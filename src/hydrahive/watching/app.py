@@ -112,14 +112,14 @@ class Watcher(App[None]):
                 with Vertical(id="side"):
                     yield Figures(id="figures")
                     yield ReplayStrip(id="replay")
-                    yield Curve("score", "score_mean", recent=False, id="live-score")
+                    yield Curve("mean score, best score", "score_mean", "score_max", recent=False, id="live-score")
                 with Vertical(id="more"):
                     yield Curve("loss", "loss", recent=True, id="live-loss")
                     yield Workers(id="live-workers")
                     yield Events(id="live-events")
             with TabPane("2 Plots", id="plots"), Grid(id="plots-grid"):
-                yield Curve("mean score", "score_mean", recent=False, id="score-full")
-                yield Curve("mean score, recent", "score_mean", recent=True, id="score-recent")
+                yield Curve("mean score, best score", "score_mean", "score_max", recent=False, id="score-full")
+                yield Curve("mean score, best score, recent", "score_mean", "score_max", recent=True, id="score-recent")
                 yield Curve("loss", "loss", recent=False, id="loss-full")
                 yield Curve("loss, recent", "loss", recent=True, id="loss-recent")
             with TabPane("3 Scores", id="scores"), Grid(id="scores-grid"):

@@ -79,7 +79,7 @@ class History:
                 continue  # a line that a crash cut short
 
     def curve(self, name: str) -> Sequence[tuple[float, float]]:
-        """All of a figure (`score_mean` or `loss`) over env steps."""
+        """All of a figure (`score_mean`, `score_max` or `loss`) over env steps."""
         return self._curves[name].points
 
     def recent(self, name: str) -> Sequence[tuple[float, float]]:
@@ -88,7 +88,7 @@ class History:
 
     def _forget_rows(self) -> None:
         self.row: Mapping[str, Any] = {}
-        self._curves = {"score_mean": Thinned(), "loss": Thinned()}
+        self._curves = {"score_mean": Thinned(), "score_max": Thinned(), "loss": Thinned()}
         self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_ROWS)
 
     def _forget_episodes(self) -> None:

@@ -21,18 +21,20 @@ WHOLE_NUMBERS = 2**50
 
 GOOD, BAD, DIM = "#2ed573", "#ee5253", "#8395a7"
 
+CURVE_COLOURS = ((46, 213, 115), (254, 202, 87))
+
 BLOCKS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 WORKER_COLUMNS = ("worker", "owner", "state", "steps/s", "tokens", "env steps", "shards", "node")
 
 
 class Curve(PlotextPlot):
-    """A figure over env steps: all of it, or the newest rows."""
+    """Figures over env steps: all of them, or the newest rows'."""
 
-    def __init__(self, title: str, figure: str, *, recent: bool, id: str | None = None) -> None:  # noqa: A002
-        """Plot `figure`, a key of the metrics."""
+    def __init__(self, title: str, *figures: str, recent: bool, id: str | None = None) -> None:  # noqa: A002
+        """Plot `figures`, keys of the metrics, each in a colour of its own."""
         super().__init__(id=id)
-        self._title, self._figure, self._is_recent = title, figure, recent
+        self._title, self._figures, self._is_recent = title, figures, recent
         self._drawn: object = None
 
     def fill(self, history: History) -> None:
@@ -41,14 +43,17 @@ class Curve(PlotextPlot):
         if drawn == self._drawn:
             return
         self._drawn = drawn
-        points = history.recent(self._figure) if self._is_recent else history.curve(self._figure)
+        read = history.recent if self._is_recent else history.curve
+        curves = [points for points in map(read, self._figures) if points]
         self.plt.clear_data()
         self.plt.title(self._title)
-        if points:
+        for points, colour in zip(curves, CURVE_COLOURS, strict=False):
             xs, ys = zip(*points, strict=True)
-            ticks = _ticks(xs[0], xs[-1], 3 if self.size.width < 50 else 5)
+            self.plt.plot(list(xs), list(ys), marker="braille", color=colour)
+        if curves:
+            ends = [x for points in curves for x in (points[0][0], points[-1][0])]
+            ticks = _ticks(min(ends), max(ends), 3 if self.size.width < 50 else 5)
             self.plt.xticks(ticks, [short(tick) for tick in ticks])
-            self.plt.plot(list(xs), list(ys), marker="braille", color=(46, 213, 115))
         self.refresh()
 
 

@@ -223,6 +223,8 @@ def test_a_run_on_a_cluster_is_watched_through_its_coordinator(runs: Hydrahive, 
         await until(pilot, lambda: "ended" in head_of(app), "that it has ended")
 
     watched_live(ClusterSource(nodes.address, "far"), later)
+    with pytest.raises(UsageError, match="no path"):
+        ClusterSource(nodes.address, "runs/far")
     with pytest.raises(UsageError, match="nobody trained it"):
         ClusterSource(nodes.address, "nowhere")
 

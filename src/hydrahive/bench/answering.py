@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hydrahive.bench.commands import COMMAND, PATIENCE_SECONDS, running
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.ledger import Ledger
@@ -28,8 +27,8 @@ CLIENTS = (1, 16, 64)
 PRICES = {"paid": "0.5", "free": "0"}
 """Tokens for a query: with the ledger's part, and without it."""
 
-SETTLE_SECONDS, PATIENCE_SECONDS = 2.0, 120.0
-"""Time of each measurement that is not counted, and longest wait for the server."""
+SETTLE_SECONDS = 2.0
+"""Time of each measurement that is not counted."""
 
 RICHES = 10**15
 """Micro-tokens of who asks."""
@@ -106,22 +105,10 @@ def _serving(runs: str, price: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "hydrahive.cli.main", "serve", "run", "--runs", runs, "--port", str(port)]
-    with (Path(runs) / "serve.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--price", price, "--rate", "1000000"], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not _is_up(url):
-            if process.poll() is not None or time.monotonic() > end:
-                raise HydrahiveError(f"bench: the server does not come up: {_last_line(Path(runs) / 'serve.log')}")
-            time.sleep(0.2)
+    url, log = f"http://127.0.0.1:{port}", Path(runs) / "serve.log"
+    arguments = ["serve", "run", "--runs", runs, "--port", str(port), "--price", price, "--rate", "1000000"]
+    with running(arguments, log, lambda: _is_up(url), "the server does not come up"):
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _is_up(url: str) -> bool:
@@ -133,13 +120,6 @@ def _is_up(url: str) -> bool:
 
 
 def _command(*arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "hydrahive.cli.main", *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise HydrahiveError(f"bench: {(done.stderr.splitlines() or ['it says nothing'])[-1]}")
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text().splitlines()
-    return lines[-1] if lines else "it says nothing"

@@ -8,7 +8,6 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hydrahive.bench.commands import COMMAND, running
 from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.telemetry.jsonl import read_rows
@@ -26,8 +26,8 @@ from hydrahive.telemetry.jsonl import read_rows
 SETTLE_SECONDS = 5.0
 """Time of each window that is not counted: the view starts, which takes a core for some seconds, or ends."""
 
-PATIENCE_SECONDS = 120.0
-"""Longest wait for the run's first rows."""
+FIRST_ROWS = 10
+"""Rows after which the run counts as under way."""
 
 KINDS: dict[str, list[str] | None] = {"alone": None, "watched": [], "turbo": ["--turbo"]}
 """Who watches in a window: nobody, somebody, or somebody without frames."""
@@ -66,22 +66,15 @@ def bench_watching(
 @contextmanager
 def _training(config: str, overrides: Sequence[str], place: str) -> Iterator[Path]:
     """A run that goes on until the block ends; its folder."""
-    command = [sys.executable, "-m", "hydrahive.cli.main", "train", config, "--runs", place, "--name", "run"]
-    options = ["--workers", "auto", "--recording", "false", "--metrics_every", "1", "--stop.env_steps", str(10**12)]
-    with (Path(place) / "log").open("w") as log:
-        process = subprocess.Popen([*command, *options, *overrides], stdout=log, stderr=subprocess.STDOUT)
     run = Path(place) / "run"
-    try:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while len(read_rows(run / "metrics.jsonl")) < 10:
-            if process.poll() is not None or time.monotonic() > end:
-                lines = (Path(place) / "log").read_text().splitlines()
-                raise HydrahiveError(f"bench: the run does not train: {lines[-1] if lines else 'it says nothing'}")
-            time.sleep(0.2)
+    options = ["--workers", "auto", "--recording", "false", "--metrics_every", "1", "--stop.env_steps", str(10**12)]
+    arguments = ["train", config, "--runs", place, "--name", "run", *options, *overrides]
+
+    def trains() -> bool:
+        return len(read_rows(run / "metrics.jsonl")) >= FIRST_ROWS
+
+    with running(arguments, Path(place) / "log", trains, "the run does not train"):
         yield run
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _window(run: Path, options: list[str] | None, seconds: float) -> float:
@@ -115,9 +108,8 @@ def _terminal(arguments: Sequence[str]) -> Iterator[None]:
     """A command in a terminal of 80x24 whose screen is read and thrown away."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": "80", "LINES": "24"}
-    command = [sys.executable, "-m", "hydrahive.cli.main", *arguments]
     process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     )
     os.close(theirs)
     reader = threading.Thread(target=_drain, args=(ours, process), daemon=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.watched import Frame, Wish
 from hydrahive.runtime.controls import FolderControls
 from hydrahive.runtime.coordinator import Request
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.run_folder import NAME, RunFolder
 from hydrahive.runtime.snapshots import write_snapshot
 from hydrahive.runtime.watch import WatchFolder
 from hydrahive.runtime.watch_feed import MIRRORED, Have, News
@@ -175,6 +175,8 @@ class ClusterSource:
         from hydrahive.runtime.coordinator_actor import existing_coordinator
         from hydrahive.runtime.ray_cluster import connected
 
+        if not NAME.fullmatch(name):
+            raise UsageError(f"RUN: {name!r} is not accepted; with --address it is a run's name or id, no path")
         self._stack = ExitStack()
         self.name = self._run = name
         """What people call it, and what it is asked for: once it is found, its id."""

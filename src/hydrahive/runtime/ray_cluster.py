@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.embedded_ray import embedded_node
 from hydrahive.runtime.ray_address import await_answer, cluster_address, is_embedded, refusal
 
 OWNER_LABEL = "hydrahive.owner"
@@ -61,7 +62,8 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
             # "local" is immune to a stale address file that an earlier cluster left behind.
             cpus = max(os.cpu_count() or 1, cpus_needed)
             _yield_politely()
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+            with embedded_node():
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             assert address is not None, "not embedded"
             await_answer(address)

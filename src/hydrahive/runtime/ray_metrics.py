@@ -14,11 +14,11 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
 import ray
-import torch
 from ray.util.metrics import Gauge
 
 from hydrahive import __version__
@@ -204,7 +204,7 @@ def metrics_sink(coordinator: Any, run: str, config: RunConfig, machine_class: s
     about = {
         "version": __version__,
         "ray": ray.__version__,
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "python": platform.python_version(),
         "machine_class": machine_class,
         "config": hashlib.sha256(dump(config).encode()).hexdigest()[:12],

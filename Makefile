@@ -36,7 +36,7 @@ test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 claims: $(VENV)/installed  ## the claims at full size (about an hour); writes docs/benchmarks/claims.md
-	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest tests/claims tests/cluster tests/serving tests/watching -s
+	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest tests/claims tests/cluster tests/serving tests/watching tests/runtime/test_recovery.py -s
 
 chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
 	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)

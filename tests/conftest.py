@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forks import Fork, can_fork, end_forks
+
 ROOT = Path(__file__).parents[1]
 FULL = os.environ.get("HYDRAHIVE_CLAIMS") == "full"
 """Whether the claims run at full size (`make claims`)."""
@@ -41,10 +43,12 @@ class Hydrahive:
     runs: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start a command."""
+    def start(self, *arguments: object) -> subprocess.Popen[str] | Fork:
+        """Start a command; the claims at full size start it from scratch."""
         env = {**os.environ, "HYDRAHIVE_RUNS": str(self.runs), **self.environment}
         env.pop("RAY_ADDRESS", None)
+        if not FULL and can_fork(env):
+            return Fork([*map(str, arguments)], env)
         return subprocess.Popen(
             [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
         )
@@ -97,6 +101,12 @@ def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = 120) 
     while not condition():
         assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fork_stays() -> Iterator[None]:
+    yield
+    end_forks()
 
 
 @pytest.fixture

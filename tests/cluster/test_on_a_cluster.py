@@ -26,7 +26,7 @@ import pytest
 
 from conftest import COMMAND, FULL, ROOT, Hydrahive, digests_of, wait_for
 
-STEPS = 2_000_000
+STEPS = 2_000_000 if FULL else 1_000_000
 RUN = [
     "--shards",
     "4",

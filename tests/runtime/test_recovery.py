@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import ROOT
+from conftest import FULL, ROOT
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.runtime.config_file import load_run_config, shipped_experiments
 from hydrahive.runtime.env_worker import EnvWorker
@@ -161,8 +161,8 @@ def config(request):
 @pytest.mark.parametrize("what", ["die", "lose result", "lose update", "join"])
 def test_every_boundary_is_the_same_whatever_is_lost_and_when(config, what):
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
-    calls = (4, 7, 22, 23, 60) if config.replay else (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75)
-    for call in calls:
+    calls = (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75) if FULL else (1, 7, 22, 23, 60)
+    for call in (4, 7, 22, 23, 60) if config.replay and FULL else (7, 23) if config.replay else calls:
         fleet = FragileFleet(config, {call: what})
         assert trained(config, fleet) == undisturbed, f"{what} in call {call}: {fleet.events}"
 
@@ -182,11 +182,12 @@ def test_a_straggler_is_hedged_and_ended(config, monkeypatch):
     monkeypatch.setattr("hydrahive.runtime.fixed_lag.HEDGE_SECONDS", -1)
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
     hedged = 0
-    for call in (14, 18, 21, 22, 23, 24, 25, 37, 60):
+    calls = (14, 18, 21, 22, 23, 24, 25, 37, 60) if FULL else (18, 22, 37)
+    for call in calls:
         fleet = FragileFleet(config, {call: "freeze", 2 * call: "die", 3 * call: "join"}, workers=4)
         assert trained(config, fleet) == undisturbed, f"frozen in call {call}: {fleet.events}"
         hedged += sum(kind == "hedged" for kind, _ in fleet.events)
-    assert hedged >= 5
+    assert hedged >= len(calls) // 2
 
 
 def test_losing_all_workers_one_after_the_other(config):

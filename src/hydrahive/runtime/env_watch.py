@@ -14,6 +14,9 @@ from pathlib import Path
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_check import CHECKS, Finding, checked
 
+BEGIN_SECONDS, WRITE_SECONDS = 30, 2
+"""What the child may need beside its first check to start, and beside each to write down where it is."""
+
 FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 """Of a traceback that `faulthandler` writes, the innermost first."""
 
@@ -30,8 +33,7 @@ def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
         names = iter(CHECKS)
         try:
             for name in names:
-                # The child needs some seconds to start, and a moment to write down where it is.
-                if not mine.poll(seconds + 30):
+                if not mine.poll(seconds + (BEGIN_SECONDS if name == "made" else WRITE_SECONDS)):
                     yield Finding(name, False, f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
                     return
                 finding: Finding = mine.recv()

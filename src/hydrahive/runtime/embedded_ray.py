@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray._private.node as ray_node
+
+from hydrahive.runtime import embedded_worker
 
 
 class EmbeddedNode(ray_node.Node):  # type: ignore[misc]  # Ray's has no types
@@ -15,12 +18,13 @@ class EmbeddedNode(ray_node.Node):  # type: ignore[misc]  # Ray's has no types
     Left out are the dashboard's server (which `include_dashboard=False` starts all the same), the autoscaler's
     monitor and the log monitor: two CPU-seconds and as many of waiting at each start. The agent beside the raylet
     takes any free port; at its fixed one a second Ray on the machine keeps everybody waiting three seconds before it
-    gives up.
+    gives up. Its workers begin with our script (`embedded_worker`).
     """
 
     def __init__(self, ray_params: Any, **options: Any) -> None:
         """As Ray's."""
         ray_params.dashboard_agent_listen_port = 0
+        ray_params.setup_worker_path = str(Path(embedded_worker.__file__).resolve())
         super().__init__(ray_params, **options)
 
     def start_api_server(self, **_: object) -> None:

@@ -114,11 +114,14 @@ class Nodes:
         """Start the head and so many nodes."""
         from ray.cluster_utils import Cluster
 
+        from hydrahive.runtime.embedded_ray import embedded_node
+
         os.environ |= QUICK_DETECTION
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": 10**8, "include_dashboard": False},
-        )
+        with embedded_node():  # nobody looks at its dashboard
+            self._cluster = Cluster(
+                initialize_head=True,
+                head_node_args={"num_cpus": 0, "object_store_memory": 10**8, "include_dashboard": False},
+            )
         self._nodes = [self.add() for _ in range(nodes)]
         self.address = self._cluster.address
 
@@ -150,7 +153,10 @@ class Nodes:
 
     def add(self, **options: object) -> Any:
         """Another node with one CPU."""
-        return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)
+        from hydrahive.runtime.embedded_ray import embedded_node
+
+        with embedded_node():
+            return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)
 
 
 TITLES = {

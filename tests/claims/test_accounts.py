@@ -87,7 +87,8 @@ def undisturbed(tmp_path_factory):
 def test_a_crash_between_any_two_steps_changes_nothing_in_the_journal(tmp_path, undisturbed, point):
     summary, journal = undisturbed
     assert sum(steps for *_, steps, _, _ in journal) == summary["env_steps"]
-    for at in POINTS[point][3]:
+    calls = POINTS[point][3]
+    for at in calls if FULL else calls[1:2]:
         runs = tmp_path / str(at)
         assert train_and_die(runs, point, at) == signal.SIGKILL, f"{point} was called less than {at} times"
         outcome = train(request(runs))

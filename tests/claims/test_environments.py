@@ -22,10 +22,10 @@ def evaluated(hydrahive, name, *options):
 
 
 def test_self_play_beats_chance(hydrahive, report):
-    steps = 3_000_000 if FULL else 150_000
-    summary = hydrahive.train("pettingzoo/connect-four", "c", "--stop.env_steps", steps, "--workers", 1)
-    against = evaluated(hydrahive, "c", "--against", "random", "--episodes", 200)
-    itself = evaluated(hydrahive, "c", "--against", "c", "--episodes", 50)
+    steps = 3_000_000 if FULL else 100_000
+    summary = hydrahive.train("pettingzoo/connect-four", "c", "--stop.env_steps", steps, "--workers", int(FULL))
+    against = evaluated(hydrahive, "c", "--against", "random", "--episodes", 200 if FULL else 60)
+    itself = evaluated(hydrahive, "c", "--against", "c", "--episodes", 50 if FULL else 10)
     report.add(
         "Environments",
         f"- `pettingzoo/connect-four`, {steps:,} env steps of self-play in {summary['seconds']:.0f} s: "

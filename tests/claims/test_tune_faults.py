@@ -55,6 +55,7 @@ def test_a_population_goes_on_without_those_that_diverge(tune):
     assert json.loads((folder / "winner.json").read_text())["trial"] == 0
 
 
+@pytest.mark.skipif(not FULL, reason="run by make claims")
 def test_all_failing_ends_the_sweep_with_the_first_error(hydrahive, tmp_path):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     path = tmp_path / "a.yaml"

@@ -34,7 +34,7 @@ from hydrahive.serving.config import ServingConfig, load_serving
 from hydrahive.serving.policy import ServedPolicy
 
 PRICE = 500_000
-CALLS = 10_000 if FULL else 1_500
+CALLS = 10_000 if FULL else 600
 
 
 @dataclass

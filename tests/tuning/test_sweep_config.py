@@ -93,7 +93,7 @@ def test_milestones_are_boundaries_and_cover_the_budget(tmp_path):
 def test_what_runs_are_said_to_report_is_what_they_report(hydrahive):
     for experiment, options in {"snake/vtrace": [], "snake/ath-q": ["--replay.capacity", 20_000]}.items():
         name = experiment.replace("/", "-")
-        more = ["--stop.env_steps", 40_000, "--workers", 0, "--recording", "false", "--evaluate_every", 2]
+        more = ["--stop.env_steps", 20_000, "--workers", 0, "--recording", "false", "--evaluate_every", 2]
         hydrahive.train(experiment, name, *more, "--envs_per_shard", 8, "--evaluate_episodes", 2, *options)
         sweep = load_sweep(ROOT / "experiments" / "sweeps" / "snake-optuna.yaml", ["--experiment", experiment])
         from hydrahive.runtime.run_folder import RunFolder

@@ -17,12 +17,17 @@ import yaml
 
 from forks import Fork, can_fork, end_forks
 
+Command = subprocess.Popen[str] | Fork
+
 ROOT = Path(__file__).parents[1]
 FULL = os.environ.get("HYDRAHIVE_CLAIMS") == "full"
 """Whether the claims run at full size (`make claims`)."""
 
 COMMAND = [sys.executable, "-m", "hydrahive.cli.main"]
 
+
+full_only = pytest.mark.skipif(not FULL, reason="run by make claims")
+"""For what `make test` has no time for."""
 
 TINY = ["--workers", "0", "--env.size", "8", "--env.window", "5"]
 TINY += ["--policy.encoder.hidden", "[32]", "--envs_per_shard", "16"]
@@ -43,15 +48,14 @@ class Hydrahive:
     runs: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str] | Fork:
+    def start(self, *arguments: object) -> Command:
         """Start a command; the claims at full size start it from scratch."""
         env = {**os.environ, "HYDRAHIVE_RUNS": str(self.runs), **self.environment}
         env.pop("RAY_ADDRESS", None)
-        if not FULL and can_fork(env):
-            return Fork([*map(str, arguments)], env)
-        return subprocess.Popen(
-            [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-        )
+        words = [*map(str, arguments)]
+        if not FULL and can_fork(words, env):
+            return Fork(words, env)
+        return subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
     def __call__(self, *arguments: object, code: int = 0, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
@@ -69,11 +73,11 @@ class Hydrahive:
         """The summary of a finished run."""
         return json.loads((self.runs / name / "summary.json").read_text())
 
-    def start_training(self, config: str, name: str, *options: object) -> subprocess.Popen[str]:
+    def start_training(self, config: str, name: str, *options: object) -> Command:
         """Start training."""
         return self.start("train", config, "--name", name, "--recording", "false", *options)
 
-    def stop_at(self, process: subprocess.Popen[str], name: str, env_steps: int, signum: int) -> int:
+    def stop_at(self, process: Command, name: str, env_steps: int, signum: int) -> int:
         """Send a signal once the run's metrics show so many env steps; give the exit code."""
         metrics = self.runs / name / "metrics.jsonl"
 
@@ -155,7 +159,7 @@ def digests_of(summary: dict[str, object]) -> tuple[object, object]:
     return summary["digest"], summary["state_digest"]
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Command) -> None:
     """SIGKILL."""
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)

@@ -18,7 +18,7 @@ def story_of(hydrahive, name):
 
 def test_the_original_experiment_plays_by_its_rules(hydrahive):
     """Its first episodes: one gradient step for each finished one, of the gears' shapes; buckets never grow with depth."""
-    summary = hydrahive.train("snake/ai-hydra", "a", "--stop.env_steps", 40_000, "--workers", 0)
+    summary = hydrahive.train("snake/ai-hydra", "a", "--stop.env_steps", 25_000, "--workers", 0)
     assert summary["episodes"] - 60 <= summary["gradient_steps"] <= summary["episodes"]
     story = story_of(hydrahive, "a")
     assert story.buckets() == sorted(story.buckets(), reverse=True)

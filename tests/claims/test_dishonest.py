@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from chaos.harness import cluster
-from conftest import FULL, ROOT, TINY, Hydrahive, digests_of
+from conftest import FULL, ROOT, TINY, Hydrahive, digests_of, full_only
 
 OPTIONS = [*TINY[2:], "--shards", 4, "--boundary_every", 5, "--stop.env_steps", 60_000]
 OPTIONS += ["--checkpoint.every_boundaries", 2]
@@ -77,6 +77,7 @@ def test_dishonest_workers_are_caught_and_the_run_has_the_honest_digest(voluntee
     assert "conserved" in hydrahive("ledger", "verify").stdout
 
 
+@full_only
 def test_a_label_without_its_key_earns_nothing(volunteers, monkeypatch):
     hydrahive, nodes = volunteers
     monkeypatch.setenv("HYDRAHIVE_KEY", "hh_guessed")

@@ -1,14 +1,13 @@
 """Workers join and leave at any time, and the digest does not change: on a real Ray of several nodes."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 
-import pytest
-
 from chaos.harness import cluster
-from conftest import FULL, TINY, digests_of, wait_for
+from conftest import TINY, digests_of, full_only, wait_for
 
 OPTIONS = [*TINY, "--shards", 4, "--boundary_every", 5, "--metrics_every", 1]
 
@@ -26,13 +25,19 @@ def wait_for_event(hydrahive, process, kind):
     wait_for(happened, kind)
 
 
+def wait_for_cpus(process):
+    """The command's first lines say what it waits for."""
+    lines = itertools.islice(iter(process.stderr.readline, ""), 5)
+    waiting = next(line for line in lines if "waiting for" in line)
+    assert "1 CPUs, 1 of them free: waiting for the learner's 1 and an env worker's 1" in waiting
+
+
 def test_nodes_join_and_are_drained_and_other_machine_classes_are_refused(hydrahive):
     with cluster(nodes=1) as nodes:
         options = [*OPTIONS, "--workers", "auto", "--address", nodes.address, "--stop.env_steps", 10**9]
         process = hydrahive.start_training("snake/vtrace", "a", *options)
         try:
-            waiting = next(line for line in iter(process.stderr.readline, "") if "waiting for" in line)
-            assert "1 CPUs, 1 of them free: waiting for the learner's 1 and an env worker's 1" in waiting
+            wait_for_cpus(process)
             nodes.add()
             wait_for_event(hydrahive, process, "started")
             nodes.add(env_vars={"ATEN_CPU_CAPABILITY": "avx2"})
@@ -60,11 +65,12 @@ def test_nodes_join_and_are_drained_and_other_machine_classes_are_refused(hydrah
     ]
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_with_too_few_cpus_it_says_so_and_trains_with_fewer(hydrahive):
     with cluster(nodes=1) as nodes:
         options = [*OPTIONS, "--workers", 1, "--address", nodes.address, "--stop.env_steps", 20_000]
         process = hydrahive.start_training("snake/vtrace", "b", *options)
+        wait_for_cpus(process)
         nodes.add()
         process.communicate(timeout=120)
         assert process.returncode == 0

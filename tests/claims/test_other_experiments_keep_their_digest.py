@@ -76,7 +76,7 @@ ONLY_FULL = ("odd sizes", "cartpole", "planes", "masks", "masks in infos, wrappe
 """What differs least from others; half a minute each."""
 
 
-INLINE = ("MultiDiscrete", "masks in a Dict", "no snapshots")
+INLINE = ("agents that leave", "MultiDiscrete", "masks in a Dict", "no snapshots")
 """Those that small claims do not put on workers."""
 
 

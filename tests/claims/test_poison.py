@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conftest import FULL, ROOT
+from conftest import ROOT, full_only
 
 OPTIONS = ["--fragment_length", 8, "--boundary_every", 2, "--shards", 2, "--envs_per_shard", 3, "--workers", 2]
 OPTIONS += [
@@ -19,15 +19,12 @@ OPTIONS += [
 ]
 
 
-minutes = pytest.mark.skipif(not FULL, reason="run by make claims")
-
-
 @pytest.mark.parametrize(
     ("env", "says", "kind", "losses"),
     [
-        ("Raises", "round 4 failed 2 times", "fragment_failed", 2),
+        pytest.param("Raises", "round 4 failed 2 times", "fragment_failed", 2, marks=full_only),
         ("Hangs", "round 4 failed 2 times (it hung)", "worker_lost", 2),
-        pytest.param("Dies", "5 losses without an update in between", "worker_lost", 4, marks=minutes),
+        pytest.param("Dies", "5 losses without an update in between", "worker_lost", 4, marks=full_only),
     ],
 )
 def test_it_ends_with_one_line_and_keeps_the_last_checkpoint(hydrahive, env, says, kind, losses):

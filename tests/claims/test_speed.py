@@ -8,8 +8,9 @@ from conftest import FULL
 
 
 def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
-    windows, seconds = (9, 6) if FULL else (1, 8)  # RLlib may report nothing for a second beside other tests
-    against = [w for name in (["inline", "free-running"] if FULL else []) + ["rllib"] for w in ("--against", name)]
+    windows, seconds = (9, 6) if FULL else (1, 2)
+    names = ["inline", "free-running", "rllib"] if FULL else ["free-running"]
+    against = [word for name in names for word in ("--against", name)]
     out = tmp_path / "bench.json"
     hydrahive(
         "bench",
@@ -35,8 +36,9 @@ def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
     parts = figures["parts"]
     assert parts["ceiling"] > 0
     assert parts["share"] > 0  # how much is for a machine that does nothing else
-    assert figures["ratios"]["rllib"]["ratio"] > (5 if FULL else 1)
+    assert set(figures["ratios"]) == set(names)
     if FULL:
+        assert figures["ratios"]["rllib"]["ratio"] > 5
         assert figures["ratios"]["free-running"]["ratio"] > 0.95
         assert figures["ratios"]["inline"]["ratio"] > 1.4
 

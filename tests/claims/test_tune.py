@@ -4,12 +4,11 @@ import json
 import os
 import signal
 
-import pytest
 import yaml
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from chaos.harness import titled
-from conftest import FULL, wait_for
+from conftest import FULL, full_only, wait_for
 
 SMALL = {
     "experiment": "snake/vtrace",
@@ -81,6 +80,7 @@ def test_population_based_training_repeats_survives_and_replays(hydrahive, tune,
     )
 
 
+@full_only
 def test_optuna_one_trial_at_a_time_repeats_and_survives(hydrahive, tune, report, tmp_path):
     first = story(tune("a", ASKED))
     assert len(first[2]) == ASKED["budget"]["trials"] + (2 * 3 if FULL else 0)
@@ -93,7 +93,12 @@ def test_optuna_one_trial_at_a_time_repeats_and_survives(hydrahive, tune, report
 
 def test_stopped_trials_are_listed_with_reasons_and_stay_stopped(hydrahive, tune):
     asha = {"class_path": "Asha", "init_args": {"reduction": 3 if FULL else 2}}
-    sweep = {**SMALL, "scheduler": asha, "budget": {**SMALL["budget"], "trials": 6 if FULL else 4}, "again": {"top": 0}}
+    sweep = {
+        **(SMALL if FULL else ASKED),
+        "scheduler": asha,
+        "budget": {**SMALL["budget"], "trials": 6 if FULL else 4},
+        "again": {"top": 0},
+    }
     folder = tune("a", sweep)
     endings = [json.loads(path.read_text()) for path in sorted(folder.glob("*/ending.json"))]
     pruned = [ending for ending in endings if ending["status"] == "pruned"]
@@ -112,7 +117,7 @@ def test_stopped_trials_are_listed_with_reasons_and_stay_stopped(hydrahive, tune
         assert story(tune("a", sweep)) == before
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_asynchronous_breeding_works_and_says_that_it_does_not_repeat(tune):
     scheduler = {"class_path": "Pbt", "init_args": {"synchronous": False}}
     folder = tune("a", {**BRED, "scheduler": scheduler, "again": {"top": 0}})
@@ -121,7 +126,7 @@ def test_asynchronous_breeding_works_and_says_that_it_does_not_repeat(tune):
     assert "asynchronous" in (folder / "report.html").read_text()
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_trials_with_env_workers_are_trained_in_placement_groups(hydrahive, tune):
     folder = tune("a", {**BRED, "budget": {**BRED["budget"], "trials": 2}, "workers": 1, "again": {"top": 0}})
     rows = hydrahive("ledger", "balance", "--run", "a", "--json").stdout.splitlines()

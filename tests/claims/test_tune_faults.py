@@ -3,11 +3,10 @@
 import json
 import signal
 
-import pytest
 import yaml
 
 from chaos.harness import cluster
-from conftest import FULL, ROOT
+from conftest import ROOT, full_only
 
 SMALL = {
     "experiment": "snake/vtrace",
@@ -40,7 +39,7 @@ def test_a_trial_that_fails_is_marked_and_the_others_go_on(hydrahive, tune):
     assert "the simulator is on fire" in page
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_a_population_goes_on_without_those_that_diverge(tune):
     choice = {"choice": [1e-3, 1e20]}
     breeding = {
@@ -55,7 +54,7 @@ def test_a_population_goes_on_without_those_that_diverge(tune):
     assert json.loads((folder / "winner.json").read_text())["trial"] == 0
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_all_failing_ends_the_sweep_with_the_first_error(hydrahive, tmp_path):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     path = tmp_path / "a.yaml"
@@ -68,7 +67,7 @@ def test_all_failing_ends_the_sweep_with_the_first_error(hydrahive, tmp_path):
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.skipif(not FULL, reason="run by make claims")
+@full_only
 def test_a_trials_work_is_credited_to_the_owner_of_its_node(hydrahive, tmp_path, monkeypatch):
     ledger = tmp_path / "ledger.sqlite"
     monkeypatch.setenv("HYDRAHIVE_LEDGER", str(ledger))

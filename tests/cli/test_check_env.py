@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, full_only
 
 
 def lines_of(hydrahive, *arguments, code=0):
@@ -18,7 +18,9 @@ def lines_of(hydrahive, *arguments, code=0):
         ("swarm/vtrace-lstm", ["--env.agents", 4, "--envs_per_shard", 4], "snapshots", "rebuilt: alike"),
         ("cartpole/vtrace", ["--env.id", "games:Secret-v0", "--env.snapshots", "none"], "snapshots", "restarted"),
         ("cartpole/vtrace", ["--env.id", "games:Cards-v0"], "spaces", "masks of legal actions"),
-        ("cartpole/vtrace", ["--env.id", "Pendulum-v1"], "seeding", "another seed something else"),
+        pytest.param(
+            "cartpole/vtrace", ["--env.id", "Pendulum-v1"], "seeding", "another seed something else", marks=full_only
+        ),
     ],
 )
 def test_what_is_right_passes(hydrahive, config, options, check, says):

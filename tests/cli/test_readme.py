@@ -4,31 +4,31 @@ import os
 import re
 import shlex
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, wait_for
+from forks import Fork
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
 
-def test_every_hydrahive_command_of_the_readme_runs(tmp_path):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("HYDRAHIVE_RUNS", None)
+def test_every_hydrahive_command_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRAHIVE_RUNS"}
     ours = [command for command in COMMANDS if command.startswith("hydrahive ")]
     assert len(ours) >= 8
     for command in ours:
-        words = shlex.split(command.removesuffix(" &"))
+        words = shlex.split(command.removesuffix(" &"), comments=True)[1:]
+        process = Fork(words, environment)
         if command.endswith(" &"):
-            background = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+            background = process
             metrics = tmp_path / "runs" / words[words.index("--name") + 1] / "metrics.jsonl"
             wait_for(lambda path=metrics: path.exists() and path.stat().st_size > 0, command)
             continue
-        result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        said = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{command}\n{said}"
     assert (tmp_path / "cartpole.gif").exists()
     assert background.wait(timeout=60) == 0
 

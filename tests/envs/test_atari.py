@@ -27,7 +27,7 @@ def played(config, steps, count=3, seed=7):
     ids=str,
 )
 def test_a_restored_vector_goes_on_alike(config, monkeypatch):
-    monkeypatch.setattr(vector, "RESEED_AFTER", 150)
+    monkeypatch.setattr(vector, "RESEED_AFTER", 100)
     env, _ = played(config, 420)
     assert env._seedings.any() or config.rom == "pong"
     beats = []
@@ -36,7 +36,7 @@ def test_a_restored_vector_goes_on_alike(config, monkeypatch):
     other.restore(env.snapshot())
     assert len(beats) >= env.snapshot()["counts"].max()
     random = np.random.default_rng(1)
-    for _ in range(300):
+    for _ in range(150):
         actions = random.integers(0, env.single_action_space.n, 3)
         for mine, theirs in zip(env.step(actions)[:4], other.step(actions)[:4], strict=True):
             np.testing.assert_array_equal(mine, theirs)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from conftest import digests_of
+from conftest import digests_of, full_only
 from hydrahive.core.errors import HydrahiveError, LostError
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.ledger import Ledger
@@ -252,6 +252,7 @@ class MoreEpisodes(Honest):
 MEMORY = ["--policy.core=Gru", "--policy.core.hidden=8", "--replay=Ath", "--replay.capacity=1200"]
 
 
+@full_only
 def test_a_policy_with_memory_and_a_replay_are_audited_likewise(trained):
     summary, fleet, *_ = trained("a", Honest(), *MEMORY)
     assert (summary["segments"], fleet.quarantined) == (1, [])

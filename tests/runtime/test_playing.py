@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader as EventFileLoader
 
+from conftest import full_only
 from hydrahive.runtime.playing import side_by_side
 
 
@@ -20,7 +21,7 @@ def test_a_world_is_shown_beside_the_untrained_policy(hydrahive, tmp_path):
         assert picture.n_frames >= 15
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=full_only)])
 def test_tensorboard_gets_a_moving_picture_now_and_then(hydrahive, workers):
     options = ["--env.agents", 4, "--envs_per_shard", 4, "--env.time_limit", 20, "--policy.core.hidden", 8]
     options += ["--pictures_every", 2, "--workers", workers, "--stop.env_steps", 900]

@@ -158,11 +158,19 @@ def config(request):
     return load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, f"--lag={lag}", *options])
 
 
+CALLS = {
+    (False, True): (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75),
+    (False, False): (1, 7, 22, 23, 60),
+    (True, True): (4, 7, 22, 23, 60),
+    (True, False): (7, 23),
+}
+"""In which calls something is lost: with a replay or without, at full size or small."""
+
+
 @pytest.mark.parametrize("what", ["die", "lose result", "lose update", "join"])
 def test_every_boundary_is_the_same_whatever_is_lost_and_when(config, what):
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
-    calls = (1, 2, 3, 4, 7, 10, 13, 18, 21, 22, 23, 24, 25, 37, 60, 75) if FULL else (1, 7, 22, 23, 60)
-    for call in (4, 7, 22, 23, 60) if config.replay and FULL else (7, 23) if config.replay else calls:
+    for call in CALLS[config.replay is not None, FULL]:
         fleet = FragileFleet(config, {call: what})
         assert trained(config, fleet) == undisturbed, f"{what} in call {call}: {fleet.events}"
 
@@ -187,7 +195,7 @@ def test_a_straggler_is_hedged_and_ended(config, monkeypatch):
         fleet = FragileFleet(config, {call: "freeze", 2 * call: "die", 3 * call: "join"}, workers=4)
         assert trained(config, fleet) == undisturbed, f"frozen in call {call}: {fleet.events}"
         hedged += sum(kind == "hedged" for kind, _ in fleet.events)
-    assert hedged >= len(calls) // 2
+    assert hedged > len(calls) // 2
 
 
 def test_losing_all_workers_one_after_the_other(config):

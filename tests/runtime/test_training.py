@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import TINY as SMALL
-from conftest import kill
+from conftest import full_only, kill
 
 TINY = [*SMALL, "--boundary_every", "5", "--checkpoint.every_boundaries", "2", "--metrics_every", "2"]
 
@@ -110,7 +110,7 @@ def test_init_from_starts_with_another_runs_weights(hydrahive):
     assert "other weights" in refused.stderr
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=full_only), (signal.SIGTERM, 143)])
 def test_an_interrupt_keeps_the_newest_boundary_and_says_how_to_resume(hydrahive, signum, code):
     undisturbed = hydrahive.train("snake/vtrace", "b", *TINY, "--stop.env_steps", 200_000)
     options = [*TINY, "--stop.env_steps", 200_000, "--checkpoint.every_boundaries", 1000]

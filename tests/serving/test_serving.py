@@ -85,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     hydrahive.train("snake/vtrace", "snake", *TINY, "--stop.env_steps", 20_000)
     hydrahive.train("snake/vtrace", "gru", *TINY, "--policy.core", "Gru", "--stop.env_steps", 20_000)
     keys = {}
-    for name, queries in {"rich": 10**6, "poor": 300, "alice": 20}.items():
+    for name, queries in {"rich": 10**6, "poor": CALLS // 5, "alice": 20}.items():
         said = hydrahive("ledger", "accounts", "open", name).stdout
         keys[name] = re.search(r"hh_[\w-]+", said)[0]
         ledger = Ledger(hydrahive.runs / "ledger.sqlite", create=False)

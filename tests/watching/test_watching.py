@@ -20,7 +20,7 @@ import pytest
 from textual.widgets import Static, TabbedContent
 
 from chaos.harness import TITLES, Nodes, ancestors, cluster, titled
-from conftest import COMMAND, Hydrahive, wait_for
+from conftest import COMMAND, Hydrahive, full_only, wait_for
 from hydrahive.core.errors import UsageError
 from hydrahive.core.watched import Frame, Wish, together
 from hydrahive.envs.vector import SnapshotVectorEnv
@@ -186,6 +186,7 @@ def nodes() -> Iterator[Nodes]:
         yield started_nodes
 
 
+@full_only
 def test_a_run_on_a_cluster_is_watched_through_its_coordinator(runs: Hydrahive, nodes: Nodes) -> None:
     process = started(runs, "far", "--workers", 1, "--address", nodes.address)
     folder = RunFolder(runs.runs / "far")

@@ -74,7 +74,9 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
     with folder.claimed(), _quiet_tune():
         folder.create(config, base)
         embedded = is_embedded(address)
-        environment = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
+        # What an embedded Ray starts has this process's variables; a runtime environment would import Ray twice.
+        everywhere = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
+        environment = None if embedded else everywhere
         connect(address, config.workers + base.learner.threads if config.workers else 0, environment)
         try:
             _refuse_without_room(_bundles(config, base.learner))

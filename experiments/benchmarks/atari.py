@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,12 +33,14 @@ class Told:
     Attributes:
         config: The run's, as YAML.
         game: The game.
+        machine_class: What its bytes are relative to.
         rows: Rows with a score, in their order.
         events: All events.
     """
 
     config: str
     game: str
+    machine_class: str
     rows: list[dict[str, Any]]
     events: list[dict[str, Any]]
 
@@ -71,22 +72,22 @@ def read(run: Path) -> Told:
     game = next(line.split(":")[1].strip() for line in config.splitlines() if line.strip().startswith("game:"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    return Told(config, game, [row for row in rows if row.get("score_mean") is not None], events)
+    machine = json.loads((run / "run.json").read_text())["machine_class"]
+    return Told(config, game, machine, [row for row in rows if row.get("score_mean") is not None], events)
 
 
 def section(told: Told, note: str) -> Iterator[str]:
     """The text about one run."""
     last = told.rows[-1]
-    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
     begun = sum(event["kind"] in ("started", "resumed") for event in told.events)
-    ending = told.events[-1]["kind"]
+    ending, ended = told.events[-1]["kind"], told.events[-1]["time"]
     hours, speed = last["seconds"] / 3600, last["env_steps"] / last["seconds"]
     so_far = "finished" if ending == "finished" else "not finished"
     yield (
         f"{last['env_steps']:,} agent steps in {hours:.1f} hours of training ({speed:,.0f} steps/s), "
         f"begun or resumed {begun} times; {last['episodes']:,} games; {so_far}. The mean of the last 100 games is "
         f"**{last['score_mean']:.2f}**, the best game {last['score_max']:g}. {note}\n\n"
-        f"Measured on {os.cpu_count()} cores of {cpu.split(':')[1].strip()}, {time.strftime('%Y-%m-%d')}.\n\n"
+        f"Machine class `{told.machine_class}`; last trained {time.strftime('%Y-%m-%d', time.gmtime(ended))}.\n\n"
         f"![Score over agent steps and hours](atari-{told.game}.svg)\n\n"
         "| agent steps | hours | mean of 100 games | entropy |\n|---|---|---|---|\n"
     )

@@ -1,6 +1,7 @@
 """Changes inside a run are in force from the very update that they name, whoever computes it."""
 
 import dataclasses
+import json
 import signal
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_a_changed_run_keeps_its_digest_on_workers_and_when_killed(hydrahive, tm
     hydrahive.stop_at(killed, "killed", 15 * inline["env_steps"] // 40, signal.SIGKILL)
     assert digests_of(hydrahive.train(path, "killed", *options, "--workers", 2 if FULL else 0)) == digests_of(inline)
     assert hydrahive.train(path, "plain", *options, "--changes", "[]")["digest"] != inline["digest"]
+
+
+def test_a_resumed_run_takes_changes_that_lie_ahead_of_it(hydrahive):
+    small = ["--env.size", 8, "--env.window", 5, "--boundary_every", 5, "--workers", 0]
+    changes = json.dumps([{"from_update": 10, "key": "algorithm.learning_rate", "value": 3e-3}])
+    whole = hydrahive.train(SNAKE, "whole", *small, "--stop.updates", 20, "--changes", changes)
+    hydrahive.train(SNAKE, "later", *small, "--stop.updates", 10)
+    later = hydrahive.train(SNAKE, "later", *small, "--stop.updates", 20, "--changes", changes)
+    assert digests_of(later) == digests_of(whole)
+    options = ["--name", "later", "--recording", "false", *small, "--stop.updates", 30]
+    refused = hydrahive("train", SNAKE, *options, code=2).stderr
+    assert "changes" in refused
+    assert refused.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,11 @@ def in_force(config: RunConfig, updates: int) -> RunConfig:
     return with_values(plain, values) if values else plain
 
 
+def without_future(config: RunConfig, updates: int) -> RunConfig:
+    """The config without the changes that a run of so many updates has not come to, and so may yet be given or lose."""
+    return dataclasses.replace(config, changes=[one for one in config.changes if one.from_update < updates])
+
+
 def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
     """The learning rule's configs, each with the update from which on it is in force, in order.
 

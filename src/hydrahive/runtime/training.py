@@ -26,7 +26,7 @@ from hydrahive.ledger.prices import price_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.audits import Audits
 from hydrahive.runtime.boundary import Progress
-from hydrahive.runtime.changes import algorithms
+from hydrahive.runtime.changes import algorithms, without_future
 from hydrahive.runtime.checkpoints import Checkpoint, Segment, read_checkpoint
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import first_difference
@@ -365,14 +365,15 @@ def _resolve(request: Request) -> tuple[Identity | None, Checkpoint | None, list
         return None, None, []
     if request.resume == "never":
         raise UsageError(f"--resume never: run {folder.name!r} exists already; choose another --name")
-    difference = first_difference(folder.config(), request.config)
+    start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
+    done = start.boundary.updates if start else 0
+    difference = first_difference(without_future(folder.config(), done), without_future(request.config, done))
     if difference:
         key, old, new = difference
         raise UsageError(
             f"{key}: run {folder.name!r} was started with {old!r}, now {new!r} is given; "
             "choose another --name to train with it"
         )
-    start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
     if start is None and request.resume == "required":
         raise UsageError(f"--resume required: run {folder.name!r} has no checkpoint yet")
     return folder.identity(), start, passed_over

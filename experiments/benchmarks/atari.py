@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,10 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from hydrahive.runtime.config_file import dump
+from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.telemetry.jsonl import read_rows
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks" / "atari.md"
@@ -68,12 +71,10 @@ def _sections(page: str) -> Iterator[tuple[str, str]]:
 
 def read(run: Path) -> Told:
     """What a run's folder tells."""
-    config = (run / "config.yaml").read_text()
-    game = next(line.split(":")[1].strip() for line in config.splitlines() if line.strip().startswith("game:"))
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    machine = json.loads((run / "run.json").read_text())["machine_class"]
-    return Told(config, game, machine, [row for row in rows if row.get("score_mean") is not None], events)
+    folder = RunFolder(run)
+    config = folder.config()
+    rows = [row for row in read_rows(folder.metrics) if row.get("score_mean") is not None]
+    return Told(dump(config), config.env.rom, folder.identity().machine_class, rows, read_rows(folder.events))
 
 
 def section(told: Told, note: str) -> Iterator[str]:

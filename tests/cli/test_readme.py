@@ -1,4 +1,4 @@
-"""The README's commands run as they stand there."""
+"""The README's commands run as they stand there, as forks (`forks.py`); `make train` begins from scratch."""
 
 import os
 import re

@@ -12,7 +12,10 @@ EDITS = {
     "time": ("UPDATE journal SET time_us = 5 WHERE seq = 1", "journal row 1: its hash"),
     "type": ("UPDATE journal SET amount = 'many' WHERE seq = 9", "journal row 9: its hash"),
     "blob": ("UPDATE journal SET memo = x'00ff' WHERE seq = 9", "journal row 9: holds what no entry holds"),
-    "hash": ("UPDATE journal SET hash = replace(hash, 'a', 'b') WHERE seq = 5", "journal row 5: its hash"),
+    "hash": (
+        "UPDATE journal SET hash = iif(hash LIKE '0%', '1', '0') || substr(hash, 2) WHERE seq = 5",
+        "row 5: its hash",
+    ),
     "row removed": ("DELETE FROM journal WHERE seq = 6", "journal row 7: follows row 5"),
     "first row removed": ("DELETE FROM journal WHERE seq = 1", "journal row 2: follows row 0"),
     "balance": ("UPDATE accounts SET credits = credits + 5 WHERE name = 'bob'", "account 'bob'"),

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from torch.cuda import is_available
 
 from conftest import FULL, ROOT, digests_of
 
@@ -76,16 +77,33 @@ ONLY_FULL = ("odd sizes", "cartpole", "planes", "masks", "masks in infos, wrappe
 """What differs least from others; half a minute each."""
 
 
+ON_A_GPU = {"atari on a GPU": "atari", "residual on a GPU": "atari, lives, residual", "swarm on a GPU": "swarm"}
+"""With the learner there, wherever the machine has one; a round comes in slices."""
+
+OTHERS |= {
+    name: (OTHERS[other][0], [*OTHERS[other][1], "--learner.device", "cuda", "--learner.slices", 3])
+    for name, other in ON_A_GPU.items()
+}
+
+
 INLINE = ("agents that leave", "MultiDiscrete", "masks in a Dict", "no snapshots")
 """Those that small claims do not put on workers."""
 
 
-@pytest.mark.parametrize("name", [name for name in OTHERS if FULL or name not in ONLY_FULL])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(name in ON_A_GPU and not is_available(), reason="has no GPU"))
+        for name in OTHERS
+        if FULL or name not in ONLY_FULL
+    ],
+)
 def test_other_experiments_keep_theirs(hydrahive, report, name):
     config, options = OTHERS[name]
     many = {"cartpole": 200_000, "odd sizes": 200_000}
-    steps = many.get(name, 60_000 if name == "swarm" else 30_000) if FULL else 6_000 if name == "swarm" else 12_000
-    if name.startswith("atari"):
+    is_swarm = name.startswith("swarm")
+    steps = many.get(name, 60_000 if is_swarm else 30_000) if FULL else 6_000 if is_swarm else 12_000
+    if name.startswith(("atari", "residual")):
         steps = 12_000 if FULL else 1_200
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = [*options, "--stop.env_steps", steps, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]

@@ -1,5 +1,7 @@
 """Small games with masks, several choices at once, and observations in parts; each raises on what it forbids."""
 
+import time
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -94,5 +96,13 @@ class Secret(Dials):
         return {**seen, "shown": self.shown}
 
 
-for kind in (Cards, ToldCards, Dials, Secret):
+class Slow(Dials):
+    """A step takes 50 ms."""
+
+    def step(self, action):
+        time.sleep(0.05)
+        return super().step(action)
+
+
+for kind in (Cards, ToldCards, Dials, Secret, Slow):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

@@ -6,8 +6,8 @@ import signal
 import numpy as np
 import pytest
 
+from conftest import ROOT, full_only, kill
 from conftest import TINY as SMALL
-from conftest import full_only, kill
 
 TINY = [*SMALL, "--boundary_every", "5", "--checkpoint.every_boundaries", "2", "--metrics_every", "2"]
 
@@ -120,6 +120,17 @@ def test_an_interrupt_keeps_the_newest_boundary_and_says_how_to_resume(hydrahive
     assert event["kind"] == "interrupted"
     assert "same command resumes" in event["text"]
     assert hydrahive.train("snake/vtrace", "a", *options)["digest"] == undisturbed["digest"]
+
+
+def test_an_interrupt_while_ray_waits_for_a_slow_round_keeps_the_newest_boundary(hydrahive):
+    hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
+    shape = ["--shards", 1, "--envs_per_shard", 2, "--fragment_length", 10, "--lag", 0, "--boundary_every", 1]
+    options = [*shape, "--env.id", "games:Slow-v0", "--checkpoint.every_boundaries", 1000, "--metrics_every", 1]
+    process = hydrahive.start_training("cartpole/vtrace", "a", *options, "--workers", 1)
+    assert hydrahive.stop_at(process, "a", 60, signal.SIGINT) == 130
+    event = rows_of(hydrahive.runs / "a" / "events.jsonl")[-1]
+    assert event["kind"] == "interrupted"
+    assert "kept up to" in event["text"]
 
 
 def test_a_truncated_checkpoint_is_passed_over_and_the_event_recorded(hydrahive):

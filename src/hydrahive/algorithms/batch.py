@@ -49,8 +49,8 @@ def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> I
     """Stack fragments side by side, in the order given, and cut them into slices of whole columns.
 
     Arrays are always copied: memory that another process or numpy owns may be aligned differently, which
-    changes the bytes that some operators give. A GPU fetches each slice from pinned memory while it computes on the
-    one before.
+    changes the bytes that some operators give. A GPU fetches each slice from pinned memory, in which it is put
+    together, while it computes on the one before.
 
     Args:
         fragments: All of the same length `T`.
@@ -59,12 +59,13 @@ def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> I
     """
     columns = sum(fragment.actions.shape[1] for fragment in fragments)
     edges = [columns * i // slices for i in range(slices + 1)]
-    parts = (_slice(fragments, low, high) for low, high in pairwise(edges))
-    fetched = parts if device.type == "cpu" else _fetched(parts, device)
+    on_cpu = device.type == "cpu"
+    parts = (_slice(fragments, low, high, pinned=not on_cpu) for low, high in pairwise(edges))
+    fetched = parts if on_cpu else _fetched(parts, device)
     return (_batch(fields) for fields in fetched)
 
 
-def _slice(fragments: Sequence[Fragment], low: int, high: int) -> dict[str, Tensor]:
+def _slice(fragments: Sequence[Fragment], low: int, high: int, *, pinned: bool) -> dict[str, Tensor]:
     """The fields of a batch of some columns; stacked frames come once each, with the `rows` that observations show."""
     first = fragments[0]
     fields: dict[str, Tensor] = {}
@@ -73,7 +74,7 @@ def _slice(fragments: Sequence[Fragment], low: int, high: int) -> dict[str, Tens
         # Behind stacked frames, one more that shows nothing.
         nothing = int(name == "observations" and first.stack > 1)
         shape = (array.shape[0] + nothing, high - low, *array.shape[2:])
-        fields[name] = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype)
+        fields[name] = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype, pin_memory=pinned)
     rows, observations, memories = [], [], []
     start = 0
     for fragment in fragments:
@@ -110,7 +111,7 @@ def _batch(fields: dict[str, Tensor]) -> Batch:
 
 
 def _fetched(parts: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[dict[str, Tensor]]:
-    """Each part on a GPU; the next is pinned and on its way before one is given out."""
+    """Each part on a GPU; the next is on its way, from pinned memory, before one is given out."""
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ahead: dict[str, Tensor] | None = None
     for part in parts:

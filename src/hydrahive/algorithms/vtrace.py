@@ -183,8 +183,9 @@ class VTraceUpdate:
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         torch.autograd.backward(loss / total)
         with torch.no_grad():
-            aims = targets.values.flatten()[valid].double()
-            beyond = (log_ratios.flatten()[valid].exp() > self.config.rho_clip).sum()
+            # Without picking rows: a GPU would have to say how many there are before the next slice is begun.
+            aims = torch.where(valid, targets.values.flatten().double(), 0.0)
+            beyond = (valid & (log_ratios.flatten().exp() > self.config.rho_clip)).sum()
             divergence = (distribution.kl_divergence(behaviour, policy) * mask).sum()
             rhos = (targets.rhos.flatten() * mask).sum()
             sums = [policy_loss, value_loss, bonus, rhos, beyond, divergence, aims.sum(), aims.square().sum()]

@@ -34,10 +34,21 @@ class Interrupts:
         signals = (signal.SIGINT, signal.SIGTERM)
         before = [signal.signal(signum, self._on_signal) for signum in signals]
         try:
-            yield
+            with self.recognised():
+                yield
         finally:
             for signum, handler in zip(signals, before, strict=True):
                 signal.signal(signum, handler)
+
+    @contextmanager
+    def recognised(self) -> Iterator[None]:
+        """Raise as `Interrupted` what comes out of Ray as a SystemError, where a signal arrives while Ray waits."""
+        try:
+            yield
+        except SystemError as error:
+            if not isinstance(error.__cause__, Interrupted):
+                raise
+            raise error.__cause__ from None
 
     @contextmanager
     def held_back(self) -> Iterator[None]:

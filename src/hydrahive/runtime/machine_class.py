@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import warnings
 
 import torch
 
@@ -37,6 +38,11 @@ def machine_class(config: RunConfig, device: str = "cpu") -> str:
     )
 
 
+def chosen_device(wanted: str, *, offered: bool) -> str:
+    """The kind of device that `learner.device` means, `cpu` or `cuda`, where a GPU is offered or not."""
+    return ("cuda" if offered else "cpu") if wanted == "auto" else wanted
+
+
 def learner_device(wanted: str) -> torch.device:
     """The device to learn on.
 
@@ -55,6 +61,8 @@ def prepare_torch(config: RunConfig, threads: int) -> None:
     # What a GPU needs to compute the same twice; recurrent layers do not without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
+    # All weights lie in one vector, with room between them; what cuDNN asks for instead would take them out of it.
+    warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous", UserWarning)
     torch.set_float32_matmul_precision("highest" if config.precision == "highest" else "medium")
     _keep_freed_memory()
 

@@ -121,7 +121,9 @@ class Trainer:
         self._controls.forget()
         self._controls.say("running", self._taken.env_steps)
         try:
-            if self._train(interrupts):
+            with interrupts.recognised():
+                at_the_end = self._train(interrupts)
+            if at_the_end:
                 return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
             self._save_newest()
             self._event("stopped", self._how_to_resume("stopped on request"))

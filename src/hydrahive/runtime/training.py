@@ -34,6 +34,7 @@ from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
+from hydrahive.runtime.machine_class import chosen_device
 from hydrahive.runtime.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.run_accounts import RunAccounts, read_outbox
@@ -315,9 +316,7 @@ def gathered_fleet(
         HydrahiveError: If the cluster cannot be reached.
     """
     if config.workers == 0:
-        wanted = config.learner.device
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-        yield InlineFleet(config, run_id, device)
+        yield InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         return
     import ray
 
@@ -332,7 +331,7 @@ def gathered_fleet(
         wanted = config.learner.device
         if wanted == "cuda" and not cluster.gpus:
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
-        device = ("cuda" if cluster.gpus else "cpu") if wanted == "auto" else wanted
+        device = chosen_device(wanted, offered=bool(cluster.gpus))
         memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
         run = RunOnCluster(run_id, name, device, workers, is_embedded(address), _say)

@@ -18,6 +18,7 @@ from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
 from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import LedgerLine
+from hydrahive.runtime.machine_class import chosen_device
 from hydrahive.runtime.ray_fleet import RayFleet
 from hydrahive.runtime.ray_members import PROOF_SECONDS, RunOnCluster, owner_label
 from hydrahive.runtime.ray_metrics import metrics_sink
@@ -69,9 +70,7 @@ def _owner_of(node: str) -> str:
 @contextmanager
 def trial_fleet(config: RunConfig, run_id: str, name: str, *, embedded: bool) -> Iterator[Fleet]:
     """A fleet in this process of Ray's: inline for `workers: 0`, else actors in the trial's placement group."""
-    device = config.learner.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
     if config.workers == 0:
         yield NodeFleet(config, run_id, device, embedded=embedded)
         return

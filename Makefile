@@ -20,7 +20,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 		{ echo "hydrahive needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11" >&2; exit 1; }
 	@echo "setting up $(VENV) (some minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || :  # on all cores; some packages hold templates
 	@touch $@
 
 train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment, ARGS=... adds options
@@ -29,7 +30,7 @@ train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses a
 lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
 
 test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores

@@ -47,6 +47,11 @@ class NotFinite(Poison):
         return observation, float("nan"), False, False, {}
 
 
+class LastNotFinite(Poison):
+    def fail(self, observation):
+        return np.full_like(observation, np.nan), 0.0, False, True, {}
+
+
 class Shape(Poison):
     def fail(self, observation):
         return np.zeros(4, np.float32), 1.0, False, False, {}
@@ -118,5 +123,18 @@ class Forgetful(Moody):
         return self.seen(), *rest
 
 
-for kind in (Moody, Forgetful, Raises, Hungry, NotFinite, Shape, Hangs, Dies, Remembers, RaisesOnce, Poison):
+for kind in (
+    Moody,
+    Forgetful,
+    Raises,
+    Hungry,
+    NotFinite,
+    LastNotFinite,
+    Shape,
+    Hangs,
+    Dies,
+    Remembers,
+    RaisesOnce,
+    Poison,
+):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

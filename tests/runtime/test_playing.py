@@ -21,6 +21,15 @@ def test_a_world_is_shown_beside_the_untrained_policy(hydrahive, tmp_path):
         assert picture.n_frames >= 15
 
 
+def test_a_world_of_one_agent_is_shown(hydrahive, tmp_path):
+    options = ["--env", '{"class_path": "PettingZoo", "init_args": {"id": "mpe2.simple_v3"}}', "--workers", 0]
+    hydrahive.train("pettingzoo/connect-four", "a", *options, "--envs_per_shard", 4, "--stop.env_steps", 500)
+    out = tmp_path / "a.gif"
+    hydrahive("play", "a", "--out", out)
+    with Image.open(out) as picture:
+        assert picture.n_frames >= 15
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=full_only)])
 def test_tensorboard_gets_a_moving_picture_now_and_then(hydrahive, workers):
     options = ["--env.agents", 4, "--envs_per_shard", 4, "--env.time_limit", 20, "--policy.core.hidden", 8]

@@ -215,6 +215,7 @@ def test_endless_losses_end_the_run(config):
     [
         ("Raises", "the simulator is on fire"),
         ("NotFinite", "rewards that are not finite"),
+        ("LastNotFinite", "observations that are not finite"),
         ("Shape", "observations|shape"),
     ],
 )

@@ -217,24 +217,38 @@ def _first_only(space: Any) -> np.ndarray:
 
 
 class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One world as a single environment whose observations `[agents, ...]` and actions are all agents' together."""
+    """One world as a single environment whose observations `[agents, ...]` and actions are all agents' together.
+
+    A world of one agent is that agent's environment: without the first axis.
+    """
 
     def __init__(self, vector: PettingZooVector) -> None:
         """Show the only world of a vector."""
         self._vector = vector
         self.observation_space, self.action_space = vector.observation_space, vector.action_space
+        self._is_alone = vector.num_envs == 1
+        if self._is_alone:
+            self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
         self.metadata = vector.worlds[0].metadata
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the world."""
         super().reset(seed=seed)
         observations, _ = self._vector.reset(seed=seed, options=options)
-        return observations, self._told()
+        return self._shown(observations), self._told()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step; the reward is the agents' mean, and the first end of an agent ends the episode."""
-        observations, rewards, terminated, truncated, _ = self._vector.step(actions)
-        return observations, float(rewards.mean()), bool(terminated.any()), bool(truncated.any()), self._told()
+        observations, rewards, terminated, truncated, _ = self._vector.step(
+            actions[None] if self._is_alone else actions
+        )
+        return (
+            self._shown(observations),
+            float(rewards.mean()),
+            bool(terminated.any()),
+            bool(truncated.any()),
+            self._told(),
+        )
 
     def render(self) -> Any:
         """As the world draws itself."""
@@ -243,6 +257,10 @@ class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
     def close(self) -> None:
         """Close the world."""
         self._vector.close()
+
+    def _shown(self, observations: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = observations[0] if self._is_alone else observations
+        return shown
 
     def _told(self) -> dict[str, Any]:
         legal = self._vector.legal_actions()

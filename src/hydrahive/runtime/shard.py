@@ -254,9 +254,15 @@ def _refuse_nonsense(fragment: Fragment) -> None:
         if values.dtype.kind != "f" or np.isfinite(values).all():
             continue
         t, b = np.argwhere(~np.isfinite(values))[0][:2]
-        raise ValueError(
-            f"the environment returned {name} that are not finite (step {t}, environment {b} of the shard)"
-        )
+        raise _not_finite(name, t, b)
+    last = fragment.cut_observations
+    if last.dtype.kind == "f" and len(last) and not np.isfinite(last).all():
+        k = np.argwhere(~np.isfinite(last))[0][0]
+        raise _not_finite("observations", *fragment.cut_rows[k])
+
+
+def _not_finite(name: str, t: int, b: int) -> ValueError:
+    return ValueError(f"the environment returned {name} that are not finite (step {t}, environment {b} of the shard)")
 
 
 class _Recorder:

@@ -28,7 +28,7 @@ from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.memory_plan import MOST_WAITING
 from hydrahive.runtime.ray_fleet import RayFleet
-from hydrahive.runtime.ray_members import RunOnCluster
+from hydrahive.runtime.ray_member import RunOnCluster
 from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.schedules import schedule_of
 

@@ -22,7 +22,8 @@ from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
 from hydrahive.runtime.fleet import Listener, Ref, Stock
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.ray_actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
-from hydrahive.runtime.ray_members import Members, RunOnCluster
+from hydrahive.runtime.ray_member import RunOnCluster
+from hydrahive.runtime.ray_members import Members
 from hydrahive.runtime.ray_metrics import metrics_sink
 from hydrahive.runtime.run_user import run_user
 from hydrahive.runtime.watch_feed import Shown, Watched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -11,17 +10,19 @@ from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.coordinator import Health, Heard, Member
 from hydrahive.runtime.coordinator_actor import coordinator
-from hydrahive.runtime.fleet import Listener, nobody
+from hydrahive.runtime.fleet import Listener
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
-from hydrahive.runtime.ray_actors import NEVER_AGAIN, About, EnvWorkerActor, LearnerActor, ReplayActor, end_process
-from hydrahive.runtime.ray_cluster import OWNER_LABEL, SPOT_LABEL, draining_nodes, free_by_node
+from hydrahive.runtime.ray_actors import NEVER_AGAIN, EnvWorkerActor, LearnerActor, ReplayActor, end_process
+from hydrahive.runtime.ray_cluster import draining_nodes, free_by_node
+from hydrahive.runtime.ray_member import Actor, RunOnCluster, build_error, is_ready
+from hydrahive.runtime.ray_room import Room, is_own, owner_label, reserved
 from hydrahive.runtime.run_user import run_user
 from hydrahive.runtime.watch_feed import Watched
 
@@ -43,74 +44,11 @@ ROOM_LOOK_SECONDS = 0.1
 PROOF_SECONDS = 30.0
 """Longest wait for a node to show the key of the account that it is labelled with."""
 
-AUTOSCALED = "HYDRAHIVE_AUTOSCALED"
-"""The variable by which a cluster says that its nodes follow demand."""
-
 UNPROVEN = ""
 """In place of an owner: the node has not shown the key of the one that it names."""
 
 HIRE_ATTEMPTS = 5
 """Actors in a row that may die before they have joined."""
-
-
-@dataclass(frozen=True)
-class RunOnCluster:
-    """A run as its actors know it.
-
-    Attributes:
-        run_id: Its id.
-        name: Its name.
-        device: The learner's, `cpu` or `cuda`.
-        workers: How many env workers are wanted; None for as many as the cluster has room for.
-        embedded: Whether the cluster is this process's own, which nobody else can join.
-        listener: Is told what happens before the Trainer listens.
-    """
-
-    run_id: str
-    name: str
-    device: str
-    workers: int | None
-    embedded: bool = True
-    listener: Listener = nobody
-
-
-@dataclass
-class Actor:
-    """One actor: its handle, and what it says of its process once it is built."""
-
-    name: str
-    role: Literal["env-worker", "learner", "replay"]
-    actor: Any
-    asked: Any
-    node: str | None = None
-    _about: About | None = None
-    is_late: bool = False
-    shows_life: bool = False
-
-    @property
-    def has_joined(self) -> bool:
-        """Whether it has said who it is."""
-        return self._about is not None
-
-    @property
-    def about(self) -> About:
-        """What it said; it must have joined."""
-        assert self._about is not None, f"{self.name} has not joined yet"
-        return self._about
-
-    def hear(self) -> None:
-        """Take its answer, for which it must be ready.
-
-        Raises:
-            RayError: If it is gone, or could not be built.
-        """
-        self._about = ray.get(self.asked)
-
-    def __str__(self) -> str:
-        """As people know it."""
-        if self._about is None:
-            return self.name
-        return f"{self.name} (node {self._about.node_ip}, process {self._about.pid})"
 
 
 @dataclass
@@ -146,7 +84,7 @@ class Members:
         self._looked_at = 0.0
         self._request: str | None = None
         self._suspects: list[tuple[int, int]] = []
-        self._refused_nodes: set[str] = set()
+        self._room = Room(self.config, self.run)
         self._machine_class: str | None = None
         self._departing: dict[int, Any] = {}
         self.watched: Watched | None = None
@@ -154,7 +92,7 @@ class Members:
         self._owners: Mapping[str, str] = {}
         self._unproven_since: dict[int, float] = {}
         self._coordinator.forget.remote(self.run.run_id)
-        self._refused_nodes |= self._quarantined()
+        self._room.refused |= self._quarantined()
 
     def actor(self, worker: int) -> Any:
         """A worker's handle, whether or not it still lives.
@@ -178,9 +116,7 @@ class Members:
         Raises:
             HydrahiveError: If one cannot be built.
         """
-        wanted = self._wanted()
-        free = int(ray.available_resources().get("CPU", 0)) - self.config.learner.threads
-        room = wanted if _reserved() else free
+        wanted, room = self._room.wanted_workers(), self._room.for_workers()
         first = max(1, min(wanted, room))
         if 1 <= room < wanted:
             self._say_short(f"training with {first} of {wanted} env workers, the others join when there is room")
@@ -205,7 +141,7 @@ class Members:
         """
         while not self.workers:
             if not self._newcomers:
-                anywhere = _reserved() or self._asks_for_nodes
+                anywhere = reserved() or self._room.follows_demand
                 self._hire(None if anywhere else self._node_with_room(1, "an env worker"))
             self._await(list(self._newcomers.values()), enough=1)
             if not self._welcome():
@@ -249,7 +185,7 @@ class Members:
                 self.replay.hear()
             except RayActorError as error:
                 if error.actor_init_failed:
-                    raise _build_error(self.replay, error) from None
+                    raise build_error(self.replay, error) from None
                 self.replay_lost(str(error))
                 continue
             except RayError as error:
@@ -274,13 +210,13 @@ class Members:
         self._see_who_must_leave()
         self._see_off()
         staying = len(self.workers) - len(self._leaving)
-        if staying < self._wanted() and not self._newcomers and now >= self._hire_at:
-            if _reserved():
+        if staying < self._room.wanted_workers() and not self._newcomers and now >= self._hire_at:
+            if reserved():
                 self._hire()
-            elif (node := self._free_node(1)) is not None:
+            elif (node := self._room.free_node(1)) is not None:
                 self._hire(node)
-            elif self._asks_for_nodes:
-                for _ in range(self._wanted() - staying):
+            elif self._room.follows_demand:
+                for _ in range(self._room.wanted_workers() - staying):
                     self._hire()
 
     def request(self) -> str | None:
@@ -353,30 +289,6 @@ class Members:
                 self._coordinator.leave.remote(self._key(member), "left")
             ray.kill(member.actor)
 
-    def _wanted(self) -> int:
-        if self.run.workers is not None:
-            return self.run.workers
-        return self.config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
-
-    @property
-    def _asks_for_nodes(self) -> bool:
-        """Whether workers may wait unplaced: that is the demand from which an autoscaler makes nodes."""
-        return self.run.workers is not None and not self.run.embedded and AUTOSCALED in os.environ
-
-    def _free_node(self, cpus: int, *, gpus: int = 0, trusted: bool = False) -> str | None:
-        """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's.
-
-        Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
-        """
-        unfit = self._refused_nodes | draining_nodes()
-        spot = {found["NodeID"] for found in ray.nodes() if SPOT_LABEL in found["Labels"]} if trusted else set()
-        for node, resources in sorted(free_by_node().items(), key=lambda item: (item[0] in spot, item[0])):
-            if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
-                continue
-            if not trusted or owner_label(node) in (None, run_user()):
-                return node
-        return None
-
     def _node_with_room(self, cpus: int, who: str, *, gpus: int = 0, make_room: bool = False) -> str:
         """Wait for a node with so many free CPUs.
 
@@ -385,8 +297,8 @@ class Members:
         """
         began, said = time.monotonic(), SAY_WAITING_SECONDS
         made_room_at = began
-        demand = _Demand({"CPU": cpus, **({"GPU": gpus} if gpus else {})}) if self._asks_for_nodes else None
-        while (node := self._free_node(cpus, gpus=gpus, trusted=make_room)) is None:
+        demand = self._room.demand(cpus, gpus)
+        while (node := self._room.free_node(cpus, gpus=gpus, trusted=make_room)) is None:
             now = time.monotonic()
             if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
                 made_room_at = now
@@ -413,7 +325,7 @@ class Members:
         for worker, member in self.workers.items():
             by_node.setdefault(member.about.node_id, []).append(worker)
         for node, workers in by_node.items():
-            if owner_label(node) not in (None, run_user()):
+            if not is_own(node):
                 continue  # the learner does not go there
             missing = max(1, round(cpus - free.get(node, 0)))
             if missing <= len(workers) and missing < len(self.workers):
@@ -433,12 +345,10 @@ class Members:
     def _hire(self, node: str | None = None) -> None:
         """Have a worker built, on this node if it still has room, else wherever Ray finds some."""
         name = f"env-worker-{self._next_id}:{self._generation}"
-        where = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)} if node else {}
-        where = {"scheduling_strategy": _reserved()} if _reserved() else where
-        if not where and self._refused_nodes:
-            where = {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self._refused_nodes))})"}}
         actor: Any = ray.remote(EnvWorkerActor)
-        handle = actor.options(**self._options(name, 1, 0), **where).remote(self.config, self.run.run_id)
+        handle = actor.options(**self._options(name, 1, 0), **self._room.worker_options(node)).remote(
+            self.config, self.run.run_id
+        )
         title = f"env worker {self._next_id}"
         self._newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote(), node)
         self._next_id += 1
@@ -446,12 +356,11 @@ class Members:
     def _hire_learner(self) -> None:
         cpus, on_gpu = self.config.learner.threads, self.run.device == "cuda"
         options = self._options(f"learner-{self._learners}:{self._generation}", cpus, 1 if on_gpu else 0)
-        if _reserved():
-            options["scheduling_strategy"] = _reserved()
+        if reserved():
+            options["scheduling_strategy"] = reserved()
         else:
             node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
-            others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=not others)
+            options["scheduling_strategy"] = self._room.trusted(node)
         actor: Any = ray.remote(LearnerActor)
         handle = actor.options(**options).remote(self.config, self.run.device)
         self.learner = Actor("the learner", "learner", handle, handle.about.remote())
@@ -471,7 +380,7 @@ class Members:
                 return
             if waited > said:
                 said *= 6
-                self._say_waiting(", ".join(actor.name for actor in actors if not _is_ready(actor.asked)), waited)
+                self._say_waiting(", ".join(actor.name for actor in actors if not is_ready(actor.asked)), waited)
 
     def _learner_joined(self) -> bool:
         """Wait for the learner; False if it died or is of another machine class, and another must be hired.
@@ -484,7 +393,7 @@ class Members:
             self.learner.hear()
         except RayActorError as error:
             if error.actor_init_failed:
-                raise _build_error(self.learner, error) from None
+                raise build_error(self.learner, error) from None
             self.learner_lost(str(error))
             return False
         about = self.learner.about
@@ -503,7 +412,7 @@ class Members:
         """
         waiting = len(self._newcomers)
         for worker, newcomer in list(self._newcomers.items()):
-            if not _is_ready(newcomer.asked):
+            if not is_ready(newcomer.asked):
                 continue
             try:
                 newcomer.hear()
@@ -515,7 +424,7 @@ class Members:
             if owner is None:
                 continue
             del self._newcomers[worker]
-            if newcomer.about.node_id in self._refused_nodes:
+            if newcomer.about.node_id in self._room.refused:
                 ray.kill(newcomer.actor)
                 continue
             assert self._machine_class is not None, "the learner joins first"
@@ -550,7 +459,7 @@ class Members:
     def _refuse_owner(self, member: Actor) -> None:
         """Its node says that it works for an account whose key it has not shown."""
         ray.kill(member.actor)
-        self._refused_nodes.add(member.about.node_id)
+        self._room.refused.add(member.about.node_id)
         owner = self._note_unproven(member)
         text = f"refused {member}: its node is labelled as {owner}'s, and has not shown the account's key"
         self.listener("owner_refused", text, worker=member.name, owner=owner)
@@ -563,7 +472,7 @@ class Members:
 
     def quarantine(self, node: str, why: str) -> None:
         """Want no work from a node any more."""
-        self._refused_nodes.add(node)
+        self._room.refused.add(node)
         self._coordinator.quarantine.remote(node, why)
         for worker, member in list(self.workers.items()):
             if member.about.node_id == node:
@@ -577,18 +486,18 @@ class Members:
             HydrahiveError: If none can be built.
         """
         self._failed_hires += 1
-        failed = _build_error(newcomer, error)
+        failed = build_error(newcomer, error)
         alone = not self.workers and not self._newcomers
         if alone and (error.actor_init_failed or self._failed_hires >= HIRE_ATTEMPTS):
             raise failed from None
         if error.actor_init_failed and newcomer.node is not None:
-            self._refused_nodes.add(newcomer.node)
+            self._room.refused.add(newcomer.node)
         self.listener("worker_failed", str(failed), worker=newcomer.name)
 
     def _refuse(self, member: Actor) -> None:
         """Of another machine class: it would compute other bytes. Its node is not tried again."""
         ray.kill(member.actor)
-        self._refused_nodes.add(member.about.node_id)
+        self._room.refused.add(member.about.node_id)
         text = (
             f"refused {member}: its machine class is {member.about.machine_class}, the run's is {self._machine_class}"
         )
@@ -616,7 +525,7 @@ class Members:
 
     def _hear_coordinator(self) -> None:
         """Take the answer to the last call, if it is there, and call again."""
-        if self._call is not None and not _is_ready(self._call):
+        if self._call is not None and not is_ready(self._call):
             return
         if self._call is not None:
             try:
@@ -642,7 +551,7 @@ class Members:
 
     def _shun(self, quarantined: frozenset[str]) -> None:
         """Do without nodes that were caught in another run."""
-        for node in quarantined - self._refused_nodes:
+        for node in quarantined - self._room.refused:
             self.quarantine(node, "it was caught in another run")
 
     def _present(self) -> dict[str, tuple[int, Actor]]:
@@ -696,7 +605,7 @@ class Members:
     def _see_off(self) -> None:
         """Let those go who leave and have done all that they were asked."""
         for worker, last_call in list(self._departing.items()):
-            if worker in self.workers and not _is_ready(last_call):
+            if worker in self.workers and not is_ready(last_call):
                 continue
             del self._departing[worker]
             member = self.workers.pop(worker, None)
@@ -724,13 +633,6 @@ class Members:
             return "its node is gone"
         return "its process died" if "actor" in why.lower() else why
 
-    def _say_waiting(self, who: str, waited_s: float) -> None:
-        free, total = (found.get("CPU", 0) for found in (ray.available_resources(), ray.cluster_resources()))
-        text = f"waiting for {who} since {waited_s:.0f} s; {free:.0f} of the cluster's {total:.0f} CPUs are free"
-        if self._refused_nodes:
-            text += f"; nodes refused: {len(self._refused_nodes)}"
-        self.listener("waiting", text)
-
     def _say_short(self, what: str) -> None:
         resources = ray.cluster_resources()
         free = ray.available_resources().get("CPU", 0)
@@ -738,49 +640,8 @@ class Members:
             "short_of_cpus", f"the cluster has {resources.get('CPU', 0):.0f} CPUs, {free:.0f} of them free: {what}"
         )
 
-
-class _Demand:
-    """Shows an autoscaler that something is wanted: a placement group that is given up as soon as it is met."""
-
-    def __init__(self, wanted: dict[str, float]) -> None:
-        self._wanted = wanted
-        self._group: Any = None
-        self._met: Any = None
-
-    def show(self) -> None:
-        """Ask, unless that was asked and is still waited for."""
-        if self._group is None:
-            self._group = ray.util.placement_group([self._wanted])
-            self._met = self._group.ready()
-        elif _is_ready(self._met):
-            self.end()  # there is room now, which whoever looks for it will find
-
-    def end(self) -> None:
-        """Want it no more."""
-        if self._group is not None:
-            ray.util.remove_placement_group(self._group)
-        self._group = None
-
-
-def _reserved() -> PlacementGroupSchedulingStrategy | None:
-    """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles."""
-    group = ray.util.get_current_placement_group()
-    return PlacementGroupSchedulingStrategy(group) if group is not None else None
-
-
-def owner_label(node_id: str) -> str | None:
-    """The account that a node is labelled with."""
-    found = (node["Labels"].get(OWNER_LABEL) for node in ray.nodes() if node["NodeID"] == node_id)
-    return next(found, None)
-
-
-def _is_ready(ref: Any) -> bool:
-    return bool(ray.wait([ref], timeout=0, fetch_local=False)[0])
-
-
-def _build_error(member: Actor, error: RayActorError) -> HydrahiveError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return HydrahiveError(f"{member.name} could not be built: {lines[-1] if lines else error}")
+    def _say_waiting(self, who: str, waited_s: float) -> None:
+        self.listener("waiting", f"waiting for {who} since {waited_s:.0f} s; {self._room.report()}")
 
 
 def _shards(shards: list[int]) -> str:

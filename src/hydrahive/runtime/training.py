@@ -322,7 +322,7 @@ def gathered_fleet(
 
     from hydrahive.runtime.ray_cluster import connect
     from hydrahive.runtime.ray_fleet import RayFleet
-    from hydrahive.runtime.ray_members import RunOnCluster
+    from hydrahive.runtime.ray_member import RunOnCluster
 
     times = times or StartTimes()
     cluster = connect(address, config.worker_count() + config.learner.threads)

@@ -20,8 +20,10 @@ from hydrahive.runtime.fleet import Fleet, InlineFleet
 from hydrahive.runtime.ledger_line import LedgerLine
 from hydrahive.runtime.machine_class import chosen_device
 from hydrahive.runtime.ray_fleet import RayFleet
-from hydrahive.runtime.ray_members import PROOF_SECONDS, RunOnCluster, owner_label
+from hydrahive.runtime.ray_member import RunOnCluster
+from hydrahive.runtime.ray_members import PROOF_SECONDS
 from hydrahive.runtime.ray_metrics import metrics_sink
+from hydrahive.runtime.ray_room import owner_label
 from hydrahive.runtime.run_user import run_user
 
 

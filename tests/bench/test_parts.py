@@ -28,7 +28,7 @@ def test_the_ceiling_is_that_of_the_slowest_part_and_of_the_cores(workers, cpus,
 def test_costs_are_measured_in_whole_rounds():
     options = ["--env.size", "8", "--env.window", "5", "--shards", "1", "--envs_per_shard", "8"]
     config = load_run_config(find_config("snake/vtrace")[0], options)
-    parts = measure_parts(config, 0.1)
+    parts = measure_parts(config, "cpu", 0.1)
     assert min(parts.stepping, parts.learning) > 0
     assert parts.inference > 0
     assert parts.fragment_bytes > config.fragment_length * 8 * 4, "the rewards alone take as much"

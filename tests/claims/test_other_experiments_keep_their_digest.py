@@ -110,7 +110,7 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))
     killed = hydrahive.start_training(config, "killed", *options, "--workers", 0)
     hydrahive.stop_at(killed, "killed", steps // 2, signal.SIGKILL)
-    workers = 3 if FULL else 0 if name in INLINE else 1
+    workers = 3 if FULL else 0 if name in INLINE else 2 if is_swarm else 1
     assert digests_of(hydrahive.train(config, "killed", *options, "--workers", workers)) == inline
     if FULL:
         assert digests_of(hydrahive.train(config, "one", *options, "--workers", 1)) == inline

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from torch.cuda import is_available
 
 from conftest import TINY
 
@@ -48,6 +49,15 @@ def test_a_trained_run_is_evaluated_played_digested_and_listed(hydrahive, tmp_pa
     comparison = hydrahive("runs", "a", "b").stdout
     assert "seed" in comparison
     assert [json.loads(line)["run"] for line in hydrahive("runs", "--json").stdout.splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("against", "why"), [([], "1 GPUs are needed"), (["--against", "rllib"], "RLlib's learner")])
+def test_a_race_on_gpus_that_cannot_be_is_refused(hydrahive, against, why):
+    if is_available():
+        pytest.skip("has a GPU")
+    refused = hydrahive("bench", "train", "cartpole/vtrace", *against, "--learner.device", "cuda", code=2)
+    assert why in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_the_simulation_is_benched(hydrahive, tmp_path):

@@ -21,9 +21,17 @@ def test_a_world_is_shown_beside_the_untrained_policy(hydrahive, tmp_path):
         assert picture.n_frames >= 15
 
 
-def test_a_world_of_one_agent_is_shown(hydrahive, tmp_path):
-    options = ["--env", '{"class_path": "PettingZoo", "init_args": {"id": "mpe2.simple_v3"}}', "--workers", 0]
-    hydrahive.train("pettingzoo/connect-four", "a", *options, "--envs_per_shard", 4, "--stop.env_steps", 500)
+@pytest.mark.parametrize(
+    ("experiment", "options"),
+    [
+        ("pettingzoo/connect-four", ["--env", '{"class_path": "PettingZoo", "init_args": {"id": "mpe2.simple_v3"}}']),
+        ("swarm/vtrace-lstm", ["--env.agents", 1, "--env.time_limit", 20, "--policy.core.hidden", 8]),
+    ],
+)
+def test_a_world_of_one_agent_is_checked_and_shown(hydrahive, tmp_path, experiment, options):
+    options = [*options, "--envs_per_shard", 4]
+    assert "Gymnasium's checker takes it" in hydrahive("check-env", experiment, *options).stdout
+    hydrahive.train(experiment, "a", *options, "--workers", 0, "--stop.env_steps", 500)
     out = tmp_path / "a.gif"
     hydrahive("play", "a", "--out", out)
     with Image.open(out) as picture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -112,7 +113,7 @@ def _batch(fields: dict[str, Tensor]) -> Batch:
 
 def _fetched(parts: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[dict[str, Tensor]]:
     """Each part on a GPU; the next is on its way, from pinned memory, before one is given out."""
-    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    copying = _copying_stream(device)
     ahead: dict[str, Tensor] | None = None
     for part in parts:
         with torch.cuda.stream(copying):
@@ -125,6 +126,12 @@ def _fetched(parts: Iterable[dict[str, Tensor]], device: torch.device) -> Iterat
         ahead = coming
     if ahead is not None:
         yield ahead
+
+
+@cache
+def _copying_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: memory that was copied into on a stream is used again on that stream only."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def replayed(sequences: Sequences, network: Network, device: torch.device) -> Batch:

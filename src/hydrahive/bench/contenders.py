@@ -113,7 +113,7 @@ def _complain(kind: str, text: str, **fields: object) -> None:
     raise HydrahiveError(f"bench: {text}")
 
 
-def ours(name: str, config: RunConfig, workers: int, device: str = "cpu", *, embedded: bool = True) -> Hydrahive:
+def ours(name: str, config: RunConfig, workers: int, device: str, *, embedded: bool = True) -> Hydrahive:
     """Our trainer inline (`workers` 0) or with so many env workers on the connected Ray cluster."""
     if workers == 0:
         return Hydrahive(name, config, InlineFleet(config, name, device))

@@ -12,13 +12,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-import torch
-
 from hydrahive.core.fragment import Fragment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import chosen_device, prepare_torch
+from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.shard import Shard
 
 WARM_UP = 3
@@ -56,13 +54,12 @@ class Parts:
         return {**asdict(self), "ceiling": ceiling, "share": speed / ceiling}
 
 
-def measure_parts(config: RunConfig, seconds: float) -> Parts:
-    """Make rounds and learn from them in this process for about so long.
+def measure_parts(config: RunConfig, device: str, seconds: float) -> Parts:
+    """Make rounds, and learn from them on a device, `cpu` or `cuda`, in this process for about so long.
 
     Medians over rounds: an episode's end, or other work on the machine, makes some of them dear.
     """
     prepare_torch(config, WORKER_THREADS)
-    device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
     learner, worker = Learner(config, device), EnvWorker(config, "bench")
     shards = range(config.shards)
     for shard in shards:

@@ -14,10 +14,11 @@ import torch
 from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
 from hydrahive.bench.parts import Parts, measure_parts
 from hydrahive.bench.statistics import ratio_interval
+from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.machine_class import chosen_device, machine_class, prepare_torch
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.ray_cluster import connect
 
@@ -34,6 +35,8 @@ def bench_training(
 
     All contenders are alive at once but train in turn, window by window, so that they meet the same machine.
 
+    All learners are on GPUs, where the config has it so and this machine has one for each, or all are on the CPU.
+
     Args:
         config: Ours.
         against: Any of `rllib`, `free-running`, `inline`, `unpaid` and `audited-N`, as `hydrahive bench` explains.
@@ -43,18 +46,21 @@ def bench_training(
         say: Receives progress lines.
 
     Raises:
+        UsageError: If there are too few GPUs for those who are to race on them.
         HydrahiveError: If the cluster cannot be reached or a contender fails.
     """
     workers = config.worker_count()
-    parts = measure_parts(config, seconds) if measurable(config) else None
+    device = _device_for_all(config.learner.device, against)
+    # With a replay the costs of an env step cannot be told apart.
+    parts = measure_parts(config, device, seconds) if config.replay is None else None
     cpus = (workers + config.learner.threads) * (2 + len(against))
     connect(address, cpus)
     prepare_torch(config, config.learner.threads)
     contenders: list[Contender] = []
     try:
         embedded = is_embedded(address)
-        contenders.append(ours("hydrahive", config, workers, embedded=embedded))
-        contenders.extend(_opponent(name, config, workers, embedded) for name in against)
+        contenders.append(ours("hydrahive", config, workers, device, embedded=embedded))
+        contenders.extend(_opponent(name, config, workers, device, embedded) for name in against)
         speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for turn in range(windows + 1):
             for contender in contenders:
@@ -68,36 +74,47 @@ def bench_training(
     finally:
         close_all(contenders)
         ray.shutdown()
-    return _report(config, workers, speeds, parts)
+    return _report(config, workers, device, speeds, parts)
 
 
-def measurable(config: RunConfig) -> bool:
-    """Whether the costs of an env step can be told apart: no replay feeds the learner, which computes on the CPU."""
-    on_cpu = config.learner.device == "cpu" or (config.learner.device == "auto" and not torch.cuda.is_available())
-    return config.replay is None and on_cpu
+def _device_for_all(wanted: str, against: Sequence[str]) -> str:
+    """Where all learners of a race are: RLlib's knows the CPU only, and an actor has a GPU for itself.
+
+    Raises:
+        UsageError: If they cannot all be on GPUs, and `wanted` is `cuda`.
+    """
+    gpus, actors = torch.cuda.device_count(), 1 + sum(name != "inline" for name in against)
+    fits = "rllib" not in against and actors <= gpus
+    if wanted == "cuda" and not fits:
+        why = "RLlib's learner is on the CPU" if "rllib" in against else f"{actors} GPUs are needed, here are {gpus}"
+        raise UsageError(f"learner.device: 'cuda' was asked for, but {why}")
+    return chosen_device(wanted, offered=fits)
 
 
-def _opponent(name: str, config: RunConfig, workers: int, embedded: bool) -> Contender:
+def _opponent(name: str, config: RunConfig, workers: int, device: str, embedded: bool) -> Contender:
     if name == "rllib":
         return RllibImpala(config, max(workers, 1))
     if name == "inline":
-        return ours("inline", config, 0)
+        return ours("inline", config, 0, device)
     if name == "unpaid":
-        return ours(name, dataclasses.replace(config, ledger=LedgerConfig(enabled=False)), workers, embedded=embedded)
+        unpaid = dataclasses.replace(config, ledger=LedgerConfig(enabled=False))
+        return ours(name, unpaid, workers, device, embedded=embedded)
     if name.startswith("audited-"):
         share = int(name.removeprefix("audited-")) / 100
         audit = AuditConfig(workers="all", trust_after=1, at_least=share)
-        return ours(name, dataclasses.replace(config, audit=audit), workers, embedded=embedded)
-    return ours("free-running", dataclasses.replace(config, schedule="free-running"), workers, embedded=embedded)
+        return ours(name, dataclasses.replace(config, audit=audit), workers, device, embedded=embedded)
+    return ours(name, dataclasses.replace(config, schedule="free-running"), workers, device, embedded=embedded)
 
 
-def _report(config: RunConfig, workers: int, speeds: dict[str, list[float]], parts: Parts | None) -> dict[str, Any]:
+def _report(
+    config: RunConfig, workers: int, device: str, speeds: dict[str, list[float]], parts: Parts | None
+) -> dict[str, Any]:
     mine = speeds["hydrahive"]
     return {
         "experiment": config.experiment,
         "workers": workers,
         "cpus": os.cpu_count(),
-        "machine_class": machine_class(config),
+        "machine_class": machine_class(config, device),
         "steps_per_second": {name: float(np.median(windows)) for name, windows in speeds.items()},
         "ratios": {name: ratio_interval(mine, windows) for name, windows in speeds.items() if name != "hydrahive"},
         "parts": parts.report(config, float(np.median(mine))) if parts else None,

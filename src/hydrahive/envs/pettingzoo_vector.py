@@ -258,10 +258,10 @@ class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
         """Close the world."""
         self._vector.close()
 
-    def _shown(self, observations: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = observations[0] if self._is_alone else observations
+    def _shown(self, of_agents: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = of_agents[0] if self._is_alone else of_agents
         return shown
 
     def _told(self) -> dict[str, Any]:
         legal = self._vector.legal_actions()
-        return {} if legal is None else {MASK: legal}
+        return {} if legal is None else {MASK: self._shown(legal)}

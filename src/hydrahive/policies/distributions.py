@@ -74,7 +74,9 @@ class Distribution:
     def masked_like(self, parameters: Tensor, others: Tensor) -> Tensor:
         """The parameters with the mask that stands in others, `[N, P]` each."""
         illegal = others <= MASKED
-        return parameters.masked_fill(illegal, MASKED) if self.choices and illegal.any() else parameters
+        # A GPU is not asked, which would wait for all that it has still to do.
+        is_masked = self.choices and (illegal.is_cuda or illegal.any())
+        return parameters.masked_fill(illegal, MASKED) if is_masked else parameters
 
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-probability (or density) of each action, `[N]`, up to a term that the action alone decides."""

@@ -42,13 +42,16 @@ class Interrupts:
 
     @contextmanager
     def recognised(self) -> Iterator[None]:
-        """Raise as `Interrupted` what comes out of Ray as a SystemError, where a signal arrives while Ray waits."""
+        """Raise as `Interrupted` what Ray makes of it: a SystemError, where a signal comes while Ray waits."""
         try:
             yield
-        except SystemError as error:
-            if not isinstance(error.__cause__, Interrupted):
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, Interrupted):
+                cause = cause.__cause__
+            if cause is None:
                 raise
-            raise error.__cause__ from None
+            raise cause from None
 
     @contextmanager
     def held_back(self) -> Iterator[None]:

@@ -21,7 +21,8 @@ class Room:
     """The nodes of a cluster as one run sees them.
 
     Attributes:
-        refused: Nodes that it wants no work from: of another machine class, unproven, or caught.
+        refused: Nodes that it wants no work from: of another machine class, unproven, caught, or where a
+            worker could not be built.
     """
 
     def __init__(self, config: RunConfig, run: RunOnCluster) -> None:

@@ -254,9 +254,9 @@ def _refuse_nonsense(fragment: Fragment) -> None:
         if values.dtype.kind != "f" or np.isfinite(values).all():
             continue
         t, b = np.argwhere(~np.isfinite(values))[0][:2]
-        raise _not_finite(name, t, b)
+        raise _not_finite(name, max(t - (name == "observations"), 0), b)  # row t + 1 is what step t led to
     last = fragment.cut_observations
-    if last.dtype.kind == "f" and len(last) and not np.isfinite(last).all():
+    if last.dtype.kind == "f" and not np.isfinite(last).all():
         k = np.argwhere(~np.isfinite(last))[0][0]
         raise _not_finite("observations", *fragment.cut_rows[k])
 

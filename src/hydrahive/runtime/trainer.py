@@ -122,12 +122,11 @@ class Trainer:
         self._controls.say("running", self._taken.env_steps)
         try:
             with interrupts.recognised():
-                at_the_end = self._train(interrupts)
-            if at_the_end:
-                return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
-            self._save_newest()
-            self._event("stopped", self._how_to_resume("stopped on request"))
-            return None
+                if self._train(interrupts):
+                    return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
+                self._save_newest()
+                self._event("stopped", self._how_to_resume("stopped on request"))
+                return None
         except Interrupted as interrupted:
             self._save_newest()
             self._event("interrupted", self._how_to_resume(f"stopped by {interrupted}"), signal=str(interrupted))

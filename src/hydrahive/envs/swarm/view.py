@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from hydrahive.core.streams import derived_seed
@@ -13,8 +14,11 @@ from hydrahive.envs.swarm.vector import SwarmVector
 from hydrahive.envs.vector import AT_THE_END
 
 
-class SwarmView:
-    """A world as it is played: observations `[A, D]`, actions `[A, ...]`, all agents in one call."""
+class SwarmView(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A world as it is played: observations `[A, D]`, actions `[A, ...]`, all agents in one call.
+
+    A world of one agent is that agent's environment: without the first axis.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
 
@@ -25,25 +29,31 @@ class SwarmView:
         self._vector.advance(AT_THE_END)
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
+        self._is_alone = self._vector.num_envs == 1
 
-    def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a world."""
-        begun = self._vector.reset(seed=derived_seed(seed or 0, "view"))
-        self._shown = self._vector.picture()
-        return begun
+        super().reset(seed=seed)
+        observations, infos = self._vector.reset(seed=derived_seed(seed or 0, "view"), options=options)
+        self._picture = self._vector.picture()
+        return self._shown(observations), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Drive; the reward is the agents' mean, and at the end `score` is their mean of goals reached."""
-        observations, rewards, _, truncated, infos = self._vector.step(actions)
+        observations, rewards, _, truncated, infos = self._vector.step(actions[None] if self._is_alone else actions)
         is_over = bool(truncated.any())
         info = {"score": float(infos["final_info"]["score"][truncated].mean())} if is_over else {}
         if not is_over:
-            self._shown = self._vector.picture()
-        return observations, float(rewards.mean()), False, is_over, info
+            self._picture = self._vector.picture()
+        return self._shown(observations), float(rewards.mean()), False, is_over, info
 
-    def render(self) -> np.ndarray:
+    def render(self) -> Any:
         """The world, `uint8 [H, W, 3]`; at the end as it was before it began anew."""
-        return drawn(self._shown, self._vector.config)
+        return drawn(self._picture, self._vector.config)
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _shown(self, of_agents: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = of_agents[0] if self._is_alone else of_agents
+        return shown

@@ -15,9 +15,10 @@ from hydrahive.runtime.checkpoints import CheckpointStore
 from hydrahive.runtime.config_file import load_run_config
 from hydrahive.runtime.env_worker import EnvWorker
 from hydrahive.runtime.learner import Learner
+from hydrahive.runtime.request import Request
 from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.training import Request, train
+from hydrahive.runtime.training import train
 
 SNAKE = ROOT / "experiments" / "snake" / "vtrace.yaml"
 SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     given, overrides = parser.parse_known_args(arguments)
 
     from hydrahive.runtime.config_file import find_config, load_run_config
-    from hydrahive.runtime.training import with_experiment
+    from hydrahive.runtime.request import with_experiment
 
     path, name = find_config(given.config)
     config = with_experiment(load_run_config(path, overrides), name)

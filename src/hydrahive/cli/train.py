@@ -44,7 +44,8 @@ def run(arguments: Sequence[str]) -> int:
 
         pin_portable()
     from hydrahive.runtime.interrupts import Interrupted
-    from hydrahive.runtime.training import Request, readable_disk_errors, train, with_experiment
+    from hydrahive.runtime.request import Request, with_experiment
+    from hydrahive.runtime.training import readable_disk_errors, train
 
     runs = runs_folder(given.runs)
     name = given.name or default_name(path, experiment, config.seed)

@@ -6,8 +6,9 @@ import dataclasses
 import shutil
 
 from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.request import Request
 from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.training import Request, train
+from hydrahive.runtime.training import train
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.sweep import winner_of
 

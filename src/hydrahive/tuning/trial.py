@@ -15,14 +15,17 @@ from typing import Any
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import DivergedError, HydrahiveError
+from hydrahive.runtime.books import outbox_of
 from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.config import Change, RunConfig
 from hydrahive.runtime.config_file import first_difference
 from hydrahive.runtime.fleet import Fleet
+from hydrahive.runtime.found import Found
 from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.request import Request
 from hydrahive.runtime.run_folder import RunFolder, locked
-from hydrahive.runtime.training import Found, Request, outbox_of, train_on
+from hydrahive.runtime.training import train_on
 from hydrahive.tuning.fleets import trial_fleet
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
@@ -21,6 +20,7 @@ from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
 from hydrahive.envs.pettingzoo import members_of
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
+from hydrahive.envs.world import World
 
 TURNS = turn_based_aec_to_parallel_wrapper
 """What PettingZoo puts around an environment in which agents take turns."""
@@ -216,19 +216,13 @@ def _first_only(space: Any) -> np.ndarray:
     return np.concatenate([np.arange(count) == 0 for count in counts])
 
 
-class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One world as a single environment whose observations `[agents, ...]` and actions are all agents' together.
-
-    A world of one agent is that agent's environment: without the first axis.
-    """
+class WorldView(World):
+    """One world of PettingZoo's as a single environment."""
 
     def __init__(self, vector: PettingZooVector) -> None:
         """Show the only world of a vector."""
         self._vector = vector
-        self.observation_space, self.action_space = vector.observation_space, vector.action_space
-        self._is_alone = vector.num_envs == 1
-        if self._is_alone:
-            self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+        super().__init__(vector)
         self.metadata = vector.worlds[0].metadata
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -239,9 +233,7 @@ class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step; the reward is the agents' mean, and the first end of an agent ends the episode."""
-        observations, rewards, terminated, truncated, _ = self._vector.step(
-            actions[None] if self._is_alone else actions
-        )
+        observations, rewards, terminated, truncated, _ = self._vector.step(self._of_agents(actions))
         return (
             self._shown(observations),
             float(rewards.mean()),
@@ -257,10 +249,6 @@ class WorldView(gymnasium.Env[np.ndarray, np.ndarray]):
     def close(self) -> None:
         """Close the world."""
         self._vector.close()
-
-    def _shown(self, of_agents: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = of_agents[0] if self._is_alone else of_agents
-        return shown
 
     def _told(self) -> dict[str, Any]:
         legal = self._vector.legal_actions()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from hydrahive.core.streams import derived_seed
@@ -12,13 +11,11 @@ from hydrahive.envs.swarm.config import Swarm
 from hydrahive.envs.swarm.drawing import drawn
 from hydrahive.envs.swarm.vector import SwarmVector
 from hydrahive.envs.vector import AT_THE_END
+from hydrahive.envs.world import World
 
 
-class SwarmView(gymnasium.Env[np.ndarray, np.ndarray]):
-    """A world as it is played: observations `[A, D]`, actions `[A, ...]`, all agents in one call.
-
-    A world of one agent is that agent's environment: without the first axis.
-    """
+class SwarmView(World):
+    """A world as it is played."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
 
@@ -27,9 +24,7 @@ class SwarmView(gymnasium.Env[np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self._vector = SwarmVector(1, config)
         self._vector.advance(AT_THE_END)
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-        self._is_alone = self._vector.num_envs == 1
+        super().__init__(self._vector)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a world."""
@@ -40,7 +35,7 @@ class SwarmView(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Drive; the reward is the agents' mean, and at the end `score` is their mean of goals reached."""
-        observations, rewards, _, truncated, infos = self._vector.step(actions[None] if self._is_alone else actions)
+        observations, rewards, _, truncated, infos = self._vector.step(self._of_agents(actions))
         is_over = bool(truncated.any())
         info = {"score": float(infos["final_info"]["score"][truncated].mean())} if is_over else {}
         if not is_over:
@@ -53,7 +48,3 @@ class SwarmView(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def close(self) -> None:
         """Nothing to give back."""
-
-    def _shown(self, of_agents: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = of_agents[0] if self._is_alone else of_agents
-        return shown

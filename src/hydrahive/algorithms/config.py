@@ -30,6 +30,14 @@ class VTrace(AlgorithmConfig):
         optimizer: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
         optimizer_epsilon: Added to the optimizer's denominator.
         rmsprop_decay: Memory of rmsprop's squared gradients, per gradient step.
+        epochs: How often an update goes through its round; each time targets and importance weights are those of the
+            policy as it has become.
+        minibatches: Parts of whole environments that a round is cut into, with a gradient step for each, in another
+            order in each epoch; replayed sequences are shared out among them.
+        policy_clip: How far an action's probability ratio of policy and behaviour may leave 1 before the action
+            teaches no more (Schulman et al. 2017, PPO, equation 7), in place of `rho_clip` in the policy gradient;
+            null for V-trace's own gradient.
+        normalize_advantages: Whether a gradient step's advantages, or a slice's, are brought to mean 0 and deviation 1.
     """
 
     changeable: ClassVar[frozenset[str]] = frozenset(
@@ -45,6 +53,9 @@ class VTrace(AlgorithmConfig):
             "gradient_norm",
             "optimizer_epsilon",
             "rmsprop_decay",
+            "epochs",
+            "policy_clip",
+            "normalize_advantages",
         }
     )
 
@@ -76,6 +87,10 @@ class VTrace(AlgorithmConfig):
     optimizer: Literal["adam", "rmsprop"] = "adam"
     optimizer_epsilon: float = 1e-5
     rmsprop_decay: float = 0.99
+    epochs: int = 1
+    minibatches: int = 1
+    policy_clip: float | None = None
+    normalize_advantages: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values outside their mathematical range."""
@@ -93,6 +108,15 @@ class VTrace(AlgorithmConfig):
         require_number("gradient_norm", self.gradient_norm, 0, above=True)
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
         require_number("rmsprop_decay", self.rmsprop_decay, 0, 1)
+        require_integer("epochs", self.epochs, 1, 100)
+        require_integer("minibatches", self.minibatches, 1)
+        if self.policy_clip is not None:
+            require_number("policy_clip", self.policy_clip, 0, above=True)
+
+    @property
+    def parts_of_round(self) -> int:
+        """As many as minibatches."""
+        return self.minibatches
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.actor_critic.ActorCritic`."""
@@ -104,7 +128,7 @@ class VTrace(AlgorithmConfig):
         """A `hydrahive.algorithms.vtrace.VTraceUpdate` over `network`."""
         from hydrahive.algorithms.vtrace import VTraceUpdate
 
-        return VTraceUpdate(self, network, computing)
+        return VTraceUpdate(self, network, computing, seed)
 
 
 CORE_DEFAULTS: dict[str, dict[str, Any]] = {

@@ -49,6 +49,8 @@ class FlatOptimizer:
         self.steps = 0
         """Gradient steps taken; torch counts them in float32, which ends at 2^24."""
         self._step = torch.tensor(0.0)
+        # One pass over the weights instead of eight; a GPU would want the count of steps in its own memory for it.
+        self._fused = weights.vector.device.type == "cpu"
 
     def set(self, epsilon: float, gradient_norm: float, rmsprop_decay: float = 0.99) -> None:
         """Take the next steps with these; the moments stay."""
@@ -98,6 +100,7 @@ class FlatOptimizer:
             [],
             [self._step],
             foreach=False,
+            fused=self._fused,
             amsgrad=False,
             beta1=BETA1,
             beta2=BETA2,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch, clipped, replayed, stack
+from hydrahive.algorithms.batch import Batch, clipped, replayed
 from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.minibatches import Minibatch, cut
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
@@ -16,6 +18,7 @@ from hydrahive.algorithms.unroll import unrolled
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under
+from hydrahive.core.streams import stream
 from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import CLAMP
@@ -26,8 +29,8 @@ class Targets(NamedTuple):
 
     Attributes:
         values: v_s, equation 1 of the paper.
-        advantages: rho_s (r_s + gamma v_{s+1} - V(x_s)), section 4.2.
-        rhos: The clipped importance weights.
+        advantages: r_s + gamma v_{s+1} - V(x_s), of section 4.2.
+        rhos: The clipped importance weights, which the section weighs them by.
     """
 
     values: Tensor
@@ -71,7 +74,14 @@ def vtrace_targets(
     targets = values + corrections
     next_targets = next_values.clone()
     next_targets[:-1] = torch.where(ended[:-1], next_values[:-1], targets[1:])
-    return Targets(targets, rhos * (rewards + discounts * next_targets - values), rhos)
+    return Targets(targets, rewards + discounts * next_targets - values, rhos)
+
+
+def standardised(values: Tensor, mask: Tensor) -> Tensor:
+    """Values `[N]` less their mean, over their deviation; both of those that a mask of 0 and 1 counts."""
+    count = mask.sum().clamp(min=1)
+    apart = values - (values * mask).sum() / count
+    return apart / ((apart.square() * mask).sum() / count).sqrt().clamp(min=1e-8)
 
 
 SUMS = ("policy_loss", "value_loss", "entropy", "rho", "clipped", "divergence", "aim", "aim_squared")
@@ -80,11 +90,11 @@ behaviour and policy, and the value targets."""
 
 
 class VTraceUpdate:
-    """The learner's rule: one gradient step on a round, and on replayed sequences beside it."""
+    """The learner's rule: gradient steps on a round, and on replayed sequences beside it."""
 
-    def __init__(self, config: VTrace, network: ActorCritic, computing: Computing) -> None:
-        """Lay the network's weights flat and give them an optimizer."""
-        self.config, self.network, self.computing = config, network, computing
+    def __init__(self, config: VTrace, network: ActorCritic, computing: Computing, seed: int) -> None:
+        """Lay the network's weights flat and give them an optimizer; `seed` is the run's."""
+        self.config, self.network, self.computing, self._seed = config, network, computing, seed
         self.weights = FlatWeights(network, with_gradients=True)
         self._optimizer = FlatOptimizer(
             self.weights, config.optimizer, config.optimizer_epsilon, config.gradient_norm, config.rmsprop_decay
@@ -108,38 +118,56 @@ class VTraceUpdate:
         return self._optimizer.steps
 
     def learn(self, round_: Round) -> dict[str, float]:
-        """Take one gradient step; every row, fresh or replayed, weighs the same.
+        """Take a gradient step on each minibatch in each epoch; every row of one, fresh or replayed, weighs the same.
 
         Raises:
-            DivergedError: If the gradient is not finite; the weights are left as they were.
+            DivergedError: If a gradient is not finite; the weights are left as the step before made them.
         """
         self._normalise(round_)
-        device, env_steps = self.computing.device, round_.env_steps
-        fresh = max(round_.valid_rows, 1)
-        batches = round_.sample.batches if round_.sample else ()
-        replayed_rows = sum(sequences.frames for sequences in batches)
-        total = fresh + replayed_rows
-        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
-        for batch in stack(round_.fragments, self.computing.slices, device):
-            sums = sums + self.accumulate(batch, total, env_steps)
-        replayed_sums = torch.zeros_like(sums)
-        for sequences in batches:
-            with self.computing.precision():
-                batch = replayed(sequences, self.network, device)
-            replayed_sums = replayed_sums + self.accumulate(batch, total, env_steps)
-        norm = self._optimizer.step(value_at(self.config.learning_rate, env_steps))
-        metrics = self.metrics(sums, fresh, norm)
+        sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
+        norms = []
+        for minibatch in self._minibatches(round_):
+            sums += self._summed(minibatch, round_.env_steps)
+            norms.append(self._optimizer.step(value_at(self.config.learning_rate, round_.env_steps)))
+        fresh, old = sums / self.config.epochs
+        metrics = self.metrics(fresh, max(round_.valid_rows, 1), sum(norms) / len(norms))
+        replayed_rows = sum(sequences.frames for sequences in round_.sample.batches) if round_.sample else 0
         if replayed_rows:
-            named = dict(zip(SUMS, (replayed_sums / replayed_rows).tolist(), strict=True))
+            named = dict(zip(SUMS, (old / replayed_rows).tolist(), strict=True))
             metrics |= {f"replayed_{name}": named[name] for name in ("value_loss", "rho", "clipped", "divergence")}
         return metrics | ({"replayed_frames": replayed_rows} if round_.sample else {})
+
+    def _minibatches(self, round_: Round) -> Iterator[Minibatch]:
+        """What each gradient step is taken on, in order."""
+        epochs, count = self.config.epochs, self.config.minibatches
+        once = epochs == 1
+        minibatches = cut(round_, count, self.computing.slices, self.computing.device, kept=not once)
+        if once:
+            yield from minibatches
+            return
+        parts = list(minibatches)
+        for _ in range(epochs):
+            for i in stream(self._seed, "minibatches", self.gradient_steps).permutation(count):
+                yield parts[i]
+
+    def _summed(self, minibatch: Minibatch, env_steps: int) -> Tensor:
+        """Add up a minibatch's gradient; what `accumulate` gives for fresh and for replayed rows, `[2, len(SUMS)]`."""
+        total = max(minibatch.fresh_rows, 1) + minibatch.replayed_rows
+        sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
+        for batch in minibatch.slices:
+            sums[0] += self.accumulate(batch, total, env_steps)
+        for sequences in minibatch.replayed:
+            with self.computing.precision():
+                batch = replayed(sequences, self.network, self.computing.device)
+            sums[1] += self.accumulate(batch, total, env_steps)
+        return sums
 
     def accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
         """Add a batch's share of the update's gradient.
 
         Args:
-            batch: A slice of the round, or replayed sequences.
-            total: Rows that the update learns from; losses are means over them.
+            batch: A slice of a minibatch, or replayed sequences.
+            total: Rows that the gradient step learns from; losses are means over them.
             env_steps: Of the run, before this round; schedules read it.
 
         Returns:
@@ -159,7 +187,8 @@ class VTraceUpdate:
         log_probs = distribution.log_probs(policy, actions)
         with torch.no_grad():
             behaviour = distribution.normal(behaviour)
-            log_ratios = (log_probs - distribution.log_probs(behaviour, actions)).view(steps, columns)
+            behaviour_log_probs = distribution.log_probs(behaviour, actions)
+            log_ratios = (log_probs - behaviour_log_probs).view(steps, columns)
             current = values.view(steps, columns)
             last, cuts = self.network.values(features.last), self.network.values(features.cuts)
             next_values = features.following(current, last, cuts, batch.cut_rows)
@@ -175,7 +204,7 @@ class VTraceUpdate:
         valid = batch.valid.flatten()
         mask = valid.float()
         errors = targets.values.flatten() - values
-        policy_loss = -(targets.advantages.flatten() * log_probs * mask).sum()
+        policy_loss = -(self._gains(targets, log_probs, behaviour_log_probs, mask) * mask).sum()
         value_loss = (errors.square() * mask).sum()
         bonus = (distribution.entropy(policy) * mask).sum()
         entropy_cost = value_at(self.config.entropy_cost, env_steps)
@@ -190,6 +219,16 @@ class VTraceUpdate:
             rhos = (targets.rhos.flatten() * mask).sum()
             sums = [policy_loss, value_loss, bonus, rhos, beyond, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
+
+    def _gains(self, targets: Targets, log_probs: Tensor, behaviour_log_probs: Tensor, mask: Tensor) -> Tensor:
+        """What the policy's gradient is of, `[T * B]`, to be raised."""
+        advantages, clip = targets.advantages.flatten(), self.config.policy_clip
+        if self.config.normalize_advantages:
+            advantages = standardised(advantages, mask)
+        if clip is None:
+            return targets.rhos.flatten() * advantages * log_probs
+        ratios = (log_probs - behaviour_log_probs).exp()
+        return torch.minimum(ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages)
 
     def metrics(self, sums: Tensor, total: int, norm: float) -> dict[str, float]:
         """The update's figures on fresh rows, from the slices' summed `accumulate` results."""

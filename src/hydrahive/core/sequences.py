@@ -36,6 +36,20 @@ class Sequences:
         """Frames to learn from."""
         return int(self.rewards.size)
 
+    def part(self, index: int, count: int) -> Sequences:
+        """The sequences of one of `count` parts that differ by at most one sequence."""
+        sequences = len(self.burn_in)
+        own = slice(sequences * index // count, sequences * (index + 1) // count)
+        return Sequences(
+            observations=self.observations[:, own],
+            actions=self.actions[:, own],
+            behaviour=self.behaviour[:, own],
+            rewards=self.rewards[:, own],
+            terminated=self.terminated[:, own],
+            burn_in=self.burn_in[own],
+            memory=self.memory[own],
+        )
+
 
 @dataclass(frozen=True)
 class Sample:

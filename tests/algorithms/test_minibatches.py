@@ -1,0 +1,199 @@
+"""Several gradient steps a round: what each is taken on, and that they are what V-trace and PPO say."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from hydrahive.algorithms.batch import replayed, stack
+from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.minibatches import cut
+from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.vtrace import VTraceUpdate, standardised
+from hydrahive.core.errors import ConfigError, DivergedError
+from hydrahive.envs.snake.config import Snake
+from hydrahive.policies.config import Gru, Mlp, PolicyConfig
+from hydrahive.replay.config import Uniform
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_network
+from hydrahive.runtime.machine_class import prepare_torch
+from hydrahive.runtime.replay import Replay
+from hydrahive.runtime.shard import Shard
+
+CPU = torch.device("cpu")
+
+
+def acted(rounds=1, shards=2, replay=None):
+    """A config, and the fragments of so many rounds with their summaries."""
+    config = RunConfig(
+        env=Snake(size=6, window=3, starvation=3),
+        policy=PolicyConfig(encoder=Mlp([16]), core=Gru(8)),
+        shards=shards,
+        envs_per_shard=4,
+        fragment_length=16,
+        precision="highest",
+        replay=replay,
+    )
+    prepare_torch(config, 1)
+    network = build_network(config, torch.Generator().manual_seed(1))
+    places = [Shard(config, "run", i, config.env.make_vector(config.envs_per_shard)) for i in range(shards)]
+    return config, [[shard.simulate(round_, 0, network) for shard in places] for round_ in range(rounds)]
+
+
+def fragments_of(told):
+    return [fragment for fragment, _ in told]
+
+
+def rule_of(config, slices=1, seed=3, **settings):
+    network = build_network(config, torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(network.policy_head.weight, generator=torch.Generator().manual_seed(2))
+    return VTraceUpdate(VTrace(**settings), network, Computing(CPU, slices), seed)
+
+
+def test_each_column_is_in_one_part_and_parts_can_be_gone_through_again():
+    _, (told,) = acted()
+    round_ = Round(fragments_of(told), None, 0)
+    (whole,) = stack(round_.fragments, 1, CPU)
+    parts = list(cut(round_, 3, 2, CPU, kept=True))
+    for _ in range(2):
+        rewards = torch.cat([batch.rewards for part in parts for batch in part.slices], dim=1)
+        assert torch.equal(rewards, whole.rewards)
+    assert [len(list(part.slices)) for part in parts] == [2, 2, 2]
+    assert [part.fresh_rows for part in parts] == [
+        sum(int(batch.valid.sum()) for batch in part.slices) for part in parts
+    ]
+    once = cut(round_, 3, 2, CPU, kept=False)
+    widths = [[batch.rewards.shape[1] for batch in part.slices] for part in once]
+    assert widths == [[batch.rewards.shape[1] for batch in part.slices] for part in parts]
+
+
+def test_replayed_sequences_are_shared_out():
+    config, rounds = acted(rounds=20, replay=Uniform(capacity=4_000, sequence=5, batch=8, burn_in=3, states_every=4))
+    memory = Replay(config)
+    for round_, told in enumerate(rounds):
+        sample, _ = memory.take(round_, fragments_of(told), [summary for _, summary in told])
+    (sequences,) = sample.batches
+    round_ = Round(fragments_of(rounds[-1]), sample, 0)
+    parts = list(cut(round_, 3, 1, CPU, kept=False))
+    assert sum(part.replayed_rows for part in parts) == sequences.frames
+    shares = [part.replayed[0] for part in parts]
+    for field in dataclasses.fields(sequences):
+        axis = 0 if field.name in ("burn_in", "memory") else 1
+        together = np.concatenate([getattr(share, field.name) for share in shares], axis=axis)
+        np.testing.assert_array_equal(together, getattr(sequences, field.name))
+    network = build_network(config, torch.Generator().manual_seed(1))
+    assert replayed(shares[0], network, CPU).rewards.shape == shares[0].rewards.shape
+    assert len(sequences.burn_in) == 12
+    some_without = list(cut(dataclasses.replace(round_, fragments=round_.fragments * 2), 13, 1, CPU, kept=False))
+
+    assert sorted(len(part.replayed) for part in some_without) == [0] + 12 * [1]
+    metrics = rule_of(config, epochs=2, minibatches=4).learn(round_)
+    assert metrics["replayed_frames"] == sequences.frames
+
+
+def test_two_epochs_are_two_updates():
+    config, (told,) = acted()
+    round_ = Round(fragments_of(told), None, 0)
+    twice, once = rule_of(config, epochs=2), rule_of(config)
+    metrics = twice.learn(round_)
+    losses = [once.learn(round_)["loss"] for _ in range(2)]
+    assert twice.gradient_steps == once.gradient_steps == 2
+    assert torch.equal(twice.weights.vector, once.weights.vector)
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_minibatches_are_updates_on_parts_of_the_round():
+    config, (told,) = acted()
+    cut_up, by_hand = rule_of(config, minibatches=2), rule_of(config)
+    cut_up.learn(Round(fragments_of(told), None, 0))
+    for fragment in fragments_of(told):
+        by_hand.learn(Round([fragment], None, 0))
+    assert torch.equal(cut_up.weights.vector, by_hand.weights.vector)
+
+
+def test_slices_of_a_minibatch_give_its_gradient():
+    config, (told,) = acted()
+    round_ = Round(fragments_of(told), None, 0)
+    whole, sliced = (rule_of(config, slices, minibatches=2, optimizer="rmsprop") for slices in (1, 3))
+    whole.learn(round_)
+    sliced.learn(round_)
+    assert torch.allclose(whole.weights.vector, sliced.weights.vector, atol=1e-5)
+
+
+def test_the_order_of_minibatches_is_the_seeds_and_the_gradient_steps():
+    config, (told,) = acted(shards=4)
+    round_ = Round(fragments_of(told), None, 0)
+    settings = {"epochs": 3, "minibatches": 8, "policy_clip": 0.2, "normalize_advantages": True}
+    vectors = []
+    for seed in (3, 3, 4):
+        rule = rule_of(config, seed=seed, **settings)
+        rule.learn(round_)
+        vectors.append(rule.weights.vector.clone())
+    assert torch.equal(vectors[0], vectors[1])
+    assert not torch.equal(vectors[0], vectors[2])
+    first, second, resumed = (rule_of(config, **settings) for _ in range(3))
+    first.learn(round_)
+    resumed.restore(first.state(), first.gradient_steps)
+    first.learn(round_)
+    resumed.learn(round_)
+    assert torch.equal(first.weights.vector, resumed.weights.vector)
+    second.restore(first.state(), 0)  # the same weights, another count: another order
+    second.learn(round_)
+    first.learn(round_)
+    assert not torch.equal(first.weights.vector, second.weights.vector)
+
+
+def test_on_policy_the_clipped_gradient_is_v_traces():
+    """Of equation 7 of the PPO paper, where each ratio is 1."""
+    config, (told,) = acted()
+    round_ = Round(fragments_of(told), None, 0)
+    only_policy = {"entropy_cost": 0.0, "value_cost": 0.0, "gradient_norm": 1e9, "optimizer": "rmsprop"}
+    clipping, plain = rule_of(config, policy_clip=0.2, **only_policy), rule_of(config, **only_policy)
+    network = build_network(config, torch.Generator().manual_seed(1))
+    who_acted = VTraceUpdate(VTrace(), network, Computing(CPU), 0)
+    for rule in (clipping, plain):
+        rule.load_weights(who_acted.state())
+        rule.learn(round_)
+    assert torch.allclose(clipping.weights.vector, plain.weights.vector, atol=1e-6)
+    assert not torch.allclose(clipping.weights.vector, who_acted.weights.vector, atol=1e-6)
+
+
+@pytest.mark.parametrize(("ratio", "advantage", "teaches"), [(1.5, 1, 0), (1.5, -1, 1), (0.5, -1, 0), (0.5, 1, 1)])
+def test_an_action_beyond_the_clip_teaches_no_more(ratio, advantage, teaches):
+    config, _ = acted()
+    rule = rule_of(config, policy_clip=0.2)
+    log_probs = torch.tensor([float(np.log(ratio))], requires_grad=True)
+    targets = type("T", (), {"advantages": torch.tensor([[float(advantage)]]), "rhos": torch.ones(1, 1)})
+    gain = rule._gains(targets, log_probs, torch.zeros(1), torch.ones(1))
+    clip = np.clip(ratio, 0.8, 1.2)
+    assert float(gain.detach()) == pytest.approx(min(ratio * advantage, clip * advantage))
+    gain.sum().backward()
+    assert float(log_probs.grad) == pytest.approx(teaches * ratio * advantage)
+
+
+def test_standardised_counts_what_the_mask_counts():
+    values, mask = torch.tensor([1.0, 2.0, 4.0, 99.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
+    apart = standardised(values, mask)[:3].numpy()
+    np.testing.assert_allclose(apart, (np.array([1, 2, 4]) - 7 / 3) / np.std([1, 2, 4]), rtol=1e-6)
+    assert torch.equal(standardised(torch.full((3,), 5.0), torch.ones(3)), torch.zeros(3))
+    assert torch.isfinite(standardised(values, torch.zeros(4))).all()
+
+
+def test_a_gradient_that_is_none_ends_the_update():
+    config, (told,) = acted()
+    fragments = [dataclasses.replace(f, rewards=np.full_like(f.rewards, np.inf)) for f in fragments_of(told)]
+    rule = rule_of(config, minibatches=2)
+    before = rule.weights.vector.clone()
+    with pytest.raises(DivergedError, match="at gradient step 0"):
+        rule.learn(Round(fragments, None, 0))
+    assert torch.equal(rule.weights.vector, before)
+
+
+def test_more_minibatches_than_environments_are_refused():
+    with pytest.raises(ConfigError, match=r"algorithm.minibatches.*at most 8, the number of environments"):
+        RunConfig(env=Snake(), algorithm=VTrace(minibatches=9), shards=2, envs_per_shard=4)
+    with pytest.raises(ConfigError, match="epochs"):
+        VTrace(epochs=0)
+    with pytest.raises(ConfigError, match="policy_clip"):
+        VTrace(policy_clip=0.0)

@@ -6,7 +6,8 @@ from gymnasium import spaces
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.processor import gains_by_bfloat16
 from hydrahive.policies.actor_critic import ActorCritic
-from hydrahive.policies.config import Impala, Nature, PolicyConfig
+from hydrahive.policies.config import Gru, Impala, Nature, PolicyConfig
+from hydrahive.policies.flat_weights import FlatWeights
 
 FRAMES = spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = spaces.Discrete(6)
@@ -52,6 +53,61 @@ def test_acting_in_bfloat16_says_nearly_the_same(encoder):
     assert rounded.dtype == torch.float32
     assert (rounded - scores).abs().max() < 0.05 * scores.abs().max()
     assert (not torch.equal(rounded, scores)) == gains_by_bfloat16("cpu")
+
+
+@pytest.mark.parametrize("encoder", [Nature(), Impala()], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prepared_observations_have_the_same_features(encoder, dtype):
+    network = ActorCritic(PolicyConfig(encoder=encoder), FRAMES, ACTIONS, torch.Generator().manual_seed(0))
+    seen = pictures(6).unflatten(0, (3, 2))
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        prepared = network.prepared(seen)
+        assert prepared.shape[:2] == seen.shape[:2]
+        assert prepared.dtype == dtype
+        features = network.encode(prepared.flatten(0, 1))
+        assert torch.equal(features, network.encode(seen.flatten(0, 1)))
+        assert torch.equal(network.encode(prepared[-1]), network.encode(seen[-1]))
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (1, 36, 40), (3, 84, 82), (2, 37, 84)])
+def test_folding_pictures_changes_nothing(shape):
+    """Those whose sides are multiples of 4 are folded: the first convolution sums the same products."""
+    space = spaces.Box(0, 255, shape, np.uint8)
+    encoder = Nature(features=8).build(space, torch.Generator().manual_seed(0))
+    seen = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, *shape), np.uint8))
+    x = seen.float() / 255
+    for layer in encoder.convolutions:
+        x = torch.relu(layer(x))
+    expected = torch.relu(encoder.linear(x.flatten(1)))
+    torch.testing.assert_close(encoder(seen), expected, rtol=1e-4, atol=1e-4)
+    assert (encoder.prepared(seen).shape[1] == 16 * shape[0]) == (shape[1] % 4 == shape[2] % 4 == 0)
+    expected.sum().backward()
+    plain = encoder.convolutions[0].weight.grad.clone()
+    encoder.zero_grad()
+    encoder(seen).sum().backward()
+    torch.testing.assert_close(encoder.convolutions[0].weight.grad, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_acting_for_long_says_the_same_and_hears_of_new_weights(in_bfloat16):
+    network = ActorCritic(
+        PolicyConfig(encoder=Nature(), core=Gru(8)), FRAMES, ACTIONS, torch.Generator().manual_seed(0)
+    )
+    torch.nn.init.normal_(network.policy_head.weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    weights = FlatWeights(network)
+    network.acts_in_bfloat16 = in_bfloat16
+    memory = torch.zeros(5, network.memory_size)
+    told = []
+    for _ in range(2):
+        with torch.inference_mode():
+            alone = network.step(pictures(), memory)
+        with network.acting():
+            for _ in range(2):
+                together = network.step(pictures(), memory)
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        told.append(together[0].clone())
+        weights.load(weights.numpy() * np.float32(1.5))
+    assert not torch.equal(*told)
 
 
 def test_what_is_no_picture_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -145,10 +146,18 @@ class VTraceUpdate:
         if once:
             yield from minibatches
             return
-        parts = list(minibatches)
+        parts = [self._prepared(minibatch) for minibatch in minibatches]
         for _ in range(epochs):
             for i in stream(self._seed, "minibatches", self.gradient_steps).permutation(count):
                 yield parts[i]
+
+    def _prepared(self, minibatch: Minibatch) -> Minibatch:
+        """With observations as the network computes on them, which is done once for all epochs."""
+        with self.computing.precision():
+            slices = [
+                replace(batch, observations=self.network.prepared(batch.observations)) for batch in minibatch.slices
+            ]
+        return replace(minibatch, slices=slices)
 
     def _summed(self, minibatch: Minibatch, env_steps: int) -> Tensor:
         """Add up a minibatch's gradient; what `accumulate` gives for fresh and for replayed rows, `[2, len(SUMS)]`."""

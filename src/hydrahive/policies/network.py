@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -85,6 +88,30 @@ class Network(nn.Module):
             observations = observations.clamp(-CLAMP, CLAMP)
         features: Tensor = self.encoder(observations)
         return features
+
+    def prepared(self, observations: Tensor) -> Tensor:
+        """Raw observations `[T, B, ...]` as the encoder computes on them, for whoever encodes them more than once."""
+        prepare = getattr(self.encoder, "prepared", None)
+        if prepare is None or self.normalizes:
+            return observations
+        rows: Tensor = prepare(observations.flatten(0, 1))
+        return rows.view(*observations.shape[:2], *rows.shape[1:])
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """A context for many calls of `step` with the same weights, which are cast to bfloat16 once for all of them."""
+        if not self.acts_in_bfloat16:
+            with torch.inference_mode():
+                yield
+            return
+        # Autocast keeps its casts until the outermost context is left, outside inference mode, and of weights that
+        # require gradients.
+        weight = next(self.parameters())
+        required = weight.requires_grad
+        self.requires_grad_()
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            yield
+        self.requires_grad_(required)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""

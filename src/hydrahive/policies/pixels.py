@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -12,12 +13,18 @@ from hydrahive.core.errors import ConfigError
 from hydrahive.policies.config import NATURE_CONVOLUTIONS, Impala, Nature
 from hydrahive.policies.encoders import RELU_GAIN, box_of, orthogonal, scale_of
 
+FOLD = 4
+"""Pixels of a folded picture's side that become one; their bytes make an int32, and are moved together."""
+
 
 def prepared(pictures: Tensor) -> Tensor:
     """Pictures `[N, C, H, W]`, bytes or not, in the type that layers compute in, channels last in memory."""
-    kind = pictures.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-    return pictures.to(dtype).contiguous(memory_format=torch.channels_last)
+    return pictures.to(computed_in(pictures.device.type)).contiguous(memory_format=torch.channels_last)
+
+
+def computed_in(device: str) -> torch.dtype:
+    """The type that layers compute in, here and now."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
 class NatureEncoder(nn.Module):
@@ -45,10 +52,20 @@ class NatureEncoder(nn.Module):
             channels, height, width = out_channels, (height - kernel) // stride + 1, (width - kernel) // stride + 1
         self.linear = orthogonal(nn.Linear(channels * height * width, config.features), RELU_GAIN, generator)
         self.out_features = config.features
+        self._folds = box.dtype == np.uint8 and all(side % FOLD == 0 for side in box.shape[1:])
+
+    def prepared(self, observations: Tensor) -> Tensor:
+        """Observations as the first layer takes them; their features are the same."""
+        folds = self._folds and observations.device.type == "cpu" and observations.dtype == torch.uint8
+        return folded(observations) if folds else prepared(observations)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Features of a batch of observations."""
-        x = first_convolution(self.convolutions[0], prepared(observations), self.scale).relu_()
+        """Features of a batch of observations, `prepared` or not."""
+        x = self.prepared(observations)
+        first = self.convolutions[0]
+        assert isinstance(first, nn.Conv2d)
+        convolution = first_convolution if x.shape[1] == first.in_channels else folded_convolution
+        x = convolution(first, x, self.scale).relu_()
         for layer in list(self.convolutions)[1:]:
             x = layer(x).relu_()
         features: Tensor = self.linear(x.flatten(1)).relu_()
@@ -79,8 +96,12 @@ class ImpalaEncoder(nn.Module):
         self.linear = orthogonal(nn.Linear(size, config.features), RELU_GAIN, generator)
         self.out_features = config.features
 
+    def prepared(self, observations: Tensor) -> Tensor:
+        """Observations as the first layer takes them; their features are the same."""
+        return prepared(observations)
+
     def forward(self, observations: Tensor) -> Tensor:
-        """Features of a batch of observations."""
+        """Features of a batch of observations, `prepared` or not."""
         x, scale = prepared(observations), self.scale
         for section in self.sections:
             x, scale = section(x, scale), 1.0
@@ -116,7 +137,29 @@ def _convolution(before: int, after: int, generator: torch.Generator) -> nn.Conv
     return orthogonal(nn.Conv2d(before, after, 3, padding=1), RELU_GAIN, generator)
 
 
-def first_convolution(layer: nn.Module, pictures: Tensor, scale: float) -> Tensor:
+def first_convolution(layer: nn.Conv2d, pictures: Tensor, scale: float) -> Tensor:
     """A convolution of `pictures` times `scale`; its weights are scaled instead, of which there are far fewer."""
-    assert isinstance(layer, nn.Conv2d)
     return nn.functional.conv2d(pictures, layer.weight * scale, layer.bias, layer.stride, layer.padding)
+
+
+def folded(pictures: Tensor) -> Tensor:
+    """Bytes `[N, C, H, W]` as `[N, C * 16, H / 4, W / 4]`, each 4 by 4 pixels the channels of one (space to depth).
+
+    They come in the type that layers compute in, channels last in memory.
+    """
+    count, channels, height, width = pictures.shape
+    rows, columns = height // FOLD, width // FOLD
+    fours = pictures.contiguous().view(torch.int32).view(count, channels, rows, FOLD, columns)
+    pixels = fours.permute(0, 2, 4, 1, 3).contiguous().view(torch.uint8).view(count, rows, columns, -1)
+    return pixels.to(computed_in("cpu")).permute(0, 3, 1, 2)
+
+
+def folded_convolution(layer: nn.Conv2d, pictures: Tensor, scale: float) -> Tensor:
+    """`first_convolution` with stride 4 of pictures that are `folded`: stride 1, and 16 times as many channels.
+
+    A matrix unit has as much to do at a time as it can take; four channels leave it nearly empty.
+    """
+    outs, channels, height, width = layer.weight.shape
+    blocks = (layer.weight * scale).view(outs, channels, height // FOLD, FOLD, width // FOLD, FOLD)
+    weight = blocks.permute(0, 1, 3, 5, 2, 4).reshape(outs, -1, height // FOLD, width // FOLD)
+    return nn.functional.conv2d(pictures, weight, layer.bias)

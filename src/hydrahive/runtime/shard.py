@@ -77,7 +77,8 @@ class Shard:
                 detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
             return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()
 
-        return self._fragment(round_, version, distribution.parameters, act, lookouts)
+        with network.acting():
+            return self._fragment(round_, version, distribution.parameters, act, lookouts)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
@@ -118,15 +119,14 @@ class Shard:
             distribution,
             self.env.stack,
         )
-        with torch.inference_mode():
-            for t in range(self.config.fragment_length):
-                self._note_states(t, record)
-                actions, behaviour = act(t)
-                record.act(t, self._observations, actions, behaviour)
-                self._step(t, distribution.for_env(actions), record)
-                for lookout in lookouts:
-                    step = round_ * self.config.fragment_length + t
-                    lookout.see(step, self.env, self._observations, self._returns, self._lengths)
+        for t in range(self.config.fragment_length):
+            self._note_states(t, record)
+            actions, behaviour = act(t)
+            record.act(t, self._observations, actions, behaviour)
+            self._step(t, distribution.for_env(actions), record)
+            for lookout in lookouts:
+                step = round_ * self.config.fragment_length + t
+                lookout.see(step, self.env, self._observations, self._returns, self._lengths)
         if kind == SnapshotKind.RESTARTED and (round_ + 1) % self.config.boundary_every == 0:
             record.cut_short(self._observations)
         id_ = FragmentId(self.run_id, self.segment, round_, self.index)

@@ -10,7 +10,7 @@ from hydrahive.algorithms.batch import replayed, stack
 from hydrahive.algorithms.config import VTrace
 from hydrahive.algorithms.minibatches import cut
 from hydrahive.algorithms.rule import Computing, Round
-from hydrahive.algorithms.vtrace import VTraceUpdate, standardised
+from hydrahive.algorithms.vtrace import Targets, VTraceUpdate, standardised
 from hydrahive.core.errors import ConfigError, DivergedError
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Mlp, PolicyConfig
@@ -51,21 +51,18 @@ def rule_of(config, slices=1, seed=3, **settings):
     return VTraceUpdate(VTrace(**settings), network, Computing(CPU, slices), seed)
 
 
-def test_each_column_is_in_one_part_and_parts_can_be_gone_through_again():
+def test_each_column_is_in_one_part_and_parts_come_in_the_order_asked_for():
     _, (told,) = acted()
     round_ = Round(fragments_of(told), None, 0)
     (whole,) = stack(round_.fragments, 1, CPU)
-    parts = list(cut(round_, 3, 2, CPU, kept=True))
-    for _ in range(2):
-        rewards = torch.cat([batch.rewards for part in parts for batch in part.slices], dim=1)
-        assert torch.equal(rewards, whole.rewards)
-    assert [len(list(part.slices)) for part in parts] == [2, 2, 2]
-    assert [part.fresh_rows for part in parts] == [
-        sum(int(batch.valid.sum()) for batch in part.slices) for part in parts
-    ]
-    once = cut(round_, 3, 2, CPU, kept=False)
-    widths = [[batch.rewards.shape[1] for batch in part.slices] for part in once]
-    assert widths == [[batch.rewards.shape[1] for batch in part.slices] for part in parts]
+    order = [2, 0, 1, 0]
+    parts = [(i, part, list(part.slices)) for i, part in cut(round_, 3, order, 2, CPU)]
+    assert [i for i, _, _ in parts] == order
+    by_index = {i: torch.cat([batch.rewards for batch in batches], dim=1) for i, _, batches in parts}
+    assert torch.equal(torch.cat([by_index[i] for i in range(3)], dim=1), whole.rewards)
+    for _, part, batches in parts:
+        assert len(batches) == 2
+        assert part.fresh_rows == sum(int(batch.valid.sum()) for batch in batches)
 
 
 def test_replayed_sequences_are_shared_out():
@@ -75,7 +72,7 @@ def test_replayed_sequences_are_shared_out():
         sample, _ = memory.take(round_, fragments_of(told), [summary for _, summary in told])
     (sequences,) = sample.batches
     round_ = Round(fragments_of(rounds[-1]), sample, 0)
-    parts = list(cut(round_, 3, 1, CPU, kept=False))
+    parts = [part for _, part in cut(round_, 3, range(3), 1, CPU)]
     assert sum(part.replayed_rows for part in parts) == sequences.frames
     shares = [part.replayed[0] for part in parts]
     for field in dataclasses.fields(sequences):
@@ -85,7 +82,8 @@ def test_replayed_sequences_are_shared_out():
     network = build_network(config, torch.Generator().manual_seed(1))
     assert replayed(shares[0], network, CPU).rewards.shape == shares[0].rewards.shape
     assert len(sequences.burn_in) == 12
-    some_without = list(cut(dataclasses.replace(round_, fragments=round_.fragments * 2), 13, 1, CPU, kept=False))
+    twice = dataclasses.replace(round_, fragments=round_.fragments * 2)
+    some_without = [part for _, part in cut(twice, 13, range(13), 1, CPU)]
 
     assert sorted(len(part.replayed) for part in some_without) == [0] + 12 * [1]
     metrics = rule_of(config, epochs=2, minibatches=4).learn(round_)
@@ -106,9 +104,10 @@ def test_two_epochs_are_two_updates():
 def test_minibatches_are_updates_on_parts_of_the_round():
     config, (told,) = acted()
     cut_up, by_hand = rule_of(config, minibatches=2), rule_of(config)
+    order = cut_up._order()
     cut_up.learn(Round(fragments_of(told), None, 0))
-    for fragment in fragments_of(told):
-        by_hand.learn(Round([fragment], None, 0))
+    for i in order:
+        by_hand.learn(Round([told[i][0]], None, 0))
     assert torch.equal(cut_up.weights.vector, by_hand.weights.vector)
 
 
@@ -132,16 +131,17 @@ def test_the_order_of_minibatches_is_the_seeds_and_the_gradient_steps():
         vectors.append(rule.weights.vector.clone())
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[2])
-    first, second, resumed = (rule_of(config, **settings) for _ in range(3))
+    first, resumed = rule_of(config, **settings), rule_of(config, **settings)
+    before = first._order()
+    epochs = [before[i : i + 8] for i in range(0, 24, 8)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 3
     first.learn(round_)
+    assert first._order() != before
     resumed.restore(first.state(), first.gradient_steps)
     first.learn(round_)
     resumed.learn(round_)
     assert torch.equal(first.weights.vector, resumed.weights.vector)
-    second.restore(first.state(), 0)  # the same weights, another count: another order
-    second.learn(round_)
-    first.learn(round_)
-    assert not torch.equal(first.weights.vector, second.weights.vector)
 
 
 def test_on_policy_the_clipped_gradient_is_v_traces():
@@ -159,24 +159,38 @@ def test_on_policy_the_clipped_gradient_is_v_traces():
     assert not torch.allclose(clipping.weights.vector, who_acted.weights.vector, atol=1e-6)
 
 
-@pytest.mark.parametrize(("ratio", "advantage", "teaches"), [(1.5, 1, 0), (1.5, -1, 1), (0.5, -1, 0), (0.5, 1, 1)])
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "teaches"),
+    [(1.5, 1, 0), (1.5, -1, 1), (0.5, -1, 0), (0.5, 1, 1), (1.1, 1, 1), (np.exp(80), -1, 1), (np.exp(80), 1, 0)],
+)
 def test_an_action_beyond_the_clip_teaches_no_more(ratio, advantage, teaches):
+    """And no other more than V-trace lets it, however likely it has become."""
     config, _ = acted()
     rule = rule_of(config, policy_clip=0.2)
     log_probs = torch.tensor([float(np.log(ratio))], requires_grad=True)
-    targets = type("T", (), {"advantages": torch.tensor([[float(advantage)]]), "rhos": torch.ones(1, 1)})
-    gain = rule._gains(targets, log_probs, torch.zeros(1), torch.ones(1))
-    clip = np.clip(ratio, 0.8, 1.2)
-    assert float(gain.detach()) == pytest.approx(min(ratio * advantage, clip * advantage))
-    gain.sum().backward()
-    assert float(log_probs.grad) == pytest.approx(teaches * ratio * advantage)
+    weight = min(ratio, 1.0)
+    targets = Targets(torch.zeros(1, 1), torch.tensor([[float(advantage)]]), torch.tensor([[weight]]))
+    rule._gains(targets, log_probs, torch.zeros(1), torch.ones(1)).sum().backward()
+    assert float(log_probs.grad) == pytest.approx(teaches * weight * advantage)
+
+
+def test_an_action_that_was_all_but_impossible_leaves_the_update_finite():
+    config, (told,) = acted()
+    fragments = [dataclasses.replace(f, behaviour=f.behaviour.copy()) for f in fragments_of(told)]
+    fragments[0].behaviour[0, 0, fragments[0].actions[0, 0]] = -200.0
+    rule = rule_of(config, policy_clip=0.2, minibatches=2)
+    metrics = rule.learn(Round(fragments, None, 0))
+    assert np.isfinite(metrics["gradient_norm"])
+    assert torch.isfinite(rule.weights.vector).all()
 
 
 def test_standardised_counts_what_the_mask_counts():
     values, mask = torch.tensor([1.0, 2.0, 4.0, 99.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
     apart = standardised(values, mask)[:3].numpy()
     np.testing.assert_allclose(apart, (np.array([1, 2, 4]) - 7 / 3) / np.std([1, 2, 4]), rtol=1e-6)
-    assert torch.equal(standardised(torch.full((3,), 5.0), torch.ones(3)), torch.zeros(3))
+    for count, value in ((3, 5.0), (1000, 5.1), (4097, 0.1)):
+        equal = standardised(torch.full((count,), value), torch.ones(count))
+        assert float(equal.abs().max()) < 1e-3, "rounding is no advantage"
     assert torch.isfinite(standardised(values, torch.zeros(4))).all()
 
 
@@ -190,10 +204,28 @@ def test_a_gradient_that_is_none_ends_the_update():
     assert torch.equal(rule.weights.vector, before)
 
 
+def test_a_part_that_nobody_acted_in_is_no_step():
+    config, (told,) = acted()
+    absent, present = fragments_of(told)
+    absent = dataclasses.replace(absent, valid=np.zeros_like(absent.valid))
+    both, alone = rule_of(config, minibatches=2, epochs=2), rule_of(config, epochs=2)
+    metrics = both.learn(Round([absent, present], None, 0))
+    alone.learn(Round([present], None, 0))
+    assert both.gradient_steps == 2
+    assert torch.equal(both.weights.vector, alone.weights.vector)
+    before = both.weights.vector.clone()
+    nothing = both.learn(Round([absent, absent], None, 0))
+    assert nothing["gradient_norm"] == 0 < metrics["gradient_norm"]
+    assert torch.equal(both.weights.vector, before)
+
+
 def test_more_minibatches_than_environments_are_refused():
     with pytest.raises(ConfigError, match=r"algorithm.minibatches.*at most 8, the number of environments"):
         RunConfig(env=Snake(), algorithm=VTrace(minibatches=9), shards=2, envs_per_shard=4)
-    with pytest.raises(ConfigError, match="epochs"):
-        VTrace(epochs=0)
+    for epochs in (0, 2.5, 2.0, True):
+        with pytest.raises(ConfigError, match="epochs"):
+            VTrace(epochs=epochs)
+    with pytest.raises(ConfigError, match="normalize_advantages"):
+        VTrace(normalize_advantages="false")
     with pytest.raises(ConfigError, match="policy_clip"):
         VTrace(policy_clip=0.0)

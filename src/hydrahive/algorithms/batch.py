@@ -46,8 +46,19 @@ def clipped(rewards: Tensor, limit: float | None) -> Tensor:
     return rewards if limit is None else rewards.clamp(-limit, limit)
 
 
+def edges(columns: int, parts: int) -> list[tuple[int, int]]:
+    """Where parts of so many columns begin and end; they differ by at most one column."""
+    assert parts <= columns, "every part has a column"
+    return list(pairwise(columns * i // parts for i in range(parts + 1)))
+
+
 def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> Iterator[Batch]:
-    """Stack fragments side by side, in the order given, and cut them into slices of whole columns.
+    """All columns of fragments side by side, cut into so many slices; see `stacked`."""
+    return stacked(fragments, edges(sum(fragment.actions.shape[1] for fragment in fragments), slices), device)
+
+
+def stacked(fragments: Sequence[Fragment], spans: Iterable[tuple[int, int]], device: torch.device) -> Iterator[Batch]:
+    """Stack fragments side by side, in the order given, and take slices of whole columns.
 
     Arrays are always copied: memory that another process or numpy owns may be aligned differently, which
     changes the bytes that some operators give. A GPU fetches each slice from pinned memory, in which it is put
@@ -55,13 +66,11 @@ def stack(fragments: Sequence[Fragment], slices: int, device: torch.device) -> I
 
     Args:
         fragments: All of the same length `T`.
-        slices: How many batches to cut; they differ by at most one column.
+        spans: The slices' first columns, and those behind their last.
         device: Where the tensors go.
     """
-    columns = sum(fragment.actions.shape[1] for fragment in fragments)
-    edges = [columns * i // slices for i in range(slices + 1)]
     on_cpu = device.type == "cpu"
-    parts = (_slice(fragments, low, high, pinned=not on_cpu) for low, high in pairwise(edges))
+    parts = (_slice(fragments, low, high, pinned=not on_cpu) for low, high in spans)
     fetched = parts if on_cpu else _fetched(parts, device)
     return (_batch(fields) for fields in fetched)
 

@@ -31,13 +31,14 @@ class VTrace(AlgorithmConfig):
         optimizer_epsilon: Added to the optimizer's denominator.
         rmsprop_decay: Memory of rmsprop's squared gradients, per gradient step.
         epochs: How often an update goes through its round; each time targets and importance weights are those of the
-            policy as it has become.
+            policy as it has become. On a CPU the round then stays in memory as the network computes on it.
         minibatches: Parts of whole environments that a round is cut into, with a gradient step for each, in another
             order in each epoch; replayed sequences are shared out among them.
-        policy_clip: How far an action's probability ratio of policy and behaviour may leave 1 before the action
-            teaches no more (Schulman et al. 2017, PPO, equation 7), in place of `rho_clip` in the policy gradient;
-            null for V-trace's own gradient.
-        normalize_advantages: Whether a gradient step's advantages, or a slice's, are brought to mean 0 and deviation 1.
+        policy_clip: How far an action's probability ratio of policy and behaviour may leave 1, to the side that its
+            advantage draws it to, before it teaches the policy no more (Schulman et al. 2017, PPO, equation 7); null
+            for as far as it likes.
+        normalize_advantages: Whether advantages are brought to mean 0 and deviation 1: of a gradient step, of each
+            of its slices where there are several, and of replayed sequences by themselves.
     """
 
     changeable: ClassVar[frozenset[str]] = frozenset(
@@ -110,6 +111,8 @@ class VTrace(AlgorithmConfig):
         require_number("rmsprop_decay", self.rmsprop_decay, 0, 1)
         require_integer("epochs", self.epochs, 1, 100)
         require_integer("minibatches", self.minibatches, 1)
+        told = isinstance(self.normalize_advantages, bool)
+        require(told, "normalize_advantages", self.normalize_advantages, "true or false")
         if self.policy_clip is not None:
             require_number("policy_clip", self.policy_clip, 0, above=True)
 

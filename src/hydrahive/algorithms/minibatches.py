@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 
 import numpy as np
 import torch
 
-from hydrahive.algorithms.batch import Batch, stack
+from hydrahive.algorithms.batch import Batch, edges, stacked
 from hydrahive.algorithms.rule import Round
 from hydrahive.core.sequences import Sequences
 
@@ -19,7 +19,7 @@ class Minibatch:
     """What a gradient step learns from.
 
     Attributes:
-        slices: Whole columns of the round, in order; can be gone through as often as it was cut for.
+        slices: Whole columns of the round, in order.
         fresh_rows: Env steps among them.
         replayed: Sequences beside them.
     """
@@ -34,26 +34,34 @@ class Minibatch:
         return sum(sequences.frames for sequences in self.replayed)
 
 
-def cut(round_: Round, count: int, slices: int, device: torch.device, *, kept: bool) -> Iterator[Minibatch]:
+def cut(
+    round_: Round, count: int, order: Sequence[int], slices: int, device: torch.device
+) -> Iterator[tuple[int, Minibatch]]:
     """Cut a round, and the sequences replayed with it, into parts that are as equal as whole columns allow.
+
+    A part's slices must be gone through before the next part is asked for: a GPU fetches them on the way.
 
     Args:
         round_: What an update learns from.
-        count: How many parts; those of too few columns come without any.
+        count: How many parts; with `slices`, at most as many as there are columns.
+        order: The parts that are wanted, in order, as often as they are. Of several, those that hold nothing to learn
+            from are left out.
         slices: Batches in a part.
         device: Where the batches go.
-        kept: Whether a part is gone through more than once, and so stays in memory; otherwise each must be gone
-            through before the next is asked for.
+
+    Returns:
+        Each part with its index.
     """
-    columns = np.concatenate([fragment.valid.sum(axis=0) for fragment in round_.fragments])
-    edges = [len(columns) * i // count for i in range(count + 1)]
-    replayed = round_.sample.batches if round_.sample else ()
-    batches = stack(round_.fragments, slices * count, device)
-    for i, (low, high) in enumerate(pairwise(edges)):
-        own = islice(batches, slices)
-        parts = replayed if count == 1 else tuple(sequences.part(i, count) for sequences in replayed)
-        yield Minibatch(
-            slices=list(own) if kept else own,
-            fresh_rows=int(columns[low:high].sum()),
-            replayed=tuple(part for part in parts if part.frames),
-        )
+    rows = np.concatenate([fragment.valid.sum(axis=0) for fragment in round_.fragments])
+    spans = edges(len(rows), slices * count)
+    own = [spans[i * slices : (i + 1) * slices] for i in range(count)]
+    fresh = [int(rows[part[0][0] : part[-1][1]].sum()) for part in own]
+    batches = round_.sample.batches if round_.sample else ()
+    shares = [
+        tuple(share for share in (sequences.part(i, count) for sequences in batches) if share.frames)
+        for i in range(count)
+    ]
+    wanted = [i for i in order if fresh[i] or shares[i] or count == 1]
+    fetched = stacked(round_.fragments, [span for i in wanted for span in own[i]], device)
+    for i in wanted:
+        yield i, Minibatch(islice(fetched, slices), fresh[i], shares[i])

@@ -189,6 +189,7 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
     rate = rate if isinstance(rate, float) else rate.start
     entropy = algorithm.entropy_cost
     entropy = entropy if isinstance(entropy, float) else entropy.start
+    parts = algorithm.minibatches
     return (
         IMPALAConfig()
         .environment(env_id, env_config=env_options)
@@ -204,6 +205,8 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
             lr=rate,
             gamma=algorithm.discount,
             train_batch_size_per_learner=columns * config.fragment_length,
+            num_epochs=algorithm.epochs,
+            minibatch_size=columns // parts * config.fragment_length if parts > 1 else None,
             grad_clip=algorithm.gradient_norm,
             grad_clip_by="global_norm",
             vf_loss_coeff=algorithm.value_cost,

@@ -163,7 +163,8 @@ def require(accepted: bool, key: str, given: object, expected: str) -> None:
 def require_integer(key: str, given: int, low: int, high: int | None = None) -> None:
     """Refuse an integer outside `[low, high]`."""
     expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    require(low <= given and (high is None or given <= high), key, given, expected)
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    require(whole and low <= given and (high is None or given <= high), key, given, expected)
 
 
 def require_number(

@@ -99,19 +99,21 @@ class Network(nn.Module):
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """A context for many calls of `step` with the same weights, which are cast to bfloat16 once for all of them."""
+        """A context for many calls of `step` with the same weights; casts to bfloat16 are made once for all of them."""
         if not self.acts_in_bfloat16:
             with torch.inference_mode():
                 yield
             return
         # Autocast keeps its casts until the outermost context is left, outside inference mode, and of weights that
         # require gradients.
-        weight = next(self.parameters())
-        required = weight.requires_grad
+        required = [(weight, weight.requires_grad) for weight in self.parameters()]
         self.requires_grad_()
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            yield
-        self.requires_grad_(required)
+        try:
+            with torch.no_grad(), torch.autocast(required[0][0].device.type, enabled=False):
+                yield
+        finally:
+            for weight, before in required:
+                weight.requires_grad_(before)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step of acting: scores `[N, P]` and the memory `[N, M]` after it."""

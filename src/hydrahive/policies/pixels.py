@@ -139,7 +139,8 @@ def _convolution(before: int, after: int, generator: torch.Generator) -> nn.Conv
 
 def first_convolution(layer: nn.Conv2d, pictures: Tensor, scale: float) -> Tensor:
     """A convolution of `pictures` times `scale`; its weights are scaled instead, of which there are far fewer."""
-    return nn.functional.conv2d(pictures, layer.weight * scale, layer.bias, layer.stride, layer.padding)
+    weight = layer.weight if scale == 1 else layer.weight * scale
+    return nn.functional.conv2d(pictures, weight, layer.bias, layer.stride, layer.padding)
 
 
 def folded(pictures: Tensor) -> Tensor:

@@ -89,7 +89,8 @@ class Shard:
         """
         self._detour_counts = np.zeros(0, np.int64)
         nothing = np.empty((len(self._observations), 0), np.float32)
-        return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
+        with torch.inference_mode():
+            return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
 
     def _fragment(
         self,

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.processor import gains_by_bfloat16
@@ -103,11 +104,39 @@ def test_acting_for_long_says_the_same_and_hears_of_new_weights(in_bfloat16):
             alone = network.step(pictures(), memory)
         with network.acting():
             for _ in range(2):
-                together = network.step(pictures(), memory)
+                with Casts() as casts:
+                    together = network.step(pictures(), memory)
         assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        if in_bfloat16 and gains_by_bfloat16("cpu"):
+            assert (512, 3136) not in casts.shapes, "the second step casts no weights again"
         told.append(together[0].clone())
         weights.load(weights.numpy() * np.float32(1.5))
     assert not torch.equal(*told)
+
+
+def test_acting_leaves_what_learns_as_it_was():
+    network = ActorCritic(PolicyConfig(encoder=Nature(8)), FRAMES, ACTIONS, torch.Generator().manual_seed(0))
+    network.acts_in_bfloat16 = True
+    network.policy_head.requires_grad_(False)
+    before = [weight.requires_grad for weight in network.parameters()]
+    with pytest.raises(ValueError, match="as an environment may"), network.acting():
+        raise ValueError("as an environment may")
+    assert [weight.requires_grad for weight in network.parameters()] == before
+    assert torch.is_grad_enabled()
+
+
+class Casts(TorchDispatchMode):
+    """Notes the shapes of what is cast to bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("dtype") == torch.bfloat16:
+            self.shapes.append(tuple(args[0].shape))
+        return func(*args, **kwargs)
 
 
 def test_what_is_no_picture_is_refused():

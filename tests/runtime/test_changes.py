@@ -20,6 +20,7 @@ SNAKE = ROOT / "experiments" / "snake" / "vtrace.yaml"
 SMALL = ["--env.size=6", "--env.window=5", "--policy.encoder.hidden=[16]", "--envs_per_shard=6", "--fragment_length=8"]
 SMALL += ["--boundary_every=4", "--stop.updates=12", "--algorithm.normalize_rewards=true"]
 OTHER = {"learning_rate": 2e-3, "entropy_cost": 0.05, "discount": 0.8, "gradient_norm": 0.01, "value_cost": 2.0}
+OTHER |= {"epochs": 2, "policy_clip": 1e-3, "normalize_advantages": True}
 
 
 def weights_after(config, updates):
@@ -72,6 +73,7 @@ def test_a_learner_that_follows_another_config_makes_its_next_update_with_it():
 def test_a_changed_run_keeps_its_digest_on_workers_and_when_killed(hydrahive, tmp_path):
     config = load_run_config(SNAKE, ["--stop.updates=40", "--boundary_every=5", "--env.size=8", "--env.window=5"])
     changes = [Change(10, "algorithm.learning_rate", 3e-3), Change(20, "algorithm.learning_rate", 1e-4)]
+    changes += [Change(10, "algorithm.epochs", 2), Change(20, "algorithm.policy_clip", 0.1)]
     path = tmp_path / "changed.yaml"
     path.write_text(dump(dataclasses.replace(config, changes=changes, workers=0, recording=False)))
     options = ["--checkpoint.every_boundaries", 1, "--metrics_every", 1]
@@ -103,6 +105,10 @@ def test_a_resumed_run_takes_changes_that_lie_ahead_of_it(hydrahive):
         (Change(4, "seed", 3), "changes"),
         (Change(4, "algorithm.learning_rte", 3), "algorithm.learning_rate"),
         (Change(4, "algorithm.discount", 1.5), "algorithm.init_args.discount"),
+        (Change(4, "algorithm.epochs", 2.5), "algorithm.init_args.epochs"),
+        (Change(4, "algorithm.epochs", 2.0), "algorithm.init_args.epochs"),
+        (Change(4, "algorithm.normalize_advantages", "false"), "algorithm.init_args.normalize_advantages"),
+        (Change(4, "algorithm.minibatches", 2), "algorithm.learning_rate"),
     ],
 )
 def test_what_cannot_change_is_refused(change, says):

@@ -59,6 +59,20 @@ def test_a_shard_refuses_a_round_that_is_not_its_next(config):
         worker.simulate([0], 1, 0, weights)
 
 
+@pytest.mark.parametrize("precision", ["highest", "bfloat16"])
+def test_actions_can_be_played_again_where_a_policy_acted_before(config, precision):
+    config = dataclasses.replace(config, precision=precision)
+    weights = Learner(config, "cpu").weights() + np.float32(0.01)
+    acting, audited = worker_with(config, [0]), worker_with(config, [0])
+    for round_ in range(3):
+        fragments, _ = acting.simulate([0], round_, 0, weights)
+        if round_ == 1:
+            again, _ = audited._shards[0].replay(round_, 0, fragments[0].actions)
+            np.testing.assert_array_equal(again.observations, fragments[0].observations)
+        else:
+            audited.simulate([0], round_, 0, weights)
+
+
 def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_parts(config):
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())

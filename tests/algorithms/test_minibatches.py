@@ -104,7 +104,7 @@ def test_two_epochs_are_two_updates():
 def test_minibatches_are_updates_on_parts_of_the_round():
     config, (told,) = acted()
     cut_up, by_hand = rule_of(config, minibatches=2), rule_of(config)
-    order = cut_up._order()
+    order = cut_up._order(2)
     cut_up.learn(Round(fragments_of(told), None, 0))
     for i in order:
         by_hand.learn(Round([told[i][0]], None, 0))
@@ -132,12 +132,12 @@ def test_the_order_of_minibatches_is_the_seeds_and_the_gradient_steps():
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[2])
     first, resumed = rule_of(config, **settings), rule_of(config, **settings)
-    before = first._order()
+    before = first._order(8)
     epochs = [before[i : i + 8] for i in range(0, 24, 8)]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 3
     first.learn(round_)
-    assert first._order() != before
+    assert first._order(8) != before
     resumed.restore(first.state(), first.gradient_steps)
     first.learn(round_)
     resumed.learn(round_)
@@ -219,9 +219,15 @@ def test_a_part_that_nobody_acted_in_is_no_step():
     assert torch.equal(both.weights.vector, before)
 
 
-def test_more_minibatches_than_environments_are_refused():
-    with pytest.raises(ConfigError, match=r"algorithm.minibatches.*at most 8, the number of environments"):
-        RunConfig(env=Snake(), algorithm=VTrace(minibatches=9), shards=2, envs_per_shard=4)
+def test_there_are_no_more_minibatches_than_environments_for_each_slice():
+    config, (told,) = acted()
+    for slices, steps in ((1, 8), (3, 2)):
+        rule = rule_of(config, slices, minibatches=9)
+        rule.learn(Round(fragments_of(told), None, 0))
+        assert rule.gradient_steps == steps
+
+
+def test_what_are_no_settings_is_refused():
     for epochs in (0, 2.5, 2.0, True):
         with pytest.raises(ConfigError, match="epochs"):
             VTrace(epochs=epochs)

@@ -33,7 +33,8 @@ class VTrace(AlgorithmConfig):
         epochs: How often an update goes through its round; each time targets and importance weights are those of the
             policy as it has become. On a CPU the round then stays in memory as the network computes on it.
         minibatches: Parts of whole environments that a round is cut into, with a gradient step for each, in another
-            order in each epoch; replayed sequences are shared out among them.
+            order in each epoch; no more than let each slice of each have an environment. Replayed sequences are
+            shared out among them.
         policy_clip: How far an action's probability ratio of policy and behaviour may leave 1, to the side that its
             advantage draws it to, before it teaches the policy no more (Schulman et al. 2017, PPO, equation 7); null
             for as far as it likes.
@@ -55,6 +56,7 @@ class VTrace(AlgorithmConfig):
             "optimizer_epsilon",
             "rmsprop_decay",
             "epochs",
+            "minibatches",
             "policy_clip",
             "normalize_advantages",
         }
@@ -115,11 +117,6 @@ class VTrace(AlgorithmConfig):
         require(told, "normalize_advantages", self.normalize_advantages, "true or false")
         if self.policy_clip is not None:
             require_number("policy_clip", self.policy_clip, 0, above=True)
-
-    @property
-    def parts_of_round(self) -> int:
-        """As many as minibatches."""
-        return self.minibatches
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.actor_critic.ActorCritic`."""

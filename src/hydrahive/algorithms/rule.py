@@ -52,6 +52,11 @@ class Round:
     env_steps: int
 
     @property
+    def columns(self) -> int:
+        """Environments in it."""
+        return sum(fragment.actions.shape[1] for fragment in self.fragments)
+
+    @property
     def valid_rows(self) -> int:
         """Env steps in it."""
         return sum(int(fragment.valid.sum()) for fragment in self.fragments)

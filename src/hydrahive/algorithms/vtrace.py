@@ -143,8 +143,9 @@ class VTraceUpdate:
 
     def _minibatches(self, round_: Round) -> Iterator[Minibatch]:
         """What each gradient step is taken on, in order."""
-        count, order = self.config.minibatches, self._order()
         slices, device = self.computing.slices, self.computing.device
+        count = max(1, min(self.config.minibatches, round_.columns // slices))
+        order = self._order(count)
         if self.config.epochs == 1 or device.type != "cpu":
             for _, minibatch in cut(round_, count, order, slices, device):
                 yield minibatch
@@ -153,10 +154,10 @@ class VTraceUpdate:
         parts = {i: self._prepared(minibatch) for i, minibatch in cut(round_, count, range(count), slices, device)}
         yield from (parts[i] for i in order if i in parts)
 
-    def _order(self) -> list[int]:
-        """The minibatches of all epochs; each epoch goes through all of them in an order of its own."""
+    def _order(self, count: int) -> list[int]:
+        """So many minibatches in all epochs; each epoch goes through all of them in an order of its own."""
         orders = (
-            stream(self._seed, "minibatches", self.gradient_steps, epoch).permutation(self.config.minibatches)
+            stream(self._seed, "minibatches", self.gradient_steps, epoch).permutation(count)
             for epoch in range(self.config.epochs)
         )
         return [int(i) for order in orders for i in order]

@@ -189,7 +189,7 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
     rate = rate if isinstance(rate, float) else rate.start
     entropy = algorithm.entropy_cost
     entropy = entropy if isinstance(entropy, float) else entropy.start
-    parts = algorithm.minibatches
+    parts = min(algorithm.minibatches, columns)
     return (
         IMPALAConfig()
         .environment(env_id, env_config=env_options)

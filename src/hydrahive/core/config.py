@@ -104,11 +104,6 @@ class AlgorithmConfig:
         """This config with what it leaves to the policy's kind filled in."""
         return self
 
-    @property
-    def parts_of_round(self) -> int:
-        """Parts of whole environments that a round is cut into to learn from."""
-        return 1
-
     def batches(self, finished_episodes: int) -> int | None:
         """Batches of replayed sequences that an update wants, after a round in which so many episodes finished.
 

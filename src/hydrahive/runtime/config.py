@@ -282,9 +282,6 @@ class RunConfig:
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"
             raise ConfigError("learner.slices", self.learner.slices, accepted)
-        most, parts = columns // self.learner.slices, self.algorithm.parts_of_round
-        accepted = f"at most {most}, the number of environments{' in a slice' if self.learner.slices > 1 else ''}"
-        require(parts <= most, "algorithm.minibatches", parts, accepted)
 
     def _refuse_careful_without_need(self) -> None:
         if not self.algorithm.explores_carefully:

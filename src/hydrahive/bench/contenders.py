@@ -148,10 +148,12 @@ class RllibImpala:
         logging.getLogger("ray").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
         self._algorithm = rllib_config(config, workers).build_algo()
+        # It counts a batch anew for each gradient step that is taken on a part of it.
+        self._counts_per_batch = config.algorithm.epochs * minibatches_of(config)
         self._trained = 0
 
     def window(self, seconds: float) -> float:
-        """Train; RLlib's own count of trained env steps is believed."""
+        """Train; RLlib's own count of trained env steps is believed, but for its counting a batch more than once."""
         self._train(SETTLE_SECONDS)
         return self._train(seconds)
 
@@ -165,11 +167,18 @@ class RllibImpala:
     def _iterate(self) -> None:
         results = self._algorithm.train()
         learners = results.get("learners", {}).get("__all_modules__", {})
-        self._trained = int(learners.get("num_env_steps_trained_lifetime", self._trained))
+        counted = learners.get("num_env_steps_trained_lifetime")
+        self._trained = self._trained if counted is None else int(counted) // self._counts_per_batch
 
     def close(self) -> None:
         """End the algorithm's actors."""
         self._algorithm.stop()
+
+
+def minibatches_of(config: RunConfig) -> int:
+    """Gradient steps of an epoch."""
+    algorithm: Any = config.algorithm
+    return int(min(algorithm.minibatches, config.shards * config.envs_per_shard))
 
 
 def rllib_config(config: RunConfig, workers: int) -> Any:
@@ -189,7 +198,7 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
     rate = rate if isinstance(rate, float) else rate.start
     entropy = algorithm.entropy_cost
     entropy = entropy if isinstance(entropy, float) else entropy.start
-    parts = min(algorithm.minibatches, columns)
+    parts = minibatches_of(config)
     return (
         IMPALAConfig()
         .environment(env_id, env_config=env_options)

@@ -34,7 +34,7 @@ TINY += ["--policy.encoder.hidden", "[32]", "--envs_per_shard", "16"]
 """Options that make a Snake experiment train in a moment, inline."""
 
 
-DIGEST_STEPS = 500_000 if FULL else 60_000
+DIGEST_STEPS = 500_000 if FULL else 48_000
 DIGEST_RUN = ["--shards", 4, "--stop.env_steps", DIGEST_STEPS, "--metrics_every", 1]
 DIGEST_RUN += ["--checkpoint.every_boundaries", 1]
 DIGEST_RUN += [] if FULL else ["--envs_per_shard", 16, "--boundary_every", 5]

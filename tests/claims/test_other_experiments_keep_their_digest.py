@@ -19,6 +19,7 @@ TAXI = [
 TAXI += ['{"fickle_passenger": true}']
 
 ATARI = ["--shards", 3, "--envs_per_shard", 2, "--fragment_length", 13, "--boundary_every", 5, "--recording", "false"]
+ATARI += ["--algorithm.epochs", 2]
 
 OTHERS = {
     "odd sizes": (

@@ -47,8 +47,7 @@ def clipped(rewards: Tensor, limit: float | None) -> Tensor:
 
 
 def edges(columns: int, parts: int) -> list[tuple[int, int]]:
-    """Where parts of so many columns begin and end; they differ by at most one column."""
-    assert parts <= columns, "every part has a column"
+    """Where parts of so many columns, or sequences, begin and end; they differ by at most one."""
     return list(pairwise(columns * i // parts for i in range(parts + 1)))
 
 
@@ -77,6 +76,7 @@ def stacked(fragments: Sequence[Fragment], spans: Iterable[tuple[int, int]], dev
 
 def _slice(fragments: Sequence[Fragment], low: int, high: int, *, pinned: bool) -> dict[str, Tensor]:
     """The fields of a batch of some columns; stacked frames come once each, with the `rows` that observations show."""
+    assert low < high, "every slice has a column"
     first = fragments[0]
     fields: dict[str, Tensor] = {}
     for name in STACKED:

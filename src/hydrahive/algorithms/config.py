@@ -118,6 +118,10 @@ class VTrace(AlgorithmConfig):
         if self.policy_clip is not None:
             require_number("policy_clip", self.policy_clip, 0, above=True)
 
+    def minibatches_of(self, columns: int, slices: int) -> int:
+        """Minibatches of a round of so many environments, each learned from in so many slices."""
+        return min(self.minibatches, columns // slices)
+
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.actor_critic.ActorCritic`."""
         from hydrahive.policies.actor_critic import ActorCritic

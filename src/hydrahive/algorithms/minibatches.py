@@ -19,11 +19,13 @@ class Minibatch:
     """What a gradient step learns from.
 
     Attributes:
+        index: Of the part of the round that it is.
         slices: Whole columns of the round, in order.
         fresh_rows: Env steps among them.
         replayed: Sequences beside them.
     """
 
+    index: int
     slices: Iterable[Batch]
     fresh_rows: int
     replayed: tuple[Sequences, ...]
@@ -34,9 +36,7 @@ class Minibatch:
         return sum(sequences.frames for sequences in self.replayed)
 
 
-def cut(
-    round_: Round, count: int, order: Sequence[int], slices: int, device: torch.device
-) -> Iterator[tuple[int, Minibatch]]:
+def cut(round_: Round, count: int, order: Sequence[int], slices: int, device: torch.device) -> Iterator[Minibatch]:
     """Cut a round, and the sequences replayed with it, into parts that are as equal as whole columns allow.
 
     A part's slices must be gone through before the next part is asked for: a GPU fetches them on the way.
@@ -48,20 +48,17 @@ def cut(
             from are left out.
         slices: Batches in a part.
         device: Where the batches go.
-
-    Returns:
-        Each part with its index.
     """
     rows = np.concatenate([fragment.valid.sum(axis=0) for fragment in round_.fragments])
     spans = edges(len(rows), slices * count)
     own = [spans[i * slices : (i + 1) * slices] for i in range(count)]
     fresh = [int(rows[part[0][0] : part[-1][1]].sum()) for part in own]
     batches = round_.sample.batches if round_.sample else ()
-    shares = [
-        tuple(share for share in (sequences.part(i, count) for sequences in batches) if share.frames)
-        for i in range(count)
-    ]
+    shares: list[list[Sequences]] = [[] for _ in range(count)]
+    for sequences in batches:
+        for share, (low, high) in zip(shares, edges(len(sequences.burn_in), count), strict=True):
+            share += [sequences.between(low, high)] if low < high else []
     wanted = [i for i in order if fresh[i] or shares[i] or count == 1]
     fetched = stacked(round_.fragments, [span for i in wanted for span in own[i]], device)
     for i in wanted:
-        yield i, Minibatch(islice(fetched, slices), fresh[i], shares[i])
+        yield Minibatch(i, islice(fetched, slices), fresh[i], tuple(shares[i]))

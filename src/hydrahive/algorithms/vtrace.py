@@ -129,10 +129,10 @@ class VTraceUpdate:
         config, env_steps = self.config, round_.env_steps
         self._used = {"entropy_cost": value_at(config.entropy_cost, env_steps), "discount": config.discount}
         sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
-        norms = []
+        rate, norms = value_at(config.learning_rate, env_steps), []
         for minibatch in self._minibatches(round_):
-            sums += self._summed(minibatch, env_steps)
-            norms.append(self._optimizer.step(value_at(config.learning_rate, env_steps)))
+            sums += self._summed(minibatch)
+            norms.append(self._optimizer.step(rate))
         fresh, old = sums / config.epochs
         metrics = self.metrics(fresh, max(round_.valid_rows, 1), sum(norms) / max(len(norms), 1))
         replayed_rows = sum(sequences.frames for sequences in round_.sample.batches) if round_.sample else 0
@@ -144,14 +144,13 @@ class VTraceUpdate:
     def _minibatches(self, round_: Round) -> Iterator[Minibatch]:
         """What each gradient step is taken on, in order."""
         slices, device = self.computing.slices, self.computing.device
-        count = max(1, min(self.config.minibatches, round_.columns // slices))
+        count = self.config.minibatches_of(round_.columns, slices)
         order = self._order(count)
         if self.config.epochs == 1 or device.type != "cpu":
-            for _, minibatch in cut(round_, count, order, slices, device):
-                yield minibatch
+            yield from cut(round_, count, order, slices, device)
             return
         # Laying pictures out takes a CPU a tenth of the time that it learns from them: once is enough.
-        parts = {i: self._prepared(minibatch) for i, minibatch in cut(round_, count, range(count), slices, device)}
+        parts = {part.index: self._prepared(part) for part in cut(round_, count, range(count), slices, device)}
         yield from (parts[i] for i in order if i in parts)
 
     def _order(self, count: int) -> list[int]:
@@ -170,33 +169,32 @@ class VTraceUpdate:
             ]
         return replace(minibatch, slices=slices)
 
-    def _summed(self, minibatch: Minibatch, env_steps: int) -> Tensor:
+    def _summed(self, minibatch: Minibatch) -> Tensor:
         """Add up a minibatch's gradient; what `accumulate` gives for fresh and for replayed rows, `[2, len(SUMS)]`."""
         total = max(minibatch.fresh_rows, 1) + minibatch.replayed_rows
         sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
         for batch in minibatch.slices:
-            sums[0] += self.accumulate(batch, total, env_steps)
+            sums[0] += self.accumulate(batch, total)
         for sequences in minibatch.replayed:
             with self.computing.precision():
                 batch = replayed(sequences, self.network, self.computing.device)
-            sums[1] += self.accumulate(batch, total, env_steps)
+            sums[1] += self.accumulate(batch, total)
         return sums
 
-    def accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
+    def accumulate(self, batch: Batch, total: int) -> Tensor:
         """Add a batch's share of the update's gradient.
 
         Args:
             batch: A slice of a minibatch, or replayed sequences.
             total: Rows that the gradient step learns from; losses are means over them.
-            env_steps: Of the run, before this round; schedules read it.
 
         Returns:
             Sums over the batch, float64 `[len(SUMS)]`, for `metrics`.
         """
         with self.computing.precision():
-            return self._accumulate(batch, total, env_steps)
+            return self._accumulate(batch, total)
 
-    def _accumulate(self, batch: Batch, total: int, env_steps: int) -> Tensor:
+    def _accumulate(self, batch: Batch, total: int) -> Tensor:
         steps, columns = batch.rewards.shape
         features = unrolled(self.network, batch)
         flat = features.rows.flatten(0, 1)
@@ -207,8 +205,8 @@ class VTraceUpdate:
         log_probs = distribution.log_probs(policy, actions)
         with torch.no_grad():
             behaviour = distribution.normal(behaviour)
-            behaviour_log_probs = distribution.log_probs(behaviour, actions)
-            log_ratios = (log_probs - behaviour_log_probs).view(steps, columns)
+            log_ratios = (log_probs - distribution.log_probs(behaviour, actions)).view(steps, columns)
+            ratios = log_ratios.flatten().exp()
             current = values.view(steps, columns)
             last, cuts = self.network.values(features.last), self.network.values(features.cuts)
             next_values = features.following(current, last, cuts, batch.cut_rows)
@@ -224,32 +222,30 @@ class VTraceUpdate:
         valid = batch.valid.flatten()
         mask = valid.float()
         errors = targets.values.flatten() - values
-        policy_loss = -(self._gains(targets, log_probs, behaviour_log_probs, mask) * mask).sum()
+        policy_loss = -(self._gains(targets, log_probs, ratios, mask) * mask).sum()
         value_loss = (errors.square() * mask).sum()
         bonus = (distribution.entropy(policy) * mask).sum()
-        entropy_cost = value_at(self.config.entropy_cost, env_steps)
+        entropy_cost = self._used["entropy_cost"]
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         torch.autograd.backward(loss / total)
         with torch.no_grad():
             # Without picking rows: a GPU would have to say how many there are before the next slice is begun.
             aims = torch.where(valid, targets.values.flatten().double(), 0.0)
-            beyond = (valid & (log_ratios.flatten().exp() > self.config.rho_clip)).sum()
+            beyond = (valid & (ratios > self.config.rho_clip)).sum()
             divergence = (distribution.kl_divergence(behaviour, policy) * mask).sum()
             rhos = (targets.rhos.flatten() * mask).sum()
             sums = [policy_loss, value_loss, bonus, rhos, beyond, divergence, aims.sum(), aims.square().sum()]
             return torch.stack([value.double() for value in sums])
 
-    def _gains(self, targets: Targets, log_probs: Tensor, behaviour_log_probs: Tensor, mask: Tensor) -> Tensor:
-        """What the policy's gradient is of, `[T * B]`, to be raised."""
+    def _gains(self, targets: Targets, log_probs: Tensor, ratios: Tensor, mask: Tensor) -> Tensor:
+        """What the policy's gradient is of, to be raised; all but `targets` are `[T * B]`, `ratios` of pi and mu."""
         advantages, clip = targets.advantages.flatten(), self.config.policy_clip
         if self.config.normalize_advantages:
             advantages = standardised(advantages, mask)
         gains = targets.rhos.flatten() * advantages * log_probs
         if clip is None:
             return gains
-        with torch.no_grad():
-            ratios = (log_probs - behaviour_log_probs).exp()
-            beyond = torch.where(advantages > 0, ratios > 1 + clip, ratios < 1 - clip)
+        beyond = torch.where(advantages > 0, ratios > 1 + clip, ratios < 1 - clip)
         return torch.where(beyond, 0.0, gains)
 
     def metrics(self, sums: Tensor, total: int, norm: float) -> dict[str, float]:

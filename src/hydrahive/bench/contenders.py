@@ -149,7 +149,8 @@ class RllibImpala:
         warnings.filterwarnings("ignore")
         self._algorithm = rllib_config(config, workers).build_algo()
         # It counts a batch anew for each gradient step that is taken on a part of it.
-        self._counts_per_batch = config.algorithm.epochs * minibatches_of(config)
+        minibatches = config.algorithm.minibatches_of(config.shards * config.envs_per_shard, config.learner.slices)
+        self._counts_per_batch = config.algorithm.epochs * minibatches
         self._trained = 0
 
     def window(self, seconds: float) -> float:
@@ -175,12 +176,6 @@ class RllibImpala:
         self._algorithm.stop()
 
 
-def minibatches_of(config: RunConfig) -> int:
-    """Gradient steps of an epoch."""
-    algorithm: Any = config.algorithm
-    return int(min(algorithm.minibatches, config.shards * config.envs_per_shard))
-
-
 def rllib_config(config: RunConfig, workers: int) -> Any:
     """RLlib's IMPALA with the figures of our config."""
     from ray.rllib.algorithms.impala import IMPALAConfig
@@ -198,7 +193,7 @@ def rllib_config(config: RunConfig, workers: int) -> Any:
     rate = rate if isinstance(rate, float) else rate.start
     entropy = algorithm.entropy_cost
     entropy = entropy if isinstance(entropy, float) else entropy.start
-    parts = minibatches_of(config)
+    parts = algorithm.minibatches_of(columns, config.learner.slices)
     return (
         IMPALAConfig()
         .environment(env_id, env_config=env_options)

@@ -36,10 +36,9 @@ class Sequences:
         """Frames to learn from."""
         return int(self.rewards.size)
 
-    def part(self, index: int, count: int) -> Sequences:
-        """The sequences of one of `count` parts that differ by at most one sequence."""
-        sequences = len(self.burn_in)
-        own = slice(sequences * index // count, sequences * (index + 1) // count)
+    def between(self, low: int, high: int) -> Sequences:
+        """The sequences from `low` on and before `high`."""
+        own = slice(low, high)
         return Sequences(
             observations=self.observations[:, own],
             actions=self.actions[:, own],

@@ -70,25 +70,46 @@ def test_statistics_merge_to_those_of_all_rows():
     np.testing.assert_array_equal(other.m2, statistics.m2)
 
 
-def test_returns_go_on_from_round_to_round_and_end_with_their_episode():
-    random = np.random.default_rng(1)
-    rewards, ended = random.normal(size=(12, 3)).astype(np.float32), random.random((12, 3)) < 0.2
-    returns, seen = Returns(0.9), []
-    running = np.zeros(3)
-    for t in range(12):
+def returns_of(rewards, ended):
+    """What a discounted return is at each step, `[T, B]`."""
+    seen, running = [], np.zeros(rewards.shape[1])
+    for t in range(len(rewards)):
         running = running * 0.9 + rewards[t]
         seen.append(running)
         running = np.where(ended[t], 0, running)
+    return np.array(seen)
+
+
+def test_returns_go_on_from_round_to_round_and_end_with_their_episode():
+    random = np.random.default_rng(1)
+    rewards, ended = random.normal(size=(12, 3)).astype(np.float32), random.random((12, 3)) < 0.2
+    returns = Returns(0.9)
     for part in (slice(0, 5), slice(5, 12)):
         returns.merge([fragment(rewards[part], ended[part])])
-    np.testing.assert_allclose(returns.statistics.deviation()[0], np.std(seen), rtol=1e-6)
+    np.testing.assert_allclose(returns.statistics.deviation()[0], np.std(returns_of(rewards, ended)), rtol=1e-6)
 
 
-def fragment(rewards, ended):
+def test_returns_of_fragments_that_come_as_they_like_are_their_shards():
+    """Without a fixed schedule an update has several fragments of one shard and none of another."""
+    random = np.random.default_rng(4)
+    rewards, ended = random.normal(size=(3, 12, 2)), random.random((3, 12, 2)) < 0.2
+    pieces = [
+        [fragment(rewards[shard, t : t + 4], ended[shard, t : t + 4], shard) for t in (0, 4, 8)] for shard in range(3)
+    ]
+    first, then = Returns(0.9), Returns(0.9)
+    first.merge([pieces[0][0], pieces[0][1], pieces[2][0]])
+    then.restore(first.state())
+    then.merge([pieces[0][2], *pieces[1]])
+    then.merge(pieces[2][1:])
+    seen = [returns_of(rewards[shard], ended[shard]) for shard in range(3)]
+    np.testing.assert_allclose(then.statistics.deviation()[0], np.std(seen), rtol=1e-9)
+
+
+def fragment(rewards, ended, shard=0):
     nothing = np.zeros((0, 2))
     false = np.zeros_like(ended)
     return Fragment(
-        FragmentId("run", 0, 0, 0),
+        FragmentId("run", 0, 0, shard),
         0,
         nothing,
         nothing,

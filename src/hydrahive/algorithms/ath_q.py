@@ -73,7 +73,7 @@ class AthQUpdate:
         return {
             **means,
             **self._used,
-            "learning_rate": self._optimizer.learning_rate if figures else rate,
+            "learning_rate": rate,
             "epsilon": epsilon,
             "batches": len(figures),
         }

@@ -36,7 +36,9 @@ class Minibatch:
         return sum(sequences.frames for sequences in self.replayed)
 
 
-def cut(round_: Round, count: int, order: Sequence[int], slices: int, device: torch.device) -> Iterator[Minibatch]:
+def cut(
+    round_: Round, count: int, order: Sequence[int], slices: int, device: torch.device, first: int = 0
+) -> Iterator[Minibatch]:
     """Cut a round, and the sequences replayed with it, into parts that are as equal as whole columns allow.
 
     A part's slices must be gone through before the next part is asked for: a GPU fetches them on the way.
@@ -48,6 +50,8 @@ def cut(round_: Round, count: int, order: Sequence[int], slices: int, device: to
             from are left out.
         slices: Batches in a part.
         device: Where the batches go.
+        first: Part that the first share of replayed sequences goes to, the next share to the next part: where there
+            are fewer sequences than parts, it should not always be the same parts that have one.
     """
     rows = np.concatenate([fragment.valid.sum(axis=0) for fragment in round_.fragments])
     spans = edges(len(rows), slices * count)
@@ -56,9 +60,9 @@ def cut(round_: Round, count: int, order: Sequence[int], slices: int, device: to
     batches = round_.sample.batches if round_.sample else ()
     shares: list[list[Sequences]] = [[] for _ in range(count)]
     for sequences in batches:
-        for share, (low, high) in zip(shares, edges(len(sequences.burn_in), count), strict=True):
-            share += [sequences.between(low, high)] if low < high else []
-    wanted = [i for i in order if fresh[i] or shares[i] or count == 1]
+        for k, (low, high) in enumerate(edges(len(sequences.burn_in), count)):
+            shares[(first + k) % count] += [sequences.between(low, high)] if low < high else []
+    wanted = [i for i in order if fresh[i] or shares[i]]
     fetched = stacked(round_.fragments, [span for i in wanted for span in own[i]], device)
     for i in wanted:
         yield Minibatch(i, islice(fetched, slices), fresh[i], tuple(shares[i]))

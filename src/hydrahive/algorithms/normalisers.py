@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -61,29 +62,40 @@ class Returns:
         """Of nothing yet."""
         self.statistics = Statistics((1,))
         self.discount = discount
-        self._running: np.ndarray | None = None
+        self._running: dict[int, np.ndarray] = {}
+        """Of each shard's environments."""
 
     def merge(self, fragments: Sequence[Fragment]) -> None:
-        """Take in a round, in shard order."""
+        """Take in a round; without a fixed schedule a shard may have several fragments in it, in order, or none."""
+        of_shards: dict[int, list[Fragment]] = {}
+        for fragment in fragments:
+            of_shards.setdefault(fragment.id.shard, []).append(fragment)
+        for at_once in zip_longest(*of_shards.values()):
+            self._merge([fragment for fragment in at_once if fragment is not None])
+
+    def _merge(self, fragments: Sequence[Fragment]) -> None:
+        """Take in at most one fragment of each shard."""
         rewards, ended, valid = (
             np.concatenate(arrays, axis=1)
             for arrays in zip(*((f.rewards, f.terminated | f.truncated, f.valid) for f in fragments), strict=True)
         )
-        running = np.zeros(rewards.shape[1]) if self._running is None else self._running
+        shards, envs = [fragment.id.shard for fragment in fragments], fragments[0].rewards.shape[1]
+        running = np.concatenate([self._running.get(shard, np.zeros(envs)) for shard in shards])
         seen = np.zeros(rewards.shape)
         for t in range(len(rewards)):
             running = running * self.discount + rewards[t]
             seen[t] = running
             running = np.where(ended[t] | ~valid[t], 0.0, running)
-        self._running = running
+        self._running |= zip(shards, np.split(running, len(shards)), strict=True)
         self.statistics.merge(seen[valid][:, None])
 
     def state(self) -> State:
         """As arrays."""
-        running = np.zeros(0) if self._running is None else self._running
-        return {**self.statistics.state(), "running": running.copy()}
+        shards = sorted(self._running)
+        running = np.stack([self._running[shard] for shard in shards]) if shards else np.zeros((0, 0))
+        return {**self.statistics.state(), "running": running, "shards": np.array(shards, np.int64)}
 
     def restore(self, state: State) -> None:
         """Continue from `state`."""
         self.statistics.restore(state)
-        self._running = state["running"].copy() if len(state["running"]) else None
+        self._running = dict(zip(state["shards"].tolist(), state["running"].copy(), strict=True))

@@ -42,8 +42,6 @@ class FlatOptimizer:
         """
         self._weights, self._kind = weights, kind
         self.set(epsilon, gradient_norm, rmsprop_decay)
-        self.learning_rate = 0.0
-        """Of the last step."""
         names = ("exp_avg", "exp_avg_sq") if kind == "adam" else ("square_avg",)
         self._moments = {name: torch.zeros_like(weights.vector) for name in names}
         self.steps = 0
@@ -75,7 +73,6 @@ class FlatOptimizer:
             self._rmsprop(learning_rate)
         gradient.zero_()
         self.steps += 1
-        self.learning_rate = learning_rate
         return norm
 
     def state(self) -> State:

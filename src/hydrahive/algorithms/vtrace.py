@@ -1,10 +1,9 @@
-"""V-trace (Espeholt et al. 2018, IMPALA): targets, losses and the update."""
+"""V-trace (Espeholt et al. 2018, IMPALA): losses and the update."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from hydrahive.algorithms.minibatches import Minibatch, cut
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.targets import Targets, standardised, vtrace_targets
 from hydrahive.algorithms.unroll import unrolled
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
@@ -23,68 +23,6 @@ from hydrahive.core.streams import stream
 from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import CLAMP
-
-
-class Targets(NamedTuple):
-    """What the update aims at, all `[T, B]`.
-
-    Attributes:
-        values: v_s, equation 1 of the paper.
-        advantages: r_s + gamma v_{s+1} - V(x_s), of section 4.2.
-        rhos: The clipped importance weights, which the section weighs them by.
-    """
-
-    values: Tensor
-    advantages: Tensor
-    rhos: Tensor
-
-
-def vtrace_targets(
-    log_ratios: Tensor,
-    rewards: Tensor,
-    values: Tensor,
-    next_values: Tensor,
-    terminated: Tensor,
-    ended: Tensor,
-    config: VTrace,
-) -> Targets:
-    """V-trace targets of `T` steps of `B` environments.
-
-    Args:
-        log_ratios: `[T, B]`, log pi(a|x) - log mu(a|x) of target and behaviour policy.
-        rewards: `[T, B]`.
-        values: `[T, B]`, V(x_t).
-        next_values: `[T, B]`, V of the observation that the step led to; where an episode was truncated,
-            of its last observation.
-        terminated: `[T, B]` bool; the next value counts nothing here.
-        ended: `[T, B]` bool, terminated or truncated; no trace passes here.
-        config: Clips, discount and trace decay.
-    """
-    ratios = log_ratios.exp()
-    rhos = ratios.clamp(max=config.rho_clip)
-    traces = config.trace_decay * ratios.clamp(max=config.c_clip)
-    discounts = config.discount * (~terminated).float()
-    deltas = rhos * (rewards + discounts * next_values - values)
-    passing = discounts * traces * (~ended).float()
-    # v_s - V(x_s) = delta_s V + gamma c_s (v_{s+1} - V(x_{s+1})), remark 1 of the paper.
-    corrections = torch.empty_like(values)
-    later = torch.zeros_like(values[0])
-    for t in reversed(range(len(values))):
-        later = torch.addcmul(deltas[t], passing[t], later)
-        corrections[t] = later
-    targets = values + corrections
-    next_targets = next_values.clone()
-    next_targets[:-1] = torch.where(ended[:-1], next_values[:-1], targets[1:])
-    return Targets(targets, rewards + discounts * next_targets - values, rhos)
-
-
-def standardised(values: Tensor, mask: Tensor) -> Tensor:
-    """Values `[N]` less their mean, over their deviation; both of those that a mask of 0 and 1 counts."""
-    exact, counted = values.double(), mask.double()  # so that equal values are not told apart by rounding
-    count = counted.sum().clamp(min=1)
-    apart = exact - (exact * counted).sum() / count
-    return (apart / ((apart.square() * counted).sum() / count).sqrt().clamp(min=1e-6)).to(values.dtype)
-
 
 SUMS = ("policy_loss", "value_loss", "entropy", "rho", "clipped", "divergence", "aim", "aim_squared")
 """What `accumulate` sums over rows: losses, entropy, importance weights, how many exceed their clip, the divergence of
@@ -127,14 +65,17 @@ class VTraceUpdate:
         """
         self._normalise(round_)
         config, env_steps = self.config, round_.env_steps
-        self._used = {"entropy_cost": value_at(config.entropy_cost, env_steps), "discount": config.discount}
+        rate, entropy_cost = value_at(config.learning_rate, env_steps), value_at(config.entropy_cost, env_steps)
+        self._used = {"learning_rate": rate, "entropy_cost": entropy_cost, "discount": config.discount}
         sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
-        rate, norms = value_at(config.learning_rate, env_steps), []
+        norms = []
         for minibatch in self._minibatches(round_):
             sums += self._summed(minibatch)
             norms.append(self._optimizer.step(rate))
+        if not norms:
+            return dict(self._used)
         fresh, old = sums / config.epochs
-        metrics = self.metrics(fresh, max(round_.valid_rows, 1), sum(norms) / max(len(norms), 1))
+        metrics = self.metrics(fresh, max(round_.valid_rows, 1), sum(norms) / len(norms))
         replayed_rows = sum(sequences.frames for sequences in round_.sample.batches) if round_.sample else 0
         if replayed_rows:
             named = dict(zip(SUMS, (old / replayed_rows).tolist(), strict=True))
@@ -146,11 +87,14 @@ class VTraceUpdate:
         slices, device = self.computing.slices, self.computing.device
         count = self.config.minibatches_of(round_.columns, slices)
         order = self._order(count)
-        if self.config.epochs == 1 or device.type != "cpu":
-            yield from cut(round_, count, order, slices, device)
+        if self.config.epochs == 1 or slices > 1 or device.type != "cpu":
+            yield from cut(round_, count, order, slices, device, order[0])
             return
-        # Laying pictures out takes a CPU a tenth of the time that it learns from them: once is enough.
-        parts = {part.index: self._prepared(part) for part in cut(round_, count, range(count), slices, device)}
+        # Laying pictures out takes a CPU a tenth of the time that it learns from them: once is enough, where slices
+        # are not to save memory.
+        parts = {
+            part.index: self._prepared(part) for part in cut(round_, count, range(count), slices, device, order[0])
+        }
         yield from (parts[i] for i in order if i in parts)
 
     def _order(self, count: int) -> list[int]:
@@ -171,7 +115,7 @@ class VTraceUpdate:
 
     def _summed(self, minibatch: Minibatch) -> Tensor:
         """Add up a minibatch's gradient; what `accumulate` gives for fresh and for replayed rows, `[2, len(SUMS)]`."""
-        total = max(minibatch.fresh_rows, 1) + minibatch.replayed_rows
+        total = minibatch.fresh_rows + minibatch.replayed_rows
         sums = torch.zeros((2, len(SUMS)), dtype=torch.float64, device=self.computing.device)
         for batch in minibatch.slices:
             sums[0] += self.accumulate(batch, total)
@@ -263,7 +207,6 @@ class VTraceUpdate:
             "behaviour_kl": divergence,
             "explained_variance": 1 - value_loss / variance,
             "gradient_norm": norm,
-            "learning_rate": self._optimizer.learning_rate,
             **self._used,
         }
 

@@ -125,8 +125,8 @@ class RllibImpala:
     """RLlib's IMPALA (new API stack) on the same environment, network sizes, environments a worker and batch.
 
     It is set up as its users can: our own fast vector environment as Gymnasium vector entry point instead of
-    single environments, the learner in the driver's process (which saves it a hand-over) with the same kind of
-    matrix products, no aggregators.
+    single environments, the learner in the driver's process (which saves it a hand-over) with torch's setting for
+    matrix products that ours has, no aggregators. Convolutions, which that setting does not touch, are float32.
     """
 
     def __init__(self, config: RunConfig, workers: int) -> None:
@@ -148,13 +148,12 @@ class RllibImpala:
         logging.getLogger("ray").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
         self._algorithm = rllib_config(config, workers).build_algo()
-        # It counts a batch anew for each gradient step that is taken on a part of it.
-        minibatches = config.algorithm.minibatches_of(config.shards * config.envs_per_shard, config.learner.slices)
-        self._counts_per_batch = config.algorithm.epochs * minibatches
+        # It counts the rows of all minibatches in all epochs; in each fragment there is one for the bootstrap.
+        self._rows_per_step = config.algorithm.epochs * (1 + 1 / config.fragment_length)
         self._trained = 0
 
     def window(self, seconds: float) -> float:
-        """Train; RLlib's own count of trained env steps is believed, but for its counting a batch more than once."""
+        """Train; RLlib's own count of the rows that it trained on is believed."""
         self._train(SETTLE_SECONDS)
         return self._train(seconds)
 
@@ -168,8 +167,8 @@ class RllibImpala:
     def _iterate(self) -> None:
         results = self._algorithm.train()
         learners = results.get("learners", {}).get("__all_modules__", {})
-        counted = learners.get("num_env_steps_trained_lifetime")
-        self._trained = self._trained if counted is None else int(counted) // self._counts_per_batch
+        rows = learners.get("num_module_steps_trained_lifetime")
+        self._trained = self._trained if rows is None else round(rows / self._rows_per_step)
 
     def close(self) -> None:
         """End the algorithm's actors."""

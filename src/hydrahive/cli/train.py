@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import split_config
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config_file import (
     config_arguments,
     config_parser,
@@ -56,9 +57,15 @@ def run(arguments: Sequence[str]) -> int:
     def record() -> None:
         """While the cluster still knows this job: afterwards its working directory goes, with the user's modules."""
         if config.recording:
+            from hydrahive.envs.extras import told_where
             from hydrahive.runtime.playing import record_run
 
-            record_run(folder, folder.recording)
+            try:
+                record_run(folder, folder.recording)
+            except (Exception, SystemExit) as error:  # many environments cannot draw, each in its own way
+                why = str(error) if isinstance(error, HydrahiveError) else told_where(error)
+                print(f"no recording: {why}", file=sys.stderr)
+                return
             folder.publish(folder.recording)
 
     try:

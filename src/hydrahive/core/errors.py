@@ -80,17 +80,18 @@ class FragmentError(HydrahiveError):
     Attributes:
         shard: The shard, which is lost with it.
         round: The round that it failed in.
-        trace: The traceback of what was raised.
+        what: What was raised, and where, in one line.
+        trace: Its traceback.
     """
 
-    def __init__(self, shard: int, round_: int, trace: str) -> None:
-        """Name the fragment and keep the traceback; the message ends with its last line."""
-        super().__init__(f"shard {shard} failed in round {round_}: {trace.strip().splitlines()[-1]}")
-        self.shard, self.round, self.trace = shard, round_, trace
+    def __init__(self, shard: int, round_: int, what: str, trace: str) -> None:
+        """Name the fragment and what was raised."""
+        super().__init__(f"shard {shard} failed in round {round_}: {what}")
+        self.shard, self.round, self.what, self.trace = shard, round_, what, trace
 
-    def __reduce__(self) -> tuple[type[FragmentError], tuple[int, int, str]]:
+    def __reduce__(self) -> tuple[type[FragmentError], tuple[int, int, str, str]]:
         """Travel between processes whole."""
-        return type(self), (self.shard, self.round, self.trace)
+        return type(self), (self.shard, self.round, self.what, self.trace)
 
 
 class LedgerError(HydrahiveError):

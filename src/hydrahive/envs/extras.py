@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
+from pathlib import Path
+
 EXTRAS = {"box2d": "box2d", "minatar": "minatar", "minigrid": "minigrid", "mpe2": "mpe"}
 """Which of our extras brings what stands in an error."""
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """What an error that others raised says, in one line, and how to install what is missing."""
     missing = next((extra for named, extra in EXTRAS.items() if named in str(error).lower()), None)
     is_about_that = isinstance(error, ImportError) or "install" in str(error)
     hint = f"; pip install 'hydrahive[{missing}]'" if missing and is_about_that else ""
     return " ".join(f"{type(error).__name__}: {error}".split()) + hint
+
+
+def told_where(error: BaseException) -> str:
+    """What an error says, in one line, with the innermost place of its way that is neither ours nor Python's own."""
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_others(frame.filename)]
+    own = [frame for frame in places if "site-packages" not in frame.filename] or places
+    return told(error) + (f" ({own[-1].filename}:{own[-1].lineno})" if own else "")
+
+
+def _is_others(filename: str) -> bool:
+    path, ours = Path(filename), Path(__file__).parents[1]
+    is_pythons = path.is_relative_to(sysconfig.get_path("stdlib")) and "site-packages" not in filename
+    return path.is_absolute() and not is_pythons and not path.is_relative_to(ours)

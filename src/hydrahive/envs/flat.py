@@ -28,7 +28,7 @@ class Flattener:
         """For observations of `space`.
 
         Raises:
-            ConfigError: If a part of it cannot be laid out in a fixed number of numbers.
+            ConfigError: If there is nothing in it, or a part that cannot be laid out in a fixed number of numbers.
         """
         self.has_mask = isinstance(space, spaces.Dict) and MASK in space.spaces
         if isinstance(space, spaces.Dict) and self.has_mask:
@@ -38,6 +38,8 @@ class Flattener:
             self._only: str | None = "observation"
         else:
             self._only = None
+        if isinstance(space, spaces.Dict | spaces.Tuple) and not len(space):
+            raise ConfigError("env", str(space), "an environment that shows something beside masks")
         self._source = space
         self.space = space if isinstance(space, spaces.Box) else _flat_space(space)
 
@@ -51,8 +53,14 @@ class Flattener:
         return _laid_out(self._source, given, count)
 
     def one(self, given: Any) -> np.ndarray:
-        """One observation, laid out."""
+        """One observation, laid out.
+
+        Raises:
+            ValueError: If it has another shape than the space says.
+        """
         row: np.ndarray = self.observations(_as_batch(given), 1)[0]
+        if row.shape != self.space.shape:
+            raise ValueError(f"an observation has shape {list(row.shape)}; its space says {list(self.space.shape)}")
         return row
 
 
@@ -110,7 +118,15 @@ def _laid_out(space: spaces.Space[Any], given: Any, count: int) -> np.ndarray:
 
 
 def _one_hot(values: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """`[N, D]` integers, each below its size, as `[N, sum(sizes)]`."""
+    """`[N, D]` integers, each below its size, as `[N, sum(sizes)]`.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    beyond = (values < 0) | (values >= sizes)
+    if beyond.any():
+        place = int(np.argwhere(beyond)[0, 1])
+        raise ValueError(f"an observation counts {values[beyond][0]} from its first value on; there are {sizes[place]}")
     out = np.zeros((len(values), sum(sizes)), np.float32)
     starts = np.cumsum([0, *sizes[:-1]])
     np.put_along_axis(out, values.astype(np.int64) + starts, 1.0, axis=1)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.extras import told
 
@@ -58,6 +58,19 @@ class Maker:
         )
 
 
+def refuse_hidden_state(env: Any, name: str) -> None:
+    """Take a snapshot of a vector, to see whether one can be taken.
+
+    Raises:
+        ConfigError: If it holds state that cannot be captured.
+    """
+    try:
+        env.snapshot()
+    except SnapshotUnsupportedError as unsupported:
+        accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
+        raise ConfigError("env.init_args.id", name, accepted) from None
+
+
 @dataclass(frozen=True)
 class Gym(EnvConfig):
     """An environment from Gymnasium's registry.
@@ -66,7 +79,7 @@ class Gym(EnvConfig):
         id: Its registered name, for example `CartPole-v1`; `module:Name-v0` imports the module first, which
             registers it.
         vectorization: `vector` uses the environment's own vector implementation, `sync` steps single ones in
-            turn, `auto` takes the first where it exists.
+            turn, `auto` takes the first where it exists and declares when its episodes begin anew.
         snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
             be: their episodes are cut at each boundary, which enters no score.
         kwargs: Given to the environment when it is made.
@@ -88,7 +101,7 @@ class Gym(EnvConfig):
 
         try:
             name = self._registered()
-        except ImportError as error:
+        except Exception as error:  # whatever a user's module raises
             accepted = f"a module that can be imported before the colon ({told(error)})"
             raise ConfigError("id", self.id, accepted) from None
         registry = gymnasium.registry
@@ -117,18 +130,26 @@ class Gym(EnvConfig):
 
     def make_vector(self, num_envs: int) -> Any:
         """`num_envs` environments as one vector with snapshots."""
-        from hydrahive.envs.gym_vector import GymVector
+        from hydrahive.envs.gym_singles import GymSingles
+        from hydrahive.envs.gym_vector import GymVector, says_when_it_resets
 
-        vectorization = "sync" if self.wrappers else self.vectorization
+        captured = self.snapshots == "captured"
         maker = Maker(self._registered(), self.kwargs, tuple(self._wrappers()))
-        return GymVector(maker, num_envs, vectorization, captured=self.snapshots == "captured")
+        if self.vectorization != "sync" and self.has_vector and not self.wrappers:
+            together = maker.make_vector(num_envs)
+            if self.vectorization == "vector" or says_when_it_resets(together):
+                return GymVector(maker, together, captured=captured)
+            together.close()
+        return GymSingles(maker, num_envs, captured=captured)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment, its observations laid out as the vector's are."""
         from hydrahive.envs.gym_single import FlatSingle
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        return FlatSingle(Maker(self._registered(), self.kwargs | drawn, tuple(self._wrappers())).make())
+        name = self._registered()
+        env = Maker(name, self.kwargs | drawn, tuple(self._wrappers())).make()
+        return FlatSingle(env, tells_score=name.startswith("hydrahive/"))
 
     def _wrappers(self) -> list[Callable[[Any], Any]]:
         """What puts each wrapper around an environment.
@@ -145,8 +166,8 @@ class Gym(EnvConfig):
             module, _, name = str(named["class_path"]).rpartition(".")
             try:
                 wrapper = getattr(importlib.import_module(module), name)
-            except (ImportError, AttributeError, ValueError) as error:
-                raise ConfigError("wrappers", given, f"{accepted} ({error})") from None
+            except Exception as error:  # whatever a user's module raises
+                raise ConfigError("wrappers", given, f"{accepted} ({told(error)})") from None
             wrappers.append(partial(wrapper, **(named.get("init_args") or {})))
         return wrappers
 

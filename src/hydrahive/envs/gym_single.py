@@ -11,11 +11,12 @@ from hydrahive.envs.flat import MASK, Flattener, mask_row
 
 
 class FlatSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Shows what `hydrahive.envs.gym_vector.GymVector` shows of each environment; a mask always lies in the infos."""
+    """Shows what `GymVector` and `GymSingles` show of each environment; a mask always lies in the infos."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Wrap an environment."""
+    def __init__(self, env: gymnasium.Env[Any, Any], *, tells_score: bool = False) -> None:
+        """Wrap an environment; `tells_score`: whether a `score` in its infos is the episode's."""
         super().__init__(env)
+        self._tells_score = tells_score
         self._flat = Flattener(env.observation_space)
         self.observation_space = self._flat.space
 
@@ -31,5 +32,6 @@ class FlatSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
         return shown, reward, terminated, truncated, info
 
     def _shown(self, observation: Any, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        info = {name: told for name, told in (info or {}).items() if self._tells_score or name != "score"}
         mask = observation[MASK] if self._flat.has_mask else info.get(MASK)
         return self._flat.one(observation), info if mask is None else {**info, MASK: mask_row(mask)}

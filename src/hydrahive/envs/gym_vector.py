@@ -1,21 +1,27 @@
-"""Gymnasium's vector environments with snapshots."""
+"""Gymnasium's own vector implementations, with snapshots."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
+from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.gym import Maker
+from hydrahive.envs.gym import Maker, refuse_hidden_state
 from hydrahive.envs.vector import SnapshotVectorEnv
+
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+
+
+def says_when_it_resets(env: Any) -> bool:
+    """Whether a vector declares, as Gymnasium asks it to, that episodes begin anew by themselves, and when."""
+    return env.metadata.get("autoreset_mode") in MODES
 
 
 class GymVector(SnapshotVectorEnv):
@@ -25,69 +31,66 @@ class GymVector(SnapshotVectorEnv):
     `action_mask`) or from infos (`action_mask`).
     """
 
-    def __init__(self, maker: Maker, num_envs: int, vectorization: str, *, captured: bool = True) -> None:
-        """Make the environments.
+    def __init__(self, maker: Maker, env: Any, *, captured: bool = True) -> None:
+        """Wrap what a maker made.
 
         Raises:
-            ConfigError: If the environment cannot be made, or holds state that cannot be captured.
+            ConfigError: If it does not say when episodes begin anew, or holds state that cannot be captured.
         """
-        self.closed = True  # until there is something to close
-        has_vector = gymnasium.spec(maker.name).vector_entry_point is not None
-        if vectorization == "vector" or (vectorization == "auto" and has_vector):
-            self._env = maker.make_vector(num_envs)
-        else:
-            # Checkers and order enforcers look on at every step and hold no game state.
-            self._env = gymnasium.vector.SyncVectorEnv(
-                [lambda: maker.make(disable_env_checker=True)] * num_envs,
-                autoreset_mode=AutoresetMode.SAME_STEP,
-            )
+        self.closed = True  # until it is ours to close
+        if not says_when_it_resets(env):
+            accepted = "'sync' or 'auto': its own vector declares no autoreset_mode of next or same step"
+            raise ConfigError("env.init_args.vectorization", "vector", accepted)
         self.closed = False
-        self.num_envs = num_envs
-        self.metadata = self._env.metadata
-        self.single_action_space = self._env.single_action_space
-        self._flat = Flattener(self._env.single_observation_space)
+        self._env, self.num_envs, self.metadata = env, env.num_envs, env.metadata
+        self.single_action_space = env.single_action_space
+        self._flat = Flattener(env.single_observation_space)
         self.single_observation_space = self._flat.space
-        self.action_space = self._env.action_space
-        self.observation_space = batch_space(self._flat.space, num_envs)
+        self.action_space = env.action_space
+        self.observation_space = batch_space(self._flat.space, env.num_envs)
         self._legal: np.ndarray | None = None
         self._captured = captured
         self.reset(seed=0)
-        try:
-            self.snapshot()
-        except SnapshotUnsupportedError as unsupported:
-            accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
-            raise ConfigError("env.init_args.id", maker.name, accepted) from None
+        refuse_hidden_state(self, maker.name)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere."""
         observations, infos = self._env.reset(seed=seed, options=options)
-        self._legal = None
         self._note_legal(observations, infos)
-        return self._flat.observations(observations, self.num_envs), infos
+        return self._flat.observations(observations, self.num_envs), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step everywhere."""
+        """Step everywhere.
+
+        Raises:
+            ValueError: If episodes begin anew in the step in which they end, and their last observations are kept back.
+        """
         observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
         self._note_legal(observations, infos)
-        if "final_obs" in infos:
-            infos["final_obs"] = self._laid_out(infos["final_obs"])
-        return self._flat.observations(observations, self.num_envs), rewards, terminated, truncated, infos
+        ended = terminated | truncated
+        told = {name: infos[name] for name in ("final_obs", "_final_obs", "final_info") if name in infos}
+        if ended.any() and not self.resets_on_next_step and "final_obs" not in told:
+            raise ValueError("its vector begins episodes anew in the same step and gives no final_obs")
+        if "final_obs" in told:
+            told["final_obs"] = self._laid_out(told["final_obs"])
+        if "final_info" in told and not isinstance(self._env, SnapshotVectorEnv):
+            told["final_info"] = _numbers(told["final_info"])
+        return self._flat.observations(observations, self.num_envs), rewards, terminated, truncated, told
 
     def legal_actions(self) -> np.ndarray | None:
-        """What the environment's masks say; where a mask forbids all, as behind an episode's end, all may be taken."""
+        """What the environment's masks say; where one forbids all, as behind an episode's end, all may be taken."""
         return self._legal
 
     def _note_legal(self, observations: Any, infos: dict[str, Any]) -> None:
         told = observations[MASK] if self._flat.has_mask else infos.get(MASK)
-        begun = infos.get("_final_obs")
-        if self._legal is not None and begun is not None:
-            self._legal[begun] = True  # an episode that began tells its own mask, or none
         if told is None:
+            self._legal = None if self._legal is None else np.ones_like(self._legal)
             return
         given = None if self._flat.has_mask else infos.get(f"_{MASK}")
-        self._legal = _as_rows(told, self.num_envs, given, self._legal)
+        self._legal = _as_rows(told, self.num_envs, given)
 
     def _laid_out(self, last: np.ndarray) -> np.ndarray:
         """The last observations of the episodes that ended, by environment; None elsewhere."""
@@ -124,12 +127,22 @@ class GymVector(SnapshotVectorEnv):
         self._env.close()
 
 
-def _as_rows(told: Any, count: int, given: np.ndarray | None, before: np.ndarray | None) -> np.ndarray:
-    """Masks, one for each environment, as bool `[count, actions]`; whoever tells none keeps the one before."""
+def _as_rows(told: Any, count: int, given: np.ndarray | None) -> np.ndarray:
+    """Masks, one for each environment, as bool `[count, actions]`; who tells none may take any."""
     if isinstance(told, tuple):
         told = list(zip(*told, strict=True))
     tells = np.ones(count, np.bool_) if given is None else given
     rows = [mask_row(told[i]) if tells[i] else None for i in range(count)]
     everything = np.ones_like(next(row for row in rows if row is not None))
-    kept = [everything] * count if before is None else before
-    return np.stack([kept[i] if row is None else row for i, row in enumerate(rows)])
+    return np.stack([everything if row is None else row for row in rows])
+
+
+def _numbers(told: dict[str, Any]) -> dict[str, Any]:
+    """Infos of episodes that ended, without scores; not a number where an environment told none."""
+    numbers = {}
+    for name, values in told.items():
+        array = np.asarray(values)
+        if name == "score" or not isinstance(name, str) or array.ndim != 1 or array.dtype.kind not in "fiub":
+            continue
+        numbers[name] = np.where(told.get(f"_{name}", True), array.astype(np.float64), np.nan)
+    return numbers

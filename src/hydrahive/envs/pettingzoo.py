@@ -41,13 +41,22 @@ class PettingZoo(EnvConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be made, and groups whose agents are unlike."""
         env = self.make_parallel()
-        for agents in members_of(self.groups, list(env.possible_agents)):
-            for agent in agents[1:]:
-                for kind in ("observation_space", "action_space"):
-                    if getattr(env, kind)(agents[0]) != getattr(env, kind)(agent):
-                        accepted = f"agents alike, or `groups` of such: {agents[0]} and {agent} differ in {kind}"
-                        raise ConfigError("id" if self.groups is None else "groups", self.groups or self.id, accepted)
+        try:
+            self._refuse_unlike(env, list(env.possible_agents))
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's environment raises
+            accepted = f"an environment with possible_agents and a space of each ({told(error)})"
+            raise ConfigError("id", self.id, accepted) from None
         env.close()
+
+    def _refuse_unlike(self, env: Any, agents: list[str]) -> None:
+        for alike in members_of(self.groups, agents):
+            for agent in alike[1:]:
+                for kind in ("observation_space", "action_space"):
+                    if getattr(env, kind)(alike[0]) != getattr(env, kind)(agent):
+                        accepted = f"agents alike, or `groups` of such: {alike[0]} and {agent} differ in {kind}"
+                        raise ConfigError("id" if self.groups is None else "groups", self.groups or self.id, accepted)
 
     @property
     def group(self) -> int:
@@ -67,7 +76,7 @@ class PettingZoo(EnvConfig):
         """
         try:
             module = importlib.import_module(self.id)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # whatever a user's module raises
             accepted = f"a module with parallel_env or env that can be imported ({told(error)})"
             raise ConfigError("id", self.id, accepted) from None
         if not (hasattr(module, "parallel_env") or hasattr(module, "env")):

@@ -12,12 +12,13 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
-from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
+from hydrahive.core.errors import ConfigError
 from hydrahive.core.groups import GroupedBox
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.gym import refuse_hidden_state
 from hydrahive.envs.pettingzoo import members_of
 from hydrahive.envs.vector import SnapshotVectorEnv, take_state
 from hydrahive.envs.world import World
@@ -65,6 +66,8 @@ class PettingZooVector(SnapshotVectorEnv):
         shape, dtype = self._seen.shape, self._seen.dtype
         self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
         self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
+        self._dead = np.zeros_like(self._present)
+        """Who has been in an episode that goes on without him."""
         self._legal: np.ndarray | None = None
         counted = isinstance(self.single_action_space, spaces.Discrete | spaces.MultiDiscrete)
         if isinstance(worlds[0], TURNS) and not counted:
@@ -72,11 +75,7 @@ class PettingZooVector(SnapshotVectorEnv):
             raise ConfigError("env.init_args.id", name, accepted)
         self._waiting = _first_only(self.single_action_space) if counted else np.zeros(0, np.bool_)
         self.reset(seed=0)
-        try:
-            self.snapshot()
-        except SnapshotUnsupportedError as unsupported:
-            accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
-            raise ConfigError("env.init_args.id", name, accepted) from None
+        refuse_hidden_state(self, name)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -103,10 +102,8 @@ class PettingZooVector(SnapshotVectorEnv):
                     terminated[w, i] = ended.get(agent, False)
                     vanished = agent not in world.agents and agent not in observations
                     truncated[w, i] = (cut.get(agent, False) or vanished) and not terminated[w, i]
-            before = self._present[w].copy()
+            self._dead[w] |= terminated[w] | truncated[w]
             self._see(w, observations, infos)
-            # Who is dead may stay in a game of turns until it would be his.
-            self._present[w] &= before & ~(terminated[w] | truncated[w])
             for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
                 last[w * len(self.agents) + i] = self._observations[w, i].copy()
             if not self._present[w].any():
@@ -128,7 +125,11 @@ class PettingZooVector(SnapshotVectorEnv):
         """Every attribute of every world, and what its agents see."""
         if not self._captured:
             return {}
-        state: State = {"observations": self._observations.copy(), "present": self._present.copy()}
+        state: State = {
+            "observations": self._observations.copy(),
+            "present": self._present.copy(),
+            "dead": self._dead.copy(),
+        }
         if self._legal is not None:
             state["legal"] = self._legal.copy()
         for w, world in enumerate(self.worlds):
@@ -141,6 +142,7 @@ class PettingZooVector(SnapshotVectorEnv):
             return
         take_state(self._observations, state, "observations")
         take_state(self._present, state, "present")
+        take_state(self._dead, state, "dead")
         self._legal = state["legal"].copy() if "legal" in state else None
         for w, world in enumerate(self.worlds):
             plain_state.restore(world, under(f"world-{w}", state))
@@ -151,8 +153,7 @@ class PettingZooVector(SnapshotVectorEnv):
             world.close()
 
     def _begin(self, w: int, seed: int | None, options: dict[str, Any] | None) -> None:
-        if self._legal is not None:
-            self._legal[w] = True
+        self._dead[w] = False
         observations, infos = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
         self._see(w, observations, infos)
 
@@ -169,14 +170,17 @@ class PettingZooVector(SnapshotVectorEnv):
             aec = self.worlds[w].aec_env
             observations, infos = {**observations, turn: aec.observe(turn)}, {**infos, turn: aec.infos.get(turn, {})}
         for i, agent in enumerate(self.agents):
-            self._present[w, i] = agent in here
+            # Who is dead may stay in a game of turns until it would be his; others may join in mid-episode.
+            self._present[w, i] = agent in here and not self._dead[w, i]
             seen, flat = observations.get(agent), self._flats[self._group_of[i]]
             self._observations[w, i] = 0 if seen is None else self._laid_out(i, flat.one(seen))
-            mask = seen[MASK] if flat.has_mask and seen is not None else infos.get(agent, {}).get(MASK)
+            mask = seen[MASK] if flat.has_mask and seen is not None else (infos.get(agent) or {}).get(MASK)
             row = self._own[self._group_of[i]] if mask is None else self._among_all(i, mask_row(mask))
             if turn is not None:
                 row = self._waiting if agent != turn else np.ones_like(self._waiting) if row is None else row
             if row is None:
+                if self._legal is not None:
+                    self._legal[w, i] = True
                 continue
             if self._legal is None:
                 self._legal = np.ones((*self._present.shape, len(row)), np.bool_)

@@ -17,6 +17,9 @@ BEGINS_ANEW = "hydrahive_begins_anew"
 GAME_LENGTH = "hydrahive_game_length"
 """Key of whole games' lengths in env steps, `[num_envs]`, where some episodes end for the learner only."""
 
+NO_FACTS = ("score", "length", GAME_LENGTH)
+"""What is told of episodes under other names."""
+
 AT_THE_END = 2**62
 """Env steps, for `advance`, at which every curriculum is in its last stage."""
 
@@ -86,7 +89,9 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
     """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`."""
     told = infos.get("final_info", {})
-    arrays = {name: told[name] for name in told if name not in ("score", GAME_LENGTH) and not name.startswith("_")}
+    arrays = {
+        name: told[name] for name in told if name not in ("score", "length", GAME_LENGTH) and not name.startswith("_")
+    }
     return {
         name: values.astype(np.float64)
         for name, values in arrays.items()

@@ -202,8 +202,10 @@ class SquashedGaussian(Distribution):
         Raises:
             ConfigError: If the space is another.
         """
-        if len(space.shape) != 1 or not space.is_bounded():
-            raise ConfigError("env", str(space), "an environment with bounded Box actions of one dimension")
+        if len(space.shape) != 1 or not space.is_bounded() or np.dtype(space.dtype).kind != "f":
+            accepted = "an environment with bounded Box actions of one dimension, of real numbers"
+            raise ConfigError("env", str(space), accepted)
+        self._space = space
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
         self.action_shape = space.shape
         self.parameters = 2 * space.shape[0]
@@ -225,8 +227,9 @@ class SquashedGaussian(Distribution):
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Squashed into the environment's bounds."""
         squashed = np.tanh(actions.astype(np.float64))
-        scaled: np.ndarray = (self._low + (self._high - self._low) * (squashed + 1) / 2).astype(np.float32)
-        return scaled
+        scaled = self._low + (self._high - self._low) * (squashed + 1) / 2
+        within: np.ndarray = scaled.astype(self._space.dtype).clip(self._space.low, self._space.high)
+        return within
 
     def normal(self, parameters: Tensor) -> Tensor:
         """Means within `MEAN_LIMIT`, and log deviations within `LOG_STD_RANGE`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from gymnasium.utils.env_checker import check_env
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.state import SnapshotKind, State
 from hydrahive.core.streams import derived_seed
-from hydrahive.envs.extras import told
+from hydrahive.envs.extras import told_where
 from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import refuse_unfit_masks
 
 BEFORE, AFTER = 60, 240
 """Steps before a snapshot is taken, and steps for which what is restored must go on alike."""
@@ -65,11 +65,8 @@ def _tried(name: str, check: Callable[[RunConfig], str], config: RunConfig) -> F
             return Finding(name, True, check(config))
     except HydrahiveError as wrong:
         return Finding(name, False, str(wrong))
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
-        said = told(error)
-        return Finding(name, False, f"{said} ({where.filename}:{where.lineno})")
+    except (Exception, SystemExit) as error:
+        return Finding(name, False, told_where(error))
 
 
 def _vector(config: RunConfig) -> SnapshotVectorEnv:
@@ -85,6 +82,7 @@ def _made(config: RunConfig) -> str:
 def _spaces(config: RunConfig) -> str:
     env = _vector(config)
     distribution_of(env.single_action_space)
+    refuse_unfit_masks(env, takes_masks=config.algorithm.takes_masks, algorithm=type(config.algorithm).__name__)
     masks = ", with masks of legal actions" if env.legal_actions() is not None else ""
     seen, taken = _in_words(env.single_observation_space), _in_words(env.single_action_space)
     return f"observations {seen}, actions {taken}{masks}"

@@ -17,6 +17,8 @@ from hydrahive.core.errors import ConfigError, FragmentError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
+from hydrahive.envs.extras import told_where
+from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
@@ -37,18 +39,26 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
         ConfigError: If network and environment do not fit.
     """
     with closing(config.env.make_vector(config.env.group)) as probe:
-        legal = probe.legal_actions()
-        if legal is not None and not config.algorithm.takes_masks:
-            accepted = "VTrace, for an environment that says which actions are legal"
-            raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
-        choices = distribution_of(probe.single_action_space).choices
-        if legal is not None and legal.shape != (probe.num_envs, choices):
-            accepted = f"an environment whose masks say something of each of its {choices} actions"
-            raise ConfigError("env", f"masks of {legal.shape[-1]}", accepted)
+        refuse_unfit_masks(probe, takes_masks=config.algorithm.takes_masks, algorithm=type(config.algorithm).__name__)
         seen, taken = probe.single_observation_space, probe.single_action_space
     network: Network = config.algorithm.network(config.policy, seen, taken, generator)
     network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
+
+
+def refuse_unfit_masks(env: SnapshotVectorEnv, *, takes_masks: bool, algorithm: str) -> None:
+    """Refuse masks that an algorithm does not take, or that do not fit the actions.
+
+    Raises:
+        ConfigError: If there are such.
+    """
+    legal = env.legal_actions()
+    if legal is not None and not takes_masks:
+        raise ConfigError("algorithm", algorithm, "VTrace, for an environment that says which actions are legal")
+    choices = distribution_of(env.single_action_space).choices
+    if legal is not None and legal.shape != (env.num_envs, choices):
+        accepted = f"an environment whose masks say something of each of its {choices} actions"
+        raise ConfigError("env", f"masks of {legal.shape[-1]}", accepted)
 
 
 def shown_by(env: EnvConfig) -> tuple[Any, Any, int]:
@@ -73,7 +83,7 @@ class EnvWorker:
         self._weights = FlatWeights(self._network)
         self._version = -1
         self._shards: dict[int, Shard] = {}
-        self._broken: dict[int, str] = {}
+        self._broken: dict[int, tuple[str, str]] = {}
         self._lookouts = Lookouts(config)
         self.work = Work()
 
@@ -94,8 +104,8 @@ class EnvWorker:
             if state is not None:
                 adopted.restore(state)
             self._shards[shard] = adopted
-        except Exception:
-            self._broken[shard] = traceback.format_exc()
+        except (Exception, SystemExit) as error:  # games that are closed leave the process
+            self._broken[shard] = (told_where(error), traceback.format_exc())
         finally:
             self.work.end()
 
@@ -139,7 +149,7 @@ class EnvWorker:
         self, index: int, round_: int, version: int, wishes: Sequence[Wish]
     ) -> tuple[Fragment, FragmentSummary]:
         if index in self._broken:
-            raise FragmentError(index, round_, self._broken.pop(index))
+            raise FragmentError(index, round_, *self._broken.pop(index))
         shard = self._shard(index)
         self.work.begin(index, round_, time.monotonic())
         try:
@@ -150,8 +160,8 @@ class EnvWorker:
             return fragment, summary
         except OutOfStepError:
             raise
-        except Exception:
+        except (Exception, SystemExit) as error:
             del self._shards[index]  # in the middle of a fragment its state is good for nothing
-            raise FragmentError(index, round_, traceback.format_exc()) from None
+            raise FragmentError(index, round_, told_where(error), traceback.format_exc()) from None
         finally:
             self.work.end()

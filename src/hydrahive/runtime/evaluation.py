@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import AT_THE_END, episode_facts, finished_episodes
 from hydrahive.policies.distributions import Distribution
@@ -21,6 +22,9 @@ EVALUATION_ENVS = 32
 """Environments played side by side; fixed, because bytes depend on the batch shape."""
 
 BOOTSTRAP_SAMPLES = 10_000
+
+PATIENCE_STEPS = 50_000
+"""Steps without an episode's end after which an evaluation gives up; Atari's longest games have 27,000."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Oppon
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
     long ones. The seeds are drawn for this purpose only; training never sees them.
+
+    Raises:
+        HydrahiveError: If no episode ends for so long that none may ever.
     """
     columns = evaluation_columns(config)
     env = config.env.make_vector(columns)
@@ -145,6 +152,7 @@ def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Oppon
     returns, steps = np.zeros(len(shares)), np.zeros(len(shares), np.int64)
     resetting = np.zeros(len(shares), np.bool_)
     memory = torch.zeros((len(shares), network.memory_size))
+    since_an_end = 0
     while any(len(played) < share for played, share in zip(scores, shares, strict=True)):
         seen, legal = torch.tensor(observations), env.legal_actions()
         action_scores, memory = network.step(seen, memory)
@@ -158,6 +166,9 @@ def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Oppon
         returns = np.where(resetting, 0, returns + rewards)
         steps = np.where(resetting, 0, steps + 1)
         ended = terminated | truncated
+        since_an_end = 0 if ended.any() else since_an_end + 1
+        if since_an_end == PATIENCE_STEPS:
+            raise HydrahiveError(f"no episode ended in {PATIENCE_STEPS:,} steps: has the environment a time limit?")
         memory[torch.from_numpy(ended | resetting)] = 0.0
         if opponent is not None:
             opponent.forget(ended | resetting)

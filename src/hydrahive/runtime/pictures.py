@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.flat import MASK
@@ -67,12 +69,16 @@ def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> lis
 
 @torch.inference_mode()
 def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
-    """Play one episode, held-out number `episode`, and keep its first `max_frames` pictures."""
+    """Play one episode, held-out number `episode`, and keep its first `max_frames` pictures.
+
+    Raises:
+        HydrahiveError: If the environment draws none.
+    """
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
     env = config.env.make_single(render_mode="rgb_array")
     observation, info = env.reset(seed=derived_seed(config.seed, "play", episode))
-    frames = [np.asarray(env.render())]
+    frames = [_picture(env)]
     total, steps, ended = 0.0, 0, False
     grouped, player = config.env.group > 1, Player(config, network, episode)
     memory = torch.zeros((config.env.group, network.memory_size))
@@ -84,7 +90,14 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
         if BEGINS_ANEW in info:
             memory = torch.zeros_like(memory)
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
-        frames.append(np.asarray(env.render()))
+        frames.append(_picture(env))
     rate = env.metadata.get("render_fps", 30)
     env.close()
     return Played(frames, rate, float(info.get("score", total)), steps)
+
+
+def _picture(env: Any) -> np.ndarray:
+    drawn = np.asarray(env.render())
+    if drawn.ndim != 3 or drawn.dtype != np.uint8:
+        raise HydrahiveError("the environment draws no pictures of bytes, uint8 [H, W, 3], for rgb_array")
+    return drawn

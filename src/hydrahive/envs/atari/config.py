@@ -38,6 +38,10 @@ PROTOCOLS = {
 }
 
 
+FOR_SEVERAL = ("combat", "joust", "maze_craze", "warlords")
+"""ROMs that ALE plays with several players only; asked for one, it ends the process."""
+
+
 @dataclass(frozen=True)
 class Atari(EnvConfig):
     """An Atari 2600 game in the Arcade Learning Environment (Bellemare et al. 2013): grey frames, stacked.
@@ -116,7 +120,8 @@ class Atari(EnvConfig):
         """
         if self.rom not in _known():
             near = difflib.get_close_matches(self.rom, _known(), n=3, cutoff=0.4)
-            raise ConfigError("game", self.game, "an Atari game" + (f" ({', '.join(near)}?)" if near else ""))
+            known = "an Atari game for one player" if self.rom in FOR_SEVERAL else "an Atari game"
+            raise ConfigError("game", self.game, known + (f" ({', '.join(near)}?)" if near else ""))
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # it says where it looks
                 path = _roms().get_rom_path(self.rom)
@@ -159,4 +164,4 @@ def _roms() -> Any:
 
 
 def _known() -> list[str]:
-    return sorted(_roms().get_all_rom_ids())
+    return sorted(set(_roms().get_all_rom_ids()) - set(FOR_SEVERAL))

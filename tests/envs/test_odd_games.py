@@ -1,0 +1,151 @@
+"""What others' environments do that Gymnasium's own do not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from hydrahive.core.errors import ConfigError
+from hydrahive.envs.atari.config import FOR_SEVERAL, Atari
+from hydrahive.envs.gym import Gym
+from hydrahive.envs.pettingzoo import PettingZoo
+from hydrahive.policies.distributions import distribution_of
+from hydrahive.runtime import evaluation
+from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.evaluation import evaluate
+from hydrahive.runtime.shard import Shard
+
+GAMES = str(ROOT / "tests" / "games")
+SMALL = ["--shards", 1, "--envs_per_shard", 4, "--fragment_length", 8, "--stop.env_steps", 300, "--workers", 0]
+
+
+@pytest.fixture(autouse=True)
+def games_at_hand(monkeypatch):
+    monkeypatch.syspath_prepend(GAMES)
+
+
+def fragment_of(env_id, steps=16, **options):
+    """What a shard records of an environment in which nobody chooses, and its summary."""
+    config = RunConfig(env=Gym(f"odd:{env_id}", **options), envs_per_shard=3, fragment_length=steps)
+    shard = Shard(config, "run", 0, config.env.make_vector(3))
+    return shard.replay(0, 0, np.zeros((steps, 3), np.int64))
+
+
+def test_an_array_that_is_given_again_is_not_the_next_episodes():
+    fragment, summary = fragment_of("Reuses-v0")
+    assert fragment.cut_observations.tolist() == [[5.0] * 3] * 9
+    assert set(summary.lengths) == {5}
+
+
+def test_infos_are_not_believed_to_be_scores_and_may_be_anything():
+    _, summary = fragment_of("Chatty-v0")
+    assert set(summary.scores) == {5.0}
+    assert set(summary.lengths) == {5}
+    bonus = summary.facts["bonus"]
+    assert set(bonus[np.isfinite(bonus)]) == {2.0}
+    assert set(summary.facts) == {"bonus"}
+
+
+def test_who_tells_no_mask_may_do_anything():
+    env = Gym("odd:Forbids-v0").make_vector(2)
+    assert env.legal_actions().tolist() == [[True, False]] * 2
+    env.step(np.zeros(2, np.int64))
+    assert env.legal_actions().all()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "says"),
+    [
+        ("Grows-v0", r"shape \[4\]; its space says \[3\]"),
+        ("OldSteps-v0", "gave 4 values for a step"),
+        ("Counts-v0", "an observation counts 3"),
+    ],
+)
+def test_what_is_no_step_is_told(env_id, says):
+    with pytest.raises(ValueError, match=says):
+        fragment_of(env_id)
+
+
+def test_whole_numbers_between_bounds_are_no_actions():
+    with pytest.raises(ConfigError, match="real numbers"):
+        distribution_of(Gym("odd:WholeActions-v0").make_vector(1).single_action_space)
+
+
+def test_a_vector_that_does_not_say_when_it_resets_is_not_used():
+    _, summary = fragment_of("Together-v0")
+    assert set(summary.lengths) == {5}
+    with pytest.raises(ConfigError, match="declares no autoreset_mode"):
+        fragment_of("Together-v0", vectorization="vector")
+    fragment, summary = fragment_of("Says-v0")
+    assert set(summary.lengths) == {5}
+    assert fragment.terminated.dtype == np.bool_
+    with pytest.raises(ValueError, match="gives no final_obs"):
+        fragment_of("Withholds-v0")
+
+
+def test_agents_may_join_in_mid_episode():
+    env = PettingZoo("newcomers").make_vector(2)
+    env.reset(seed=1)
+    there, over = [], []
+    for _ in range(12):
+        there.append([True, True] if env.present() is None else env.present().tolist())
+        _, _, terminated, _, _ = env.step(np.zeros(2, np.int64))
+        over.append(terminated.tolist())
+    assert there == 2 * (3 * [[True, False]] + 3 * [[True, True]])
+    assert over == 2 * (5 * [[False, False]] + [[True, True]])
+    other = PettingZoo("newcomers", kwargs={"wrong": True}).make_vector(2)
+    with pytest.raises(ValueError, match=r"shape \[1\]"):
+        other.step(np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("game", FOR_SEVERAL)
+def test_games_for_several_are_refused(game):
+    with pytest.raises(ConfigError, match="for one player"):
+        Atari(game)
+
+
+def test_an_evaluation_of_what_never_ends_ends(monkeypatch):
+    monkeypatch.setattr(evaluation, "PATIENCE_STEPS", 4)
+    config = RunConfig(env=Gym("odd:Reuses-v0"))
+    with pytest.raises(Exception, match="no episode ended in 4 steps"):
+        evaluate(config, evaluation.build_network(config, evaluation.torch.Generator()), 3)
+
+
+def test_modules_that_cannot_be_imported_are_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unfinished.py").write_text("def f(:\n")
+    (tmp_path / "dividing.py").write_text("1 / 0\n")
+    sys.modules.pop("dividing", None)
+    for make in (lambda: Gym("unfinished:X-v0"), lambda: PettingZoo("unfinished"), lambda: Gym("dividing:X-v0")):
+        with pytest.raises(ConfigError, match=r"SyntaxError|ZeroDivisionError") as refused:
+            make()
+        assert "\n" not in str(refused.value)
+
+
+def test_the_command_finds_modules_in_the_folder_where_it_is_called(tmp_path):
+    options = ["--env.id", "odd:Quits-v0", "--env.snapshots", "none", "--runs", tmp_path, *SMALL]
+    command = [Path(sys.executable).with_name("hydrahive"), "train", "cartpole/vtrace", "--name", "a", *options]
+    failed = subprocess.run([*map(str, command)], cwd=GAMES, capture_output=True, text=True, timeout=120, check=False)
+    assert failed.returncode == 1
+    assert "SystemExit: 0" in failed.stderr
+    assert "odd.py:" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_what_an_environment_raises_is_told_whole_and_with_its_place(hydrahive):
+    hydrahive.environment["PYTHONPATH"] = GAMES
+    options = ["--env.id", "odd:Fails-v0", "--env.snapshots", "none", *SMALL]
+    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", *options, code=1)
+    assert "RuntimeError: the first line the second" in failed.stderr
+    assert "odd.py:" in failed.stderr
+
+
+def test_an_environment_that_cannot_draw_ends_its_run_well(hydrahive):
+    hydrahive.environment["PYTHONPATH"] = GAMES
+    done = hydrahive("train", "cartpole/vtrace", "--name", "a", "--env.id", "odd:Reuses-v0", *SMALL)
+    assert "no recording: " in done.stderr
+    assert "digest" in done.stdout
+    assert hydrahive.summary("a")["env_steps"] >= 300

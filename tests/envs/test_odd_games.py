@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import ROOT
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.atari.config import FOR_SEVERAL, Atari
 from hydrahive.envs.gym import Gym
 from hydrahive.envs.pettingzoo import PettingZoo
+from hydrahive.policies.config import Conv, PolicyConfig
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime import evaluation
 from hydrahive.runtime.config import RunConfig
+from hydrahive.runtime.env_worker import build_network
 from hydrahive.runtime.evaluation import evaluate
 from hydrahive.runtime.shard import Shard
 
@@ -74,6 +77,16 @@ def test_whole_numbers_between_bounds_are_no_actions():
         distribution_of(Gym("odd:WholeActions-v0").make_vector(1).single_action_space)
 
 
+def test_pictures_whose_channels_come_last_are_refused_and_can_be_turned():
+    config = PolicyConfig(encoder=Conv())
+    options = {"env": Gym("odd:Pictures-v0"), "policy": config}
+    with pytest.raises(ConfigError, match="ChannelsFirst among wrappers"):
+        build_network(RunConfig(**options), torch.Generator())
+    turned = Gym("odd:Pictures-v0", wrappers=["hydrahive.envs.channels.ChannelsFirst"])
+    assert turned.make_vector(2).reset(seed=1)[0].shape == (2, 3, 16, 20)
+    build_network(RunConfig(**{**options, "env": turned}), torch.Generator())
+
+
 def test_a_vector_that_does_not_say_when_it_resets_is_not_used():
     _, summary = fragment_of("Together-v0")
     assert set(summary.lengths) == {5}
@@ -110,8 +123,8 @@ def test_games_for_several_are_refused(game):
 def test_an_evaluation_of_what_never_ends_ends(monkeypatch):
     monkeypatch.setattr(evaluation, "PATIENCE_STEPS", 4)
     config = RunConfig(env=Gym("odd:Reuses-v0"))
-    with pytest.raises(Exception, match="no episode ended in 4 steps"):
-        evaluate(config, evaluation.build_network(config, evaluation.torch.Generator()), 3)
+    with pytest.raises(HydrahiveError, match="no episode ended in 4 steps"):
+        evaluate(config, build_network(config, torch.Generator()), 3)
 
 
 def test_modules_that_cannot_be_imported_are_told_in_one_line(tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
-from collections import OrderedDict, defaultdict, deque
-from enum import Enum
+from collections import Counter, OrderedDict, defaultdict, deque
+from enum import Enum, Flag
 
 import gymnasium
 import numpy as np
@@ -127,3 +127,62 @@ def test_objects_that_are_more_than_their_attributes_are_refused(hiding):
     scene.hiding = hiding
     with pytest.raises(SnapshotUnsupportedError, match=r"'env.hiding' holds a"):
         plain_state.capture(scene)
+
+
+class Switch(Flag):
+    LEFT = 1
+    RIGHT = 2
+
+
+class Walker(gymnasium.Env):
+    def __init__(self):
+        self.board = np.zeros((2, 3))
+        self.me = self.board[0]
+        self.corner = self.board.T[2, 1:]
+        self.rows = [np.arange(6).reshape(2, 3)[1], np.zeros((0, 2))[:0]]
+        self.random = np.random.default_rng(0)
+        self.draw = self.random.random
+        self.move = self.walk
+        self.law = np.mean
+        self.kind = Phase
+        self.pressed = Switch.LEFT
+        self.seen = None
+
+    def walk(self):
+        return "walks"
+
+    def fly(self):
+        return "flies"
+
+
+def test_what_an_environment_does_next_is_state_too():
+    walker, other = Walker(), Walker()
+    walker.move, walker.law, walker.kind = walker.fly, np.median, Switch
+    walker.pressed = Switch.LEFT | Switch.RIGHT
+    walker.seen = [Counter("aab"), OrderedDict(b=1, a=2)]
+    walker.random.random(3)
+    plain_state.restore(other, plain_state.capture(walker))
+    assert other.move() == "flies"
+    assert other.move.__self__ is other
+    assert other.draw() == walker.draw()
+    assert other.random.random() == walker.random.random()
+    assert other.law is np.median
+    assert other.kind is Switch
+    assert other.pressed == Switch.LEFT | Switch.RIGHT
+    assert other.seen == [Counter("aab"), OrderedDict(b=1, a=2)]
+    assert type(other.seen[0]) is Counter
+
+
+def test_arrays_that_share_memory_do_so_again():
+    walker, other = Walker(), Walker()
+    walker.me[:] = 5
+    other.newly = "since the snapshot"
+    plain_state.restore(other, plain_state.capture(walker))
+    assert other.board.tolist() == [[5, 5, 5], [0, 0, 0]]
+    other.me[1] = 8
+    other.corner[0] = 9
+    assert other.board.tolist() == [[5, 8, 5], [0, 0, 9]]
+    assert other.rows[0].tolist() == [3, 4, 5]
+    assert not hasattr(other, "newly")
+    one, two = plain_state.capture(walker), plain_state.capture(other)
+    assert one.keys() == two.keys()

@@ -106,6 +106,15 @@ class WholeActions(Count):
     action_space = spaces.Box(0, 4, (2,), np.int64)
 
 
+class Pictures(Count):
+    """Shows pictures with their colours last."""
+
+    observation_space = spaces.Box(0, 255, (16, 20, 3), np.uint8)
+
+    def seen(self):
+        return np.full((16, 20, 3), self.steps, np.uint8)
+
+
 class Together(VectorEnv):
     """Counts' own vector, which does not say when its episodes begin anew."""
 
@@ -139,7 +148,7 @@ class Withholds(Together):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
-for kind in [Reuses, Chatty, Forbids, Quits, Fails, Grows, OldSteps, Counts, WholeActions]:
+for kind in [Reuses, Chatty, Forbids, Quits, Fails, Grows, OldSteps, Counts, WholeActions, Pictures]:
     gymnasium.register(f"{kind.__name__}-v0", kind)
 for kind in [Together, Says, Withholds]:
     gymnasium.register(f"{kind.__name__}-v0", Count, vector_entry_point=kind)

@@ -1,17 +1,19 @@
 """Taking the state out of Python environments that know nothing of snapshots, and putting it back.
 
 An environment's state is what its attributes hold: arrays, numbers, text, random generators, containers of them, and
-objects whose attributes are all there is to them; what stands in two places is one object again after a restore.
-Spaces, specs, functions and the like are constants. Anything else might hide state, so it is refused by name rather
-than silently lost.
+objects whose attributes are all there is to them; what stands in two places is one object again after a restore, and
+arrays that share memory do so again. Functions, classes, and methods of what is captured are kept by name. Spaces,
+specs, functions without a name and the like are constants. Anything else might hide state, so it is refused by name
+rather than silently lost.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections import deque
+import sys
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
-from enum import Enum
+from enum import Enum, Flag
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
@@ -41,6 +43,10 @@ CONSTANTS = (
     ModuleType,
 )
 """Objects that are left as they are."""
+
+
+REBUILT = {"OrderedDict": OrderedDict, "Counter": Counter}
+"""Dicts of a kind of their own that can be made anew."""
 
 
 class _Bare:
@@ -84,12 +90,18 @@ class _Encoder:
     def encoded(self, value: Any, path: str) -> Any:
         if value is None or type(value) in (bool, int, float, str):
             return value
+        if isinstance(value, Flag):
+            return {"flag": [type(value).__module__, type(value).__qualname__, value.value]}
         if isinstance(value, Enum):
             return {"enum": [type(value).__module__, type(value).__qualname__, value.name]}
         if type(value) is tuple:
             return {"tuple": self._items(value, path)}
         if isinstance(value, np.generic):
             return {"scalar": self._placed(np.array(value), path)}
+        if (owner := self._numbers.get(id(getattr(value, "__self__", None)))) is not None:
+            return {"method": [owner, value.__name__]}
+        if _is_named(value):
+            return {"named": [value.__module__, value.__qualname__]}
         if isinstance(value, CONSTANTS) or f"{type(value).__module__}.{type(value).__name__}" in DRAWING:
             return {"constant": type(value).__name__}
         if id(value) in self._numbers:
@@ -99,6 +111,10 @@ class _Encoder:
 
     def _encoded_object(self, value: Any, path: str) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+            if (root := _root_of(value)) is not None:
+                offset = value.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+                place = [offset, value.dtype.str, list(value.shape), list(value.strides)]
+                return {"view": [self.encoded(root, f"{path}.base"), *place]}
             if value.dtype.kind not in "SU":
                 return {"array": self._placed(value.copy(), path)}
             letters = np.frombuffer(value.tobytes(), np.uint8).copy()
@@ -160,16 +176,28 @@ class _Decoder:
             return self._met[content]
         if kind == "constant":
             return current
-        if kind == "enum":
-            return _class_of(*content[:2])[content[2]]
+        if kind == "method":
+            return getattr(self._met[content[0]], content[1])
+        if kind in ("named", "enum", "flag"):
+            return _by_name(kind, content)
         if kind == "scalar":
             return self._arrays[content][()]
         if kind == "tuple":
             return tuple(self._items(content, current))
+        if kind == "view":
+            return self._view(*content)
         if kind in ("array", "text", "generator"):
             self._met.append(self._numpy(kind, content))
             return self._met[-1]
         return self._filled(kind, content, current)
+
+    def _view(self, of: Any, offset: int, dtype: str, shape: list[int], strides: list[int]) -> np.ndarray:
+        """A part of another array, met before it."""
+        number = len(self._met)
+        self._met.append(None)
+        view: np.ndarray = np.ndarray(shape, dtype, self.decoded(of, None), offset, strides)
+        self._met[number] = view
+        return view
 
     def _numpy(self, kind: str, content: Any) -> Any:
         if kind == "array":
@@ -186,6 +214,8 @@ class _Decoder:
         """A container; it is met before what it holds is, which may hold it in turn."""
         if kind == "holder":
             self._met.append(current)
+            for name in set(vars(current)) - {name for name, _ in content}:
+                del vars(current)[name]
             for name, item in content:
                 vars(current)[name] = self.decoded(item, vars(current).get(name))
             return current
@@ -202,7 +232,7 @@ class _Decoder:
         else:
             pairs, *named = content
             before = dict(current) if isinstance(current, dict) else {}
-            made = {} if not named else self._emptied(current, named[0])
+            made = self._emptied(current, named[0]) if named else {}
             self._met.append(made)
             for key, item in pairs:
                 name = self.decoded(key, None)
@@ -228,7 +258,9 @@ class _Decoder:
 
     @staticmethod
     def _emptied(current: Any, name: str) -> Any:
-        """A dict of a kind of its own, as a defaultdict, whose making nobody knows: the one that stands there."""
+        """A dict of a kind of its own; one whose making nobody knows, as a defaultdict's, is what stands there."""
+        if name in REBUILT:
+            return REBUILT[name]()
         if type(current).__name__ != name:
             raise ValueError(f"state with a {name} where {type(current).__name__} is now")
         current.clear()
@@ -238,6 +270,32 @@ class _Decoder:
         now = list(current) if isinstance(current, list | tuple | deque) else []
         now += [None] * (len(content) - len(now))
         return [self.decoded(item, old) for item, old in zip(content, now, strict=False)]
+
+
+def _is_named(value: Any) -> bool:
+    """Whether a function, a class, or the like is found again by its module and name."""
+    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not (isinstance(module, str) and isinstance(qualname, str)):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+def _by_name(kind: str, content: list[Any]) -> Any:
+    """A function or class, or a member of an `Enum`, by name or, of a `Flag`, by value."""
+    found = _class_of(*content[:2])
+    return found if kind == "named" else found[content[2]] if kind == "enum" else found(content[2])
+
+
+def _root_of(array: np.ndarray) -> np.ndarray | None:
+    """The array whose memory another one shows a part of; None where it has its own."""
+    root = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    is_part = root is not array and array.size and root.flags.c_contiguous and root.dtype.kind not in "OSU"
+    return root if is_part and array.dtype.kind not in "SU" else None
 
 
 def _class_of(module: str, qualname: str) -> Any:

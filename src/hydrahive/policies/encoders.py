@@ -34,12 +34,17 @@ def box_of(observation_space: spaces.Space[object], encoder: str, dimensions: It
     """The observation space as a Box that the encoder can read.
 
     Raises:
-        ConfigError: If it is not a Box, or not of one of the accepted numbers of `dimensions`.
+        ConfigError: If it is not a Box, or not of one of the accepted numbers of `dimensions`; or if it is for pictures
+            and their channels come last.
     """
     accepted = sorted(dimensions)
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) not in accepted:
         wanted = " or ".join(map(str, accepted))
         expected = f"an encoder for observations {observation_space} ({encoder} reads a Box of {wanted} dimensions)"
+        raise ConfigError("policy.encoder", encoder, expected)
+    shape = observation_space.shape
+    if accepted == [3] and observation_space.dtype == "uint8" and shape[-1] in (1, 3, 4) and min(shape[:2]) >= 8:
+        expected = f"pictures [C, H, W], not {list(shape)}; name hydrahive.envs.channels.ChannelsFirst among wrappers"
         raise ConfigError("policy.encoder", encoder, expected)
     return observation_space
 

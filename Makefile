@@ -34,7 +34,7 @@ lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
 	@$(BIN)/lint-imports
 
 test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 claims: $(VENV)/installed  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest -s

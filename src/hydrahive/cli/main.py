@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -59,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
     introduce(arguments)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # users' own environments, as `python -m` and Ray's workers would find them
+    if "" not in sys.path:  # the current folder, whose modules `python -m` and Ray's workers would find, too
+        sys.path.append("")
     module = MODULES.get(arguments[0], arguments[0])
     command = importlib.import_module(f"hydrahive.cli.{module}")
     try:

@@ -23,7 +23,7 @@ class ChannelsFirst(gymnasium.ObservationWrapper[Any, Any, Any]):
         if not isinstance(space, spaces.Box) or len(space.shape) != 3:
             raise ValueError(f"ChannelsFirst needs observations [H, W, C], not {space}")
         low, high = (self.observation(bound) for bound in (space.low, space.high))
-        self.observation_space = spaces.Box(low, high, dtype=space.dtype)  # type: ignore[arg-type]
+        self.observation_space = spaces.Box(low, high, dtype=low.dtype)  # type: ignore[arg-type]
 
     def observation(self, observation: Any) -> np.ndarray:
         """One picture, laid out anew."""

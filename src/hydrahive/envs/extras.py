@@ -1,4 +1,4 @@
-"""Optional dependencies of environments, by what errors say of them."""
+"""What errors of others' code say, in one line: of missing optional dependencies, and where."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
-from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
+from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.extras import told
 
@@ -28,6 +28,11 @@ class Maker:
     name: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: tuple[Callable[[Any], Any], ...] = ()
+
+    @property
+    def tells_score(self) -> bool:
+        """Whether a `score` in the environment's infos is the episode's, as only our own environments promise."""
+        return self.name.startswith("hydrahive/")
 
     def make(self, **options: Any) -> Any:
         """One environment; `options` are `gymnasium.make`'s own."""
@@ -56,19 +61,6 @@ class Maker:
             self.name,
             f"what can be made ({told(error)})",
         )
-
-
-def refuse_hidden_state(env: Any, name: str) -> None:
-    """Take a snapshot of a vector, to see whether one can be taken.
-
-    Raises:
-        ConfigError: If it holds state that cannot be captured.
-    """
-    try:
-        env.snapshot()
-    except SnapshotUnsupportedError as unsupported:
-        accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
-        raise ConfigError("env.init_args.id", name, accepted) from None
 
 
 @dataclass(frozen=True)
@@ -147,9 +139,8 @@ class Gym(EnvConfig):
         from hydrahive.envs.gym_single import FlatSingle
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        name = self._registered()
-        env = Maker(name, self.kwargs | drawn, tuple(self._wrappers())).make()
-        return FlatSingle(env, tells_score=name.startswith("hydrahive/"))
+        maker = Maker(self._registered(), self.kwargs | drawn, tuple(self._wrappers()))
+        return FlatSingle(maker.make(), tells_score=maker.tells_score)
 
     def _wrappers(self) -> list[Callable[[Any], Any]]:
         """What puts each wrapper around an environment.

@@ -12,8 +12,8 @@ from gymnasium.vector.utils import batch_space
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.gym import Maker, refuse_hidden_state
-from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.envs.gym import Maker
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
 
 
 class GymSingles(SnapshotVectorEnv):
@@ -34,7 +34,7 @@ class GymSingles(SnapshotVectorEnv):
         # Checkers look on at every step and hold no game state.
         self._envs = [maker.make(disable_env_checker=True) for _ in range(num_envs)]
         self.closed = False
-        self.num_envs, self._name, self._captured = num_envs, maker.name, captured
+        self.num_envs, self._tells_score, self._captured = num_envs, maker.tells_score, captured
         self.metadata = {**self._envs[0].metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self._flat = Flattener(self._envs[0].observation_space)
         self.single_observation_space, self.single_action_space = self._flat.space, self._envs[0].action_space
@@ -95,7 +95,7 @@ class GymSingles(SnapshotVectorEnv):
         """The plain numbers of an episode's last infos, but for a score that is not of our own making."""
         items = info.items() if isinstance(info, dict) else ()
         numbers = {name: float(value) for name, value in items if isinstance(name, str) and _is_number(value)}
-        if not self._name.startswith("hydrahive/"):
+        if not self._tells_score:
             numbers.pop("score", None)
         return numbers
 
@@ -104,10 +104,10 @@ class GymSingles(SnapshotVectorEnv):
         return self._legal
 
     def snapshot(self) -> State:
-        """Every attribute of every environment, and what they show."""
+        """Every attribute of every environment, and the masks."""
         if not self._captured:
             return {}
-        state = {**nested("envs", plain_state.capture(self._envs)), "observations": self._observations.copy()}
+        state = nested("envs", plain_state.capture(self._envs))
         return state if self._legal is None else {**state, "legal": self._legal.copy()}
 
     def restore(self, state: State) -> None:
@@ -115,7 +115,6 @@ class GymSingles(SnapshotVectorEnv):
         if not self._captured:
             return
         plain_state.restore(self._envs, under("envs", state))
-        self._observations = state["observations"].copy()
         self._legal = state["legal"].copy() if "legal" in state else None
 
     def close_extras(self, **kwargs: Any) -> None:

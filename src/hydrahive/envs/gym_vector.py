@@ -13,8 +13,8 @@ from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.gym import Maker, refuse_hidden_state
-from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.envs.gym import Maker
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 
@@ -49,7 +49,7 @@ class GymVector(SnapshotVectorEnv):
         self.action_space = env.action_space
         self.observation_space = batch_space(self._flat.space, env.num_envs)
         self._legal: np.ndarray | None = None
-        self._captured = captured
+        self._captured, self._tells_score = captured, maker.tells_score
         self.reset(seed=0)
         refuse_hidden_state(self, maker.name)
 
@@ -76,8 +76,8 @@ class GymVector(SnapshotVectorEnv):
             raise ValueError("its vector begins episodes anew in the same step and gives no final_obs")
         if "final_obs" in told:
             told["final_obs"] = self._laid_out(told["final_obs"])
-        if "final_info" in told and not isinstance(self._env, SnapshotVectorEnv):
-            told["final_info"] = _numbers(told["final_info"])
+        if "final_info" in told and not self._tells_score:
+            told["final_info"] = {name: values for name, values in told["final_info"].items() if name != "score"}
         return self._flat.observations(observations, self.num_envs), rewards, terminated, truncated, told
 
     def legal_actions(self) -> np.ndarray | None:
@@ -135,14 +135,3 @@ def _as_rows(told: Any, count: int, given: np.ndarray | None) -> np.ndarray:
     rows = [mask_row(told[i]) if tells[i] else None for i in range(count)]
     everything = np.ones_like(next(row for row in rows if row is not None))
     return np.stack([everything if row is None else row for row in rows])
-
-
-def _numbers(told: dict[str, Any]) -> dict[str, Any]:
-    """Infos of episodes that ended, without scores; not a number where an environment told none."""
-    numbers = {}
-    for name, values in told.items():
-        array = np.asarray(values)
-        if name == "score" or not isinstance(name, str) or array.ndim != 1 or array.dtype.kind not in "fiub":
-            continue
-        numbers[name] = np.where(told.get(f"_{name}", True), array.astype(np.float64), np.nan)
-    return numbers

@@ -18,9 +18,8 @@ from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.gym import refuse_hidden_state
 from hydrahive.envs.pettingzoo import members_of
-from hydrahive.envs.vector import SnapshotVectorEnv, take_state
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, take_state
 from hydrahive.envs.world import World
 
 TURNS = turn_based_aec_to_parallel_wrapper

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import State
 
 BEGINS_ANEW = "hydrahive_begins_anew"
@@ -86,14 +87,29 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
         return bool(self.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP)
 
 
+def refuse_hidden_state(env: SnapshotVectorEnv, name: str) -> None:
+    """Take a snapshot of a vector, to see whether one can be taken.
+
+    Raises:
+        ConfigError: If it holds state that cannot be captured.
+    """
+    try:
+        env.snapshot()
+    except SnapshotUnsupportedError as unsupported:
+        accepted = f"an environment whose state can be captured, or snapshots: none; {unsupported}"
+        raise ConfigError("env.init_args.id", name, accepted) from None
+
+
 def episode_facts(infos: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`."""
+    """The numbers, one each, that a step's infos tell of episodes besides scores, by name, float64 `[num_envs]`.
+
+    As Gymnasium has it, `_name` says of which episodes `name` was told; it is not a number for the others.
+    """
     told = infos.get("final_info", {})
-    arrays = {
-        name: told[name] for name in told if name not in ("score", "length", GAME_LENGTH) and not name.startswith("_")
-    }
+    names = [name for name in told if isinstance(name, str) and name not in NO_FACTS and not name.startswith("_")]
+    arrays = {name: told[name] for name in names}
     return {
-        name: values.astype(np.float64)
+        name: np.where(told.get(f"_{name}", True), values.astype(np.float64), np.nan)
         for name, values in arrays.items()
         if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and values.ndim == 1
     }

@@ -82,7 +82,7 @@ def _made(config: RunConfig) -> str:
 def _spaces(config: RunConfig) -> str:
     env = _vector(config)
     distribution_of(env.single_action_space)
-    refuse_unfit_masks(env, takes_masks=config.algorithm.takes_masks, algorithm=type(config.algorithm).__name__)
+    refuse_unfit_masks(config, env)
     masks = ", with masks of legal actions" if env.legal_actions() is not None else ""
     seen, taken = _in_words(env.single_observation_space), _in_words(env.single_action_space)
     return f"observations {seen}, actions {taken}{masks}"

@@ -39,22 +39,23 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
         ConfigError: If network and environment do not fit.
     """
     with closing(config.env.make_vector(config.env.group)) as probe:
-        refuse_unfit_masks(probe, takes_masks=config.algorithm.takes_masks, algorithm=type(config.algorithm).__name__)
+        refuse_unfit_masks(config, probe)
         seen, taken = probe.single_observation_space, probe.single_action_space
     network: Network = config.algorithm.network(config.policy, seen, taken, generator)
     network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
 
 
-def refuse_unfit_masks(env: SnapshotVectorEnv, *, takes_masks: bool, algorithm: str) -> None:
-    """Refuse masks that an algorithm does not take, or that do not fit the actions.
+def refuse_unfit_masks(config: RunConfig, env: SnapshotVectorEnv) -> None:
+    """Refuse masks that a run's algorithm does not take, or that do not fit the actions.
 
     Raises:
         ConfigError: If there are such.
     """
     legal = env.legal_actions()
-    if legal is not None and not takes_masks:
-        raise ConfigError("algorithm", algorithm, "VTrace, for an environment that says which actions are legal")
+    if legal is not None and not config.algorithm.takes_masks:
+        accepted = "VTrace, for an environment that says which actions are legal"
+        raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
     choices = distribution_of(env.single_action_space).choices
     if legal is not None and legal.shape != (env.num_envs, choices):
         accepted = f"an environment whose masks say something of each of its {choices} actions"

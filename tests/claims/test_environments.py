@@ -58,7 +58,8 @@ def test_pong_against_its_ceiling_and_rllib(hydrahive, tmp_path, report):
     report.add(
         "Environments",
         f"- `atari/pong`: {figures['steps_per_second']['hydrahive']:,.0f} trained agent steps/s, {parts['share']:.0%} of "
-        f"the ceiling; RLlib {figures['steps_per_second']['rllib']:,.0f}, hydrahive is {ratio['ratio']:.2f}x (95% interval "
+        f"the ceiling (95% interval {parts['share_low']:.0%} to {parts['share_high']:.0%}); RLlib "
+        f"{figures['steps_per_second']['rllib']:,.0f}, hydrahive is {ratio['ratio']:.2f}x (95% interval "
         f"{ratio['ratio_low']:.2f} to {ratio['ratio_high']:.2f}); a fragment of {parts['fragment_bytes']:,} bytes",
     )
     assert parts["share"] >= 0.75

@@ -68,7 +68,8 @@ def test_it_trains_near_its_ceiling(hydrahive, tmp_path, report):
     speed, parts = figures["steps_per_second"]["hydrahive"], figures["parts"]
     report.add(
         "Swarm",
-        f"- `swarm/vtrace-lstm`: {speed:,.0f} trained env steps/s, {parts['share']:.0%} of the ceiling of "
+        f"- `swarm/vtrace-lstm`: {speed:,.0f} trained env steps/s, {parts['share']:.0%} ({parts['share_low']:.0%} to "
+        f"{parts['share_high']:.0%}) of the ceiling of "
         f"{parts['ceiling']:,.0f} ({parts['stepping']:.1f} us stepping, {parts['inference']:.1f} inference, "
         f"{parts['learning']:.1f} learning)",
     )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.fragment import Fragment
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
@@ -20,7 +21,7 @@ from hydrahive.runtime.machine_class import prepare_torch
 from hydrahive.runtime.shard import Shard
 
 WARM_UP = 3
-"""Rounds that are not counted."""
+"""Rounds that are not counted whenever measuring begins: caches are cold."""
 
 
 @dataclass(frozen=True)
@@ -48,53 +49,77 @@ class Parts:
             return 1e6 / (acting + self.learning)
         return 1e6 * min(workers / acting, 1 / self.learning, cpus / (acting + self.threads * self.learning))
 
-    def report(self, config: RunConfig, speed: float) -> dict[str, Any]:
-        """The costs, the ceiling of a config's layout, and the share of it that `speed` reaches."""
-        ceiling = self.ceiling(min(config.worker_count(), config.shards), os.cpu_count() or 1)
-        return {**asdict(self), "ceiling": ceiling, "share": speed / ceiling}
 
+class PartsAlone:
+    """Rounds made and learned from in this process, one part after the other, whenever it is asked."""
 
-def measure_parts(config: RunConfig, device: str, seconds: float) -> Parts:
-    """Make rounds, and learn from them on a device, `cpu` or `cuda`, in this process for about so long.
+    def __init__(self, config: RunConfig, device: str) -> None:
+        """Begin, with a learner on a device, `cpu` or `cuda`."""
+        self._config = config
+        self._learner, self._worker = Learner(config, device), EnvWorker(config, "bench")
+        self._shards = range(config.shards)
+        for shard in self._shards:
+            self._worker.adopt(shard, None)
+        # Shards that take the others' actions, as an audit has them do.
+        vectors = [config.env.make_vector(config.envs_per_shard) for _ in self._shards]
+        self._followers = [Shard(config, "bench", shard, vectors[shard]) for shard in self._shards]
+        self._round = 0
 
-    Medians over rounds: an episode's end, or other work on the machine, makes some of them dear.
-    """
-    prepare_torch(config, WORKER_THREADS)
-    learner, worker = Learner(config, device), EnvWorker(config, "bench")
-    shards = range(config.shards)
-    for shard in shards:
-        worker.adopt(shard, None)
-    # Shards that take the others' actions, as an audit has them do.
-    followers = [Shard(config, "bench", shard, config.env.make_vector(config.envs_per_shard)) for shard in shards]
-    acting, moving, learning = [], [], []
-    round_, until = 0, time.perf_counter() + seconds
-    while round_ < 2 * WARM_UP or time.perf_counter() < until:
+    def measure(self, seconds: float) -> Parts:
+        """Go on for about so long, at least through a few rounds; torch is left with the learner's threads.
+
+        Medians over rounds: an episode's end, or other work on the machine, makes some of them dear.
+        """
+        rounds, until = 0, time.perf_counter() + seconds
+        costs: list[tuple[float, float, float]] = []
+        while rounds < 2 * WARM_UP or time.perf_counter() < until:
+            steps, *spent, fragment_bytes = self._next_round()
+            if rounds >= WARM_UP and steps:
+                costs.append((spent[0] / steps, spent[1] / steps, spent[2] / steps))
+            rounds += 1
+        acting, learning, stepping = (1e6 * median(column) for column in zip(*costs, strict=True))
+        inference = max(acting - stepping, 0.0)
+        return Parts(stepping, inference, learning, self._config.learner.threads, fragment_bytes)
+
+    def _next_round(self) -> tuple[int, float, float, float, int]:
+        """Its env steps; the seconds of making it, of learning from it, of its steps alone; a fragment's bytes."""
+        prepare_torch(self._config, WORKER_THREADS)
         began = time.perf_counter()
-        fragments, _ = worker.simulate(shards, round_, learner.version, learner.weights())
+        learner, round_ = self._learner, self._round
+        fragments, _ = self._worker.simulate(self._shards, round_, learner.version, learner.weights())
         simulated = time.perf_counter()
-        prepare_torch(config, config.learner.threads)
+        prepare_torch(self._config, self._config.learner.threads)
         learner.update(learner.version, False, None, fragments)
-        prepare_torch(config, WORKER_THREADS)
         learned = time.perf_counter()
-        for follower, fragment in zip(followers, fragments, strict=True):
+        for follower, fragment in zip(self._followers, fragments, strict=True):
             follower.replay(round_, fragment.version, fragment.actions)
         stepped = time.perf_counter()
+        self._round += 1
         steps = sum(int(fragment.valid.sum()) for fragment in fragments)
-        if round_ >= WARM_UP and steps:
-            acting.append((simulated - began) / steps)
-            learning.append((learned - simulated) / steps)
-            moving.append((stepped - learned) / steps)
-        round_ += 1
-    stepping = median(moving)
-    return Parts(
-        stepping=stepping * 1e6,
-        inference=max(median(acting) - stepping, 0.0) * 1e6,
-        learning=median(learning) * 1e6,
-        threads=config.learner.threads,
-        fragment_bytes=_bytes_of(fragments),
-    )
+        return steps, simulated - began, learned - simulated, stepped - learned, _bytes_of(fragments[0])
 
 
-def _bytes_of(fragments: Sequence[Fragment]) -> int:
-    arrays = [value for value in vars(fragments[0]).values() if hasattr(value, "nbytes")]
-    return sum(int(array.nbytes) for array in arrays)
+def ceiling_report(config: RunConfig, parts: Sequence[Parts], speeds: Sequence[float]) -> dict[str, Any]:
+    """Costs, the ceiling of the config's layout, and the share of it that training reached, with its interval.
+
+    Args:
+        config: The layout.
+        parts: Measured in turn with `speeds`, so that each pair met the same machine.
+        speeds: Trained env steps/s, as many.
+    """
+    layout = min(config.worker_count(), config.shards), os.cpu_count() or 1
+    ceilings = [one.ceiling(*layout) for one in parts]
+    share = ratio_interval(speeds, ceilings)
+    medians = {name: median(getattr(one, name) for one in parts) for name in ("stepping", "inference", "learning")}
+    return {
+        **asdict(parts[0]),
+        **medians,
+        "ceiling": median(ceilings),
+        "share": share["ratio"],
+        "share_low": share["ratio_low"],
+        "share_high": share["ratio_high"],
+    }
+
+
+def _bytes_of(fragment: Fragment) -> int:
+    return sum(int(array.nbytes) for array in vars(fragment).values() if hasattr(array, "nbytes"))

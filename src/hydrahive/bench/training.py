@@ -12,7 +12,7 @@ import ray
 import torch
 
 from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
-from hydrahive.bench.parts import Parts, measure_parts
+from hydrahive.bench.parts import Parts, PartsAlone, ceiling_report
 from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import AuditConfig
@@ -33,7 +33,8 @@ def bench_training(
 ) -> dict[str, Any]:
     """Race the config against others on one Ray cluster: medians, ratios with their intervals, and the ceiling.
 
-    All contenders are alive at once but train in turn, window by window, so that they meet the same machine.
+    All contenders are alive at once but train in turn, window by window, so that they meet the same machine; so do the
+    parts that the ceiling follows from.
 
     All learners are on GPUs, where the config has it so and this machine has one for each, or all are on the CPU.
 
@@ -52,7 +53,8 @@ def bench_training(
     workers = config.worker_count()
     device = _device_for_all(config.learner.device, against)
     # With a replay the costs of an env step cannot be told apart.
-    parts = measure_parts(config, device, seconds) if config.replay is None else None
+    alone = PartsAlone(config, device) if config.replay is None else None
+    parts: list[Parts] = []
     cpus = (workers + config.learner.threads) * (2 + len(against))
     connect(address, cpus)
     prepare_torch(config, config.learner.threads)
@@ -71,6 +73,9 @@ def bench_training(
                 )
                 if turn:
                     speeds[contender.name].append(speed)
+            if alone:
+                measured = alone.measure(seconds)
+                parts += [measured] if turn else []
     finally:
         close_all(contenders)
         ray.shutdown()
@@ -107,7 +112,7 @@ def _opponent(name: str, config: RunConfig, workers: int, device: str, embedded:
 
 
 def _report(
-    config: RunConfig, workers: int, device: str, speeds: dict[str, list[float]], parts: Parts | None
+    config: RunConfig, workers: int, device: str, speeds: dict[str, list[float]], parts: Sequence[Parts]
 ) -> dict[str, Any]:
     mine = speeds["hydrahive"]
     return {
@@ -117,6 +122,6 @@ def _report(
         "machine_class": machine_class(config, device),
         "steps_per_second": {name: float(np.median(windows)) for name, windows in speeds.items()},
         "ratios": {name: ratio_interval(mine, windows) for name, windows in speeds.items() if name != "hydrahive"},
-        "parts": parts.report(config, float(np.median(mine))) if parts else None,
+        "parts": ceiling_report(config, parts, mine) if parts else None,
         "windows": speeds,
     }

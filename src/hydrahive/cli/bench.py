@@ -118,7 +118,8 @@ def training_text(report: dict[str, Any]) -> str:
         lines.append(f"  each alone, us per env step: {costs}; a fragment is {parts['fragment_bytes'] / 1e6:.2f} MB")
         lines.append(
             f"  ceiling       {parts['ceiling']:>10,.0f} env steps/s from these costs; "
-            f"training keeps {parts['share']:.0%} of it"
+            f"training keeps {parts['share']:.0%} of it (95% interval {parts['share_low']:.0%} to "
+            f"{parts['share_high']:.0%})"
         )
     return "\n".join(lines)
 

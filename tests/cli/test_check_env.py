@@ -75,3 +75,29 @@ def test_what_hangs_or_dies_is_named_with_its_place(hydrahive, env, says):
 def test_a_reset_that_leaves_something_of_the_game_before_is_found(hydrahive):
     lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", "poison:Remembers-v0", "--env.snapshots", "none", code=1)
     assert "a reset with a seed does not begin anew" in lines["snapshots"][1]
+
+
+@pytest.mark.parametrize(("made", "says"), [("ends", "brings its process down (exit code 0)"), ("hangs", "hangs")])
+def test_worlds_that_cannot_be_made_are_named(hydrahive, tmp_path, made, says):
+    """PettingZoo's are made when the config is read."""
+    config = tmp_path / "crowd.yaml"
+    config.write_text(f"env: {{class_path: PettingZoo, init_args: {{id: crowd, kwargs: {{made: {made}}}}}}}\n")
+    lines = lines_of(hydrahive, config, "--patience", 1, code=1)
+    assert list(lines) == ["made"]
+    assert says in lines["made"][1]
+    assert "crowd.py" in lines["made"][1] or made == "ends"
+
+
+def test_a_config_that_is_refused_is_refused_in_a_line(hydrahive):
+    refused = hydrahive("check-env", "cartpole/vtrace", "--env.id", "CartPole-v9", code=2)
+    assert refused.stderr.count("\n") == 1
+    assert "CartPole-v1" in refused.stderr
+    refused = hydrahive("check-env", "cartpole/vtrace", "--patience", 10**10, code=2)
+    assert "from 1 to 1,000,000" in refused.stderr
+
+
+def test_a_policy_that_does_not_fit_is_named(hydrahive):
+    lines = lines_of(hydrahive, "classic/pendulum", "--algorithm", "AthQ", code=1)
+    passed, said = lines["spaces"]
+    assert not passed
+    assert "Discrete" in said

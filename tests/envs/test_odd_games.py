@@ -162,3 +162,65 @@ def test_an_environment_that_cannot_draw_ends_its_run_well(hydrahive):
     assert "no recording: " in done.stderr
     assert "digest" in done.stdout
     assert hydrahive.summary("a")["env_steps"] >= 300
+
+
+def test_a_world_in_which_nobody_can_be_is_refused():
+    with pytest.raises(ConfigError, match="with agents"):
+        PettingZoo("crowd", kwargs={"agents": 0})
+
+
+def test_pictures_of_agents_are_turned():
+    plain = RunConfig(env=PettingZoo("crowd", kwargs={"pictures": True}), policy=PolicyConfig(Conv()))
+    with pytest.raises(ConfigError, match="ParallelChannelsFirst"):
+        build_network(plain, torch.Generator())
+    env = PettingZoo(
+        "crowd", kwargs={"pictures": True}, wrappers=["hydrahive.envs.channels.ParallelChannelsFirst"]
+    ).make_vector(4)
+    assert env.single_observation_space.shape == (3, 12, 16)
+    env.reset(seed=0)
+    seen, *_ = env.step(np.zeros(4, np.int64))
+    assert seen.shape == (4, 3, 12, 16)
+    assert (seen == np.array([0, 1, 0])[:, None, None]).all()
+    state = env.snapshot()
+    after = env.step(np.zeros(4, np.int64))[1]
+    env.restore(state)
+    assert (env.step(np.zeros(4, np.int64))[1] == after).all()
+
+
+@pytest.mark.parametrize(
+    ("game", "wrappers", "match"),
+    [
+        ("crowd", ["hydrahive.envs.channels.ParallelChannelsFirst"], "needs observations"),
+        ("crowd", ["nowhere.Wrapper"], "dotted paths of wrappers of pettingzoo"),
+        ("pettingzoo.classic.tictactoe_v3", ["hydrahive.envs.channels.ParallelChannelsFirst"], "take turns"),
+    ],
+)
+def test_wrappers_of_worlds_that_do_not_fit_are_refused(game, wrappers, match):
+    with pytest.raises(ConfigError, match=match):
+        PettingZoo(game, wrappers=wrappers)
+
+
+def test_the_last_picture_is_of_how_it_ended():
+    world = PettingZoo("crowd").make_single("rgb_array")
+    world.reset(seed=0)
+    shown = []
+    for _ in range(3):
+        world.step(np.zeros(2, np.int64))
+        shown.append(int(world.render()[0, 0, 1]))
+    assert shown == [1, 2, 3]
+    world.reset(seed=1)
+    assert not world.render().any()
+
+    game = Atari("pong", max_frames=400).make_single("rgb_array")
+    game.reset(seed=0)
+    first, over = game.render().copy(), False
+    while not over:
+        before = game.render().copy()
+        *_, over, _ = game.step(2)
+    assert (game.render() != first).any()
+    assert (game.render() != before).any()
+
+
+def test_a_game_that_ale_cannot_count_is_refused():
+    with pytest.raises(ConfigError, match="max_frames"):
+        Atari("pong", max_frames=3_000_000_000)

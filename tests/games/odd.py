@@ -115,6 +115,22 @@ class Pictures(Count):
         return np.full((16, 20, 3), self.steps, np.uint8)
 
 
+class Lonely(Count):
+    """Does not want to be one of many."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        Lonely.made += 1
+        self.is_too_many = Lonely.made > 20
+
+    def step(self, action):
+        if self.is_too_many:
+            raise RuntimeError("one too many")
+        return super().step(action)
+
+
 class Together(VectorEnv):
     """Counts' own vector, which does not say when its episodes begin anew."""
 
@@ -148,7 +164,7 @@ class Withholds(Together):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
-for kind in [Reuses, Chatty, Forbids, Quits, Fails, Grows, OldSteps, Counts, WholeActions, Pictures]:
+for kind in [Reuses, Chatty, Forbids, Quits, Fails, Grows, OldSteps, Counts, WholeActions, Pictures, Lonely]:
     gymnasium.register(f"{kind.__name__}-v0", kind)
 for kind in [Together, Says, Withholds]:
     gymnasium.register(f"{kind.__name__}-v0", Count, vector_entry_point=kind)

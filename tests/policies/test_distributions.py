@@ -165,3 +165,17 @@ def test_what_is_masked_is_never_drawn_and_the_others_share_its_probability():
         assert torch.isfinite(parameters.grad).all()
         assert (parameters.grad[~legal] == 0).all()
         assert distribution.kl_divergence(normal, normal).abs().max().item() == 0
+
+
+def test_a_choice_of_which_nothing_is_legal_is_free():
+    """Of each choice of several alike; it is recorded as it is drawn."""
+    distribution = distribution_of(spaces.MultiDiscrete([2, 3]))
+    legal = np.tile([True, False, False, False, False], (3000, 1))
+    masked = distribution.masked(torch.zeros(3000, 5), torch.from_numpy(legal))
+    noise = distribution.noise(np.random.default_rng(0), (3000,))
+    drawn = distribution.drawn(masked, torch.from_numpy(noise))
+    counts = np.bincount(drawn[:, 1].numpy(), minlength=3)
+    assert set(drawn[:, 0].tolist()) == {0}
+    assert counts.min() > 900
+    log_probs = distribution.log_probs(distribution.normal(masked), drawn)
+    assert np.allclose(log_probs, np.log(1 / 3))

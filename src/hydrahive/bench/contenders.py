@@ -33,8 +33,14 @@ from hydrahive.runtime.run_accounts import RunAccounts
 from hydrahive.runtime.schedules import schedule_of
 
 NEVER = StopConfig(env_steps=10**15)
-SETTLE_SECONDS = 1.0
-"""Time at the start of each window that is not counted: pipelines fill, the other contender's last work drains."""
+
+
+def settling(seconds: float) -> float:
+    """Time before a window of so many seconds that is not counted: pipelines fill, others' last work drains.
+
+    That may be a fragment of a second and more, where steps are dear.
+    """
+    return max(1.0, seconds / 4)
 
 
 class Contender(Protocol):
@@ -70,7 +76,7 @@ class Hydrahive:
 
     def window(self, seconds: float) -> float:
         """Train; updates are counted when the learner has done them."""
-        self._train(SETTLE_SECONDS)
+        self._train(settling(seconds))
         return self._train(seconds)
 
     def _train(self, seconds: float) -> float:
@@ -154,7 +160,7 @@ class RllibImpala:
 
     def window(self, seconds: float) -> float:
         """Train; RLlib's own count of the rows that it trained on is believed."""
-        self._train(SETTLE_SECONDS)
+        self._train(settling(seconds))
         return self._train(seconds)
 
     def _train(self, seconds: float) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from hydrahive.core.errors import UsageError
@@ -51,13 +52,19 @@ def natural(text: str) -> int:
     return _integer(text, 0)
 
 
-def _integer(text: str, least: int) -> int:
+def at_most(most: int) -> Callable[[str], int]:
+    """A type of integers from 1 to `most`; errors as `positive`."""
+    return partial(_integer, least=1, most=most)
+
+
+def _integer(text: str, least: int, most: int | None = None) -> int:
     try:
         value = int(text.replace("_", ""))
     except ValueError:
         value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least {least}")
+    if value < least or (most is not None and value > most):
+        accepted = f"of at least {least}" if most is None else f"from {least} to {most:,}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer {accepted}")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydrahive.cli.arguments import command_parser, positive
+from hydrahive.cli.arguments import at_most, command_parser
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -14,17 +14,19 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
     parser.add_argument(
-        "--patience", type=positive, default=120, help="seconds after which a check is taken to hang (default: 120)"
+        "--patience",
+        type=at_most(1_000_000),
+        default=120,
+        help="seconds after which a check is taken to hang (default: 120)",
     )
     given, overrides = parser.parse_known_args(arguments)
 
-    from hydrahive.runtime.config_file import find_config, load_run_config
+    from hydrahive.runtime.config_file import find_config
     from hydrahive.runtime.env_watch import watched
 
     path, _ = find_config(given.config)
-    config = load_run_config(path, overrides)
     wrong = 0
-    for finding in watched(config, given.patience):
+    for finding in watched(path, overrides, given.patience):
         print(f"{'ok   ' if finding.passed else 'WRONG'}  {finding.check:<10} {finding.says}", flush=True)
         wrong += not finding.passed
     return 1 if wrong else 0

@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = find_run(runs_folder(given.runs), given.run)
     from hydrahive.runtime.env_worker import WORKER_THREADS
-    from hydrahive.runtime.evaluation import Opponent, evaluate, evaluation_columns, is_sampled
+    from hydrahive.runtime.evaluation import Opponent, evaluate, is_sampled
     from hydrahive.runtime.machine_class import prepare_torch
     from hydrahive.runtime.playing import load_policy
 
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
             if others.env != config.env:
                 raise UsageError(f"--against: run {given.against!r} plays another game than {folder.name!r}")
             prepare_torch(config, WORKER_THREADS)
-        opponent = Opponent(config, evaluation_columns(config), other)
+        opponent = Opponent(config, other)
     evaluation = evaluate(config, policy, given.episodes, opponent)
     summary = evaluation.summary()
     scales = config.env.normalised(summary["mean"])

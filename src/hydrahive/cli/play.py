@@ -11,8 +11,8 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Record one greedy episode of a run's newest policy."""
-    parser = command_parser("play", "Record a greedy episode of a trained policy as a GIF, without a screen.")
+    """Record one episode of a run's newest policy, its actions chosen as in evaluations."""
+    parser = command_parser("play", "Record an episode of a trained policy as a GIF, without a screen.")
     add_run(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
     parser.add_argument("--episode", type=_index, default=0, help="which held-out episode, from 0 (default: 0)")

@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import split_config
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config_file import (
     config_arguments,
     config_parser,
@@ -63,8 +63,7 @@ def run(arguments: Sequence[str]) -> int:
             try:
                 record_run(folder, folder.recording)
             except (Exception, SystemExit) as error:  # many environments cannot draw, each in its own way
-                why = str(error) if isinstance(error, HydrahiveError) else told_where(error)
-                print(f"no recording: {why}", file=sys.stderr)
+                print(f"no recording: {told_where(error)}", file=sys.stderr)
                 return
             folder.publish(folder.recording)
 

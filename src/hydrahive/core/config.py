@@ -33,6 +33,11 @@ class EnvConfig:
         """Whether every episode that ends has a score, as a replay needs it."""
         return True
 
+    @property
+    def longest_episode(self) -> int | None:
+        """Env steps after which an episode is truncated, where a limit is known."""
+        return None
+
     def normalised(self, score: float) -> dict[str, float]:
         """A mean score on scales on which others publish it, by the scales' names."""
         return {}

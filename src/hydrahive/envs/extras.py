@@ -6,6 +6,8 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+from hydrahive.core.errors import HydrahiveError
+
 EXTRAS = {"box2d": "box2d", "minatar": "minatar", "minigrid": "minigrid", "mpe2": "mpe"}
 """Which of our extras brings what stands in an error."""
 
@@ -19,7 +21,12 @@ def told(error: BaseException) -> str:
 
 
 def told_where(error: BaseException) -> str:
-    """What an error says, in one line, with the innermost place of its way that is neither ours nor Python's own."""
+    """What an error says, in one line, with the innermost place of its way that is neither ours nor Python's own.
+
+    Our own errors say themselves what is wrong where.
+    """
+    if isinstance(error, HydrahiveError):
+        return str(error)
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_others(frame.filename)]
     own = [frame for frame in places if "site-packages" not in frame.filename] or places
     return told(error) + (f" ({own[-1].filename}:{own[-1].lineno})" if own else "")

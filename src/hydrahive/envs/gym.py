@@ -6,13 +6,13 @@ import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.extras import told
+from hydrahive.envs.wrappers import wrappers_of
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,14 @@ class Gym(EnvConfig):
         """As `snapshots` says."""
         return SnapshotKind.EXACT if self.snapshots == "captured" else SnapshotKind.RESTARTED
 
+    @property
+    def longest_episode(self) -> int | None:
+        """The registered limit, or the one among `kwargs`."""
+        import gymnasium
+
+        limit: int | None = self.kwargs.get("max_episode_steps")
+        return limit or gymnasium.registry[self._registered()].max_episode_steps
+
     def make_vector(self, num_envs: int) -> Any:
         """`num_envs` environments as one vector with snapshots."""
         from hydrahive.envs.gym_singles import GymSingles
@@ -143,24 +151,7 @@ class Gym(EnvConfig):
         return FlatSingle(maker.make(), tells_score=maker.tells_score)
 
     def _wrappers(self) -> list[Callable[[Any], Any]]:
-        """What puts each wrapper around an environment.
-
-        Raises:
-            ConfigError: If one cannot be imported.
-        """
-        wrappers: list[Callable[[Any], Any]] = []
-        for given in self.wrappers:
-            named = {"class_path": given} if isinstance(given, str) else given
-            accepted = "dotted paths of gymnasium.Wrappers, or mappings of class_path and init_args"
-            if not isinstance(named, dict) or set(named) - {"init_args"} != {"class_path"}:
-                raise ConfigError("wrappers", given, accepted)
-            module, _, name = str(named["class_path"]).rpartition(".")
-            try:
-                wrapper = getattr(importlib.import_module(module), name)
-            except Exception as error:  # whatever a user's module raises
-                raise ConfigError("wrappers", given, f"{accepted} ({told(error)})") from None
-            wrappers.append(partial(wrapper, **(named.get("init_args") or {})))
-        return wrappers
+        return wrappers_of(self.wrappers, "gymnasium.Wrappers")
 
     def _registered(self) -> str:
         """The name in the registry, once the module before the colon is imported."""

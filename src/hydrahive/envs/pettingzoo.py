@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Literal
 
-from hydrahive.core.config import EnvConfig
+from hydrahive.core.config import EnvConfig, require
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.extras import told
+from hydrahive.envs.wrappers import wrappers_of
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,23 @@ class PettingZoo(EnvConfig):
         groups: Names of groups, and for each the agents in it, by name or pattern (`wolf_*`), where agents are unlike.
             Observations are then rows of numbers as long as the longest, and say which group sees it; of counted
             actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
+        wrappers: Put around each world in which all act at once, the innermost first: dotted paths of what takes a
+            `pettingzoo.ParallelEnv` and gives one, or mappings of `class_path` and `init_args`.
     """
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     snapshots: Literal["captured", "none"] = "captured"
     groups: dict[str, list[str]] | None = None
+    wrappers: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made, and groups whose agents are unlike."""
         env = self.make_parallel()
         try:
-            self._refuse_unlike(env, list(env.possible_agents))
+            agents = list(env.possible_agents)
+            require(bool(agents), "id", self.id, "an environment with agents; its possible_agents are none")
+            self._refuse_unlike(env, agents)
         except ConfigError:
             raise
         except Exception as error:  # whatever a user's environment raises
@@ -82,9 +88,23 @@ class PettingZoo(EnvConfig):
         if not (hasattr(module, "parallel_env") or hasattr(module, "env")):
             raise ConfigError("id", self.id, "a module with parallel_env or env; this one has neither")
         try:
-            return _made(module, {**self.kwargs, **options})
+            world = _made(module, {**self.kwargs, **options})
         except Exception as error:
             raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({told(error)})") from None
+        return self._wrapped(world)
+
+    def _wrapped(self, world: Any) -> Any:
+        from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
+
+        wrappers = wrappers_of(self.wrappers, "wrappers of pettingzoo.ParallelEnv")
+        if wrappers and isinstance(world, turn_based_aec_to_parallel_wrapper):
+            raise ConfigError("wrappers", self.wrappers, "none, where agents take turns")
+        try:
+            for wrapper in wrappers:
+                world = wrapper(world)
+        except Exception as error:  # whatever a user's wrapper raises
+            raise ConfigError("wrappers", self.wrappers, f"what goes around {self.id} ({told(error)})") from None
+        return world
 
     def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""
@@ -98,7 +118,8 @@ class PettingZoo(EnvConfig):
         from hydrahive.envs.pettingzoo_vector import PettingZooVector, WorldView
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        return WorldView(PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False))
+        vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
+        return WorldView(vector, is_drawn=bool(drawn))
 
 
 def members_of(groups: Mapping[str, Sequence[str]] | None, agents: list[str]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class PettingZooVector(SnapshotVectorEnv):
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+    ends: Callable[[int], object] = staticmethod(lambda world: None)
+    """Called with a world whose last agent has left, before it begins anew."""
 
     def __init__(
         self, name: str, worlds: Sequence[Any], groups: Mapping[str, Sequence[str]] | None = None, *, captured: bool
@@ -106,6 +108,7 @@ class PettingZooVector(SnapshotVectorEnv):
             for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
                 last[w * len(self.agents) + i] = self._observations[w, i].copy()
             if not self._present[w].any():
+                self.ends(w)
                 self._begin(w, None, None)
         over = (terminated | truncated).reshape(-1)
         infos = {"final_obs": last, "_final_obs": over} if over.any() else {}
@@ -222,20 +225,25 @@ def _first_only(space: Any) -> np.ndarray:
 class WorldView(World):
     """One world of PettingZoo's as a single environment."""
 
-    def __init__(self, vector: PettingZooVector) -> None:
-        """Show the only world of a vector."""
+    def __init__(self, vector: PettingZooVector, *, is_drawn: bool) -> None:
+        """Show the only world of a vector; `is_drawn` if it was made with a render mode."""
         self._vector = vector
         super().__init__(vector)
         self.metadata = vector.worlds[0].metadata
+        self._last: Any = None
+        if is_drawn:
+            vector.ends = self._keep_last
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the world."""
         super().reset(seed=seed)
+        self._last = None
         observations, _ = self._vector.reset(seed=seed, options=options)
         return self._shown(observations), self._told()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step; the reward is the agents' mean, and the first end of an agent ends the episode."""
+        self._last = None
         observations, rewards, terminated, truncated, _ = self._vector.step(self._of_agents(actions))
         return (
             self._shown(observations),
@@ -246,8 +254,11 @@ class WorldView(World):
         )
 
     def render(self) -> Any:
-        """As the world draws itself."""
-        return self._vector.worlds[0].render()
+        """As the world draws itself; at the end as it was before it began anew."""
+        return self._vector.worlds[0].render() if self._last is None else self._last
+
+    def _keep_last(self, world: int) -> None:
+        self._last = self._vector.worlds[world].render()
 
     def close(self) -> None:
         """Close the world."""

@@ -169,6 +169,11 @@ class MultiCategorical(Distribution):
         """Log-probabilities within each choice."""
         return torch.cat([part.log_softmax(-1) for part in self._parts(parameters)], dim=-1)
 
+    def masked(self, parameters: Tensor, legal: Tensor) -> Tensor:
+        """Likewise; a choice of which nothing is legal is free, for something must be chosen."""
+        free = [part | ~part.any(-1, keepdim=True) for part in self._parts(legal)]
+        return super().masked(parameters, torch.cat(free, dim=-1))
+
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Exact: the sum over choices."""
         each = zip(self._parts(normal), actions.unbind(-1), strict=True)

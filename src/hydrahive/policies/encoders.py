@@ -44,7 +44,8 @@ def box_of(observation_space: spaces.Space[object], encoder: str, dimensions: It
         raise ConfigError("policy.encoder", encoder, expected)
     shape = observation_space.shape
     if accepted == [3] and observation_space.dtype == "uint8" and shape[-1] in (1, 3, 4) and min(shape[:2]) >= 8:
-        expected = f"pictures [C, H, W], not {list(shape)}; name hydrahive.envs.channels.ChannelsFirst among wrappers"
+        wrapper = "hydrahive.envs.channels.ChannelsFirst among wrappers (for PettingZoo ParallelChannelsFirst)"
+        expected = f"pictures [C, H, W], not {list(shape)}; name {wrapper}"
         raise ConfigError("policy.encoder", encoder, expected)
     return observation_space
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
@@ -19,7 +20,7 @@ from hydrahive.envs.extras import told_where
 from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import refuse_unfit_masks
+from hydrahive.runtime.env_worker import build_network
 
 BEFORE, AFTER = 60, 240
 """Steps before a snapshot is taken, and steps for which what is restored must go on alike."""
@@ -63,8 +64,6 @@ def _tried(name: str, check: Callable[[RunConfig], str], config: RunConfig) -> F
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Finding(name, True, check(config))
-    except HydrahiveError as wrong:
-        return Finding(name, False, str(wrong))
     except (Exception, SystemExit) as error:
         return Finding(name, False, told_where(error))
 
@@ -81,8 +80,7 @@ def _made(config: RunConfig) -> str:
 
 def _spaces(config: RunConfig) -> str:
     env = _vector(config)
-    distribution_of(env.single_action_space)
-    refuse_unfit_masks(config, env)
+    build_network(config, torch.Generator())
     masks = ", with masks of legal actions" if env.legal_actions() is not None else ""
     seen, taken = _in_words(env.single_observation_space), _in_words(env.single_action_space)
     return f"observations {seen}, actions {taken}{masks}"

@@ -7,11 +7,12 @@ import multiprocessing
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from hydrahive.runtime.config import RunConfig
+from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.config_file import load_run_config
 from hydrahive.runtime.env_check import CHECKS, Finding, checked
 
 BEGIN_SECONDS, WRITE_SECONDS = 30, 2
@@ -21,13 +22,24 @@ FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 """Of a traceback that `faulthandler` writes, the innermost first."""
 
 
-def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
-    """The findings of `checked`; a check of which nothing is heard for so long, or whose process dies, ends them."""
+def watched(path: Path, overrides: Sequence[str], seconds: float) -> Iterator[Finding]:
+    """The findings of `checked`; a check of which nothing is heard for so long, or whose process dies, ends them.
+
+    The config is read there, too: reading it may already import and make the environment.
+
+    Args:
+        path: Of the config.
+        overrides: `--key value` options.
+        seconds: Patience.
+
+    Raises:
+        HydrahiveError: What reading the config raises.
+    """
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="hydrahive-check-") as folder:
         trace = Path(folder) / "trace"
-        process = context.Process(target=_check, args=(config, seconds, trace, theirs), daemon=True)
+        process = context.Process(target=_check, args=(path, overrides, seconds, trace, theirs), daemon=True)
         process.start()
         theirs.close()
         names = iter(CHECKS)
@@ -36,9 +48,11 @@ def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
                 if not mine.poll(seconds + (BEGIN_SECONDS if name == "made" else WRITE_SECONDS)):
                     yield Finding(name, False, f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
                     return
-                finding: Finding = mine.recv()
-                yield finding
-                if name == "made" and not finding.passed:
+                heard: Finding | HydrahiveError = mine.recv()
+                if isinstance(heard, HydrahiveError):
+                    raise heard
+                yield heard
+                if name == "made" and not heard.passed:
                     return
         except EOFError:
             process.join()
@@ -48,11 +62,16 @@ def watched(config: RunConfig, seconds: float) -> Iterator[Finding]:
             process.join()
 
 
-def _check(config: RunConfig, seconds: float, trace: Path, tell: Connection) -> None:
+def _check(path: Path, overrides: Sequence[str], seconds: float, trace: Path, tell: Connection) -> None:
     with trace.open("w") as file:
         faulthandler.enable(file)
         # Repeated, because the first may come while something is still being compiled or imported.
         faulthandler.dump_traceback_later(seconds, repeat=True, file=file)
+        try:
+            config = load_run_config(path, overrides)
+        except HydrahiveError as refusal:
+            tell.send(refusal)
+            return
         for finding in checked(config):
             tell.send(finding)
             faulthandler.dump_traceback_later(seconds, repeat=True, file=file)  # anew for the next one

@@ -382,8 +382,11 @@ class InlineFleet:
         return Ref(self._learner.state())
 
     def evaluate(self, weights: Ref) -> Ref:
-        """Evaluate the greedy policy."""
-        return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+        """Evaluate the greedy policy; `get` tells of an environment that fails."""
+        try:
+            return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+        except HydrahiveError as failed:
+            return Ref(failed)
 
     def picture(self, weights: Ref) -> Ref:
         """Play with the greedy policy."""
@@ -401,7 +404,9 @@ class InlineFleet:
         return list(refs)
 
     def get(self, ref: Ref) -> Any:
-        """The value, which the reference is."""
+        """The value, which the reference is; or raises it, if it is an error."""
+        if isinstance(ref, HydrahiveError):
+            raise ref
         return ref
 
     def stock(self) -> Stock:

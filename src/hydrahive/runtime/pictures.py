@@ -13,6 +13,7 @@ import torch
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
+from hydrahive.envs.extras import told_where
 from hydrahive.envs.flat import MASK
 from hydrahive.envs.vector import BEGINS_ANEW
 from hydrahive.policies.flat_weights import FlatWeights
@@ -48,12 +49,12 @@ class Undrawn:
 
 def clip_of(config: RunConfig, weights: np.ndarray) -> Clip | Undrawn:
     """The beginning of an episode with a flat weights vector."""
-    network = build_network(config, torch.Generator())
-    FlatWeights(network).load(weights)
     try:
+        network = build_network(config, torch.Generator())
+        FlatWeights(network).load(weights)
         shown = played(config, network, 0, CLIP_FRAMES)
-    except Exception as error:
-        return Undrawn(f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        return Undrawn(told_where(error))
     height, width, _ = shown.frames[0].shape
     return Clip(gif_of(shown.frames, shown.frames_per_second), width, height)
 

@@ -92,7 +92,7 @@ class Atari(EnvConfig):
         require_integer("frame_skip", self.frame_skip, 1, 1000)
         require_integer("stack", self.stack, 1, 64)
         require_integer("size", self.size, 8, 512)
-        require_integer("max_frames", self.max_frames, self.frame_skip)
+        require_integer("max_frames", self.max_frames, self.frame_skip, 2**31 - 1)
 
     @property
     def rules(self) -> Protocol:
@@ -111,6 +111,11 @@ class Atari(EnvConfig):
     def snapshot_kind(self) -> SnapshotKind:
         """The emulator's state cannot be taken out, but what was played can be played again."""
         return SnapshotKind.REPLAYABLE
+
+    @property
+    def longest_episode(self) -> int:
+        """`max_frames`, in agent steps."""
+        return self.max_frames // self.frame_skip + 1
 
     def rom_path(self) -> str:
         """Where the game's ROM lies.

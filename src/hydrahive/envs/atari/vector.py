@@ -54,12 +54,13 @@ class AtariVector(SnapshotVectorEnv):
     def __init__(self, config: Atari, num_envs: int, *, in_colours: bool = False) -> None:
         """Load the game's ROM `num_envs` times; `in_colours` again, for ALE draws either for agents or for people."""
         self.closed = False
+        self._ale: Any = None  # Gymnasium closes what could not be made, too
+        self._screen: Any = None
         self.num_envs, self.stack = num_envs, config.stack
         self._life_loss_ends = config.rules.life_loss_ends
         self._ale = emulator(config, num_envs)
-        self._screen = (
-            emulator(config, num_envs, grayscale=False, img_height=210, img_width=160) if in_colours else None
-        )
+        if in_colours:
+            self._screen = emulator(config, num_envs, grayscale=False, img_height=210, img_width=160)
         self.picture: np.ndarray | None = None
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": 60 / config.frame_skip}
         shape = (config.stack, config.size, config.size)
@@ -132,7 +133,9 @@ class AtariVector(SnapshotVectorEnv):
             if lost.any():  # the learner's episode begins behind the life, the game goes on
                 self._frames[lost, :-1] = 0
             if ended.any():
+                last = self.picture
                 self._begin_where(ended)
+                self.picture = last  # people see how it ended
         return self._frames.copy(), rewards, over | lost, truncated, told
 
     def _told(self, all_ended: np.ndarray, games_over: np.ndarray) -> dict[str, Any]:
@@ -229,4 +232,4 @@ class AtariVector(SnapshotVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of the emulators."""
-        del self._ale, self._screen
+        self._ale = self._screen = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -21,6 +22,8 @@ from matplotlib.figure import Figure
 from hydrahive.runtime.config_file import dump
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.telemetry.jsonl import read_rows
+
+mpl.rcParams["svg.hashsalt"] = "atari"  # the same run, the same bytes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks" / "atari.md"

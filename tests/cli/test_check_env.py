@@ -3,12 +3,22 @@
 import pytest
 
 from conftest import ROOT, full_only
+from hydrahive.runtime.config_file import find_config, load_run_config
+from hydrahive.runtime.env_check import checked
 
 
 def lines_of(hydrahive, *arguments, code=0):
     hydrahive.environment["PYTHONPATH"] = f"{ROOT / 'tests' / 'games'}:{ROOT / 'tests' / 'poison'}"
     out = hydrahive("check-env", *arguments, code=code).stdout
     return {line[7:].split()[0]: (line.startswith("ok"), line[18:]) for line in out.splitlines()}
+
+
+def found(monkeypatch, config, *options):
+    """What the checks say, without a command and a process of their own around them."""
+    for folder in ("games", "poison"):
+        monkeypatch.syspath_prepend(str(ROOT / "tests" / folder))
+    findings = checked(load_run_config(find_config(config)[0], [str(option) for option in options]))
+    return {finding.check: (finding.passed, finding.says) for finding in findings}
 
 
 @pytest.mark.parametrize(
@@ -23,11 +33,17 @@ def lines_of(hydrahive, *arguments, code=0):
         ),
     ],
 )
-def test_what_is_right_passes(hydrahive, config, options, check, says):
-    lines = lines_of(hydrahive, config, *options)
+def test_what_is_right_passes(monkeypatch, config, options, check, says):
+    lines = found(monkeypatch, config, *options)
     assert list(lines) == ["made", "spaces", "single", "steps", "seeding", "snapshots", "speed"]
     assert all(passed for passed, _ in lines.values())
     assert says in lines[check][1]
+
+
+def test_the_command_says_line_by_line_what_it_found(hydrahive):
+    lines = lines_of(hydrahive, "cartpole/vtrace")
+    assert list(lines) == ["made", "spaces", "single", "steps", "seeding", "snapshots", "speed"]
+    assert all(passed for passed, _ in lines.values())
 
 
 @pytest.mark.parametrize(
@@ -40,16 +56,15 @@ def test_what_is_right_passes(hydrahive, config, options, check, says):
         ("Forgetful", "snapshots", "declared exact, but the restored one differs"),
     ],
 )
-def test_what_is_wrong_is_named(hydrahive, env, check, says):
-    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", f"poison:{env}-v0", code=1)
+def test_what_is_wrong_is_named(monkeypatch, env, check, says):
+    lines = found(monkeypatch, "cartpole/vtrace", "--env.id", f"poison:{env}-v0")
     passed, said = lines[check]
     assert not passed
     assert says in said
 
 
-def test_a_clock_in_the_state_is_found(hydrahive):
-    wrapper = '["gymnasium.wrappers.RecordEpisodeStatistics"]'
-    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.wrappers", wrapper, code=1)
+def test_a_clock_in_the_state_is_found(monkeypatch):
+    lines = found(monkeypatch, "cartpole/vtrace", "--env.wrappers", '["gymnasium.wrappers.RecordEpisodeStatistics"]')
     assert "another state" in lines["snapshots"][1]
 
 
@@ -72,8 +87,8 @@ def test_what_hangs_or_dies_is_named_with_its_place(hydrahive, env, says):
     assert env != "Hangs" or "poison.py:" in said
 
 
-def test_a_reset_that_leaves_something_of_the_game_before_is_found(hydrahive):
-    lines = lines_of(hydrahive, "cartpole/vtrace", "--env.id", "poison:Remembers-v0", "--env.snapshots", "none", code=1)
+def test_a_reset_that_leaves_something_of_the_game_before_is_found(monkeypatch):
+    lines = found(monkeypatch, "cartpole/vtrace", "--env.id", "poison:Remembers-v0", "--env.snapshots", "none")
     assert "a reset with a seed does not begin anew" in lines["snapshots"][1]
 
 
@@ -96,8 +111,8 @@ def test_a_config_that_is_refused_is_refused_in_a_line(hydrahive):
     assert "from 1 to 1,000,000" in refused.stderr
 
 
-def test_a_policy_that_does_not_fit_is_named(hydrahive):
-    lines = lines_of(hydrahive, "classic/pendulum", "--algorithm", "AthQ", code=1)
+def test_a_policy_that_does_not_fit_is_named(monkeypatch):
+    lines = found(monkeypatch, "classic/pendulum", "--algorithm", "AthQ")
     passed, said = lines["spaces"]
     assert not passed
     assert "Discrete" in said

@@ -15,8 +15,8 @@ from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.config_file import load_run_config
 from hydrahive.runtime.env_check import CHECKS, Finding, checked
 
-BEGIN_SECONDS, WRITE_SECONDS = 30, 2
-"""What the child may need beside its first check to start, and beside each to write down where it is."""
+BEGIN_SECONDS, WRITE_SECONDS = 60, 2
+"""What the child may need to begin, and beside each check to write down where it is."""
 
 FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 """Of a traceback that `faulthandler` writes, the innermost first."""
@@ -42,10 +42,12 @@ def watched(path: Path, overrides: Sequence[str], seconds: float) -> Iterator[Fi
         process = context.Process(target=_check, args=(path, overrides, seconds, trace, theirs), daemon=True)
         process.start()
         theirs.close()
-        names = iter(CHECKS)
+        name = "made"
         try:
-            for name in names:
-                if not mine.poll(seconds + (BEGIN_SECONDS if name == "made" else WRITE_SECONDS)):
+            if mine.poll(BEGIN_SECONDS):
+                mine.recv()  # the process has begun
+            for name in CHECKS:
+                if not mine.poll(seconds + WRITE_SECONDS):
                     yield Finding(name, False, f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
                     return
                 heard: Finding | HydrahiveError = mine.recv()
@@ -67,6 +69,7 @@ def _check(path: Path, overrides: Sequence[str], seconds: float, trace: Path, te
         faulthandler.enable(file)
         # Repeated, because the first may come while something is still being compiled or imported.
         faulthandler.dump_traceback_later(seconds, repeat=True, file=file)
+        tell.send(None)
         try:
             config = load_run_config(path, overrides)
         except HydrahiveError as refusal:

@@ -77,7 +77,7 @@ def read(run: Path) -> Told:
     folder = RunFolder(run)
     config = folder.config()
     rows = [row for row in read_rows(folder.metrics) if row.get("score_mean") is not None]
-    return Told(dump(config), config.env.rom, folder.identity().machine_class, rows, read_rows(folder.events))
+    return Told(dump(config), config.env.rom, folder.identity().machine_class, rows, read_rows(folder.events, "kind"))
 
 
 def section(told: Told, note: str) -> Iterator[str]:

@@ -42,7 +42,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
     assert {file.name for file in path.iterdir()} == {"state.safetensors", "manifest.json"}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "manifest", "format", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "manifest", "format", "missing", "counts", "lacks"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
     store = CheckpointStore(tmp_path)
     good, bad = store.write(boundary(1), 0, "c"), store.write(boundary(2), 0, "c")
@@ -55,6 +55,13 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
         manifest.write_text("{")
     elif damage == "format":
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    elif damage == "counts":
+        said = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**said, "progress": {**said["progress"], "env_steps": 999}}))
+    elif damage == "lacks":
+        said = json.loads(manifest.read_text())
+        del said["machine_class"], said["manifest_sha256"]
+        manifest.write_text(json.dumps(said))
     else:
         tensors.unlink()
     with pytest.raises(CheckpointError):
@@ -63,6 +70,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     assert newest.path == good
     assert len(passed_over) == 1
     assert bad.name in passed_over[0]
+    assert store.write(boundary(3), 0, "c").is_dir(), "a damaged one is in nobody's way"
+    assert store.newest()[0].path == store.newest(up_to=3)[0].path
 
 
 def test_a_replays_blocks_are_written_once_and_a_damaged_one_again(tmp_path):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from hydrahive.algorithms.config import AthQ, VTrace
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.core.schedules import Linear
 from hydrahive.envs.snake.config import Snake
+from hydrahive.runtime.changes import in_force
 from hydrahive.runtime.config_file import (
     dump,
     find_config,
@@ -69,6 +71,10 @@ def test_schedules_are_read(tmp_path):
         (["--replay", "Ath", "--replay.ratio", "2"], "replay.init_args.ratio:", "at most 1"),
         (["--replay", "Ath", "--replay.capacity", "100"], "replay.init_args.capacity:", "deepest bucket"),
         (["--replay", "Ath", "--replay.capcity", "9"], "replay.init_args.capcity:", "replay.init_args.capacity"),
+        (["--replay.ratio", "0.1"], "replay:", "class_path, which of them it is: Ath or Uniform"),
+        (["--algorithm.learning_rate", "null"], "algorithm.init_args.learning_rate:", "a value"),
+        (["--algorithm.optimizer", "null"], "algorithm.init_args.optimizer:", "a value"),
+        (["--policy.encoder.hidden", "[99999999999999999999999]"], "policy.encoder.init_args.hidden:", "to 65536"),
     ],
 )
 def test_refusals_name_the_key_the_value_and_what_is_accepted(overrides, key, hint):
@@ -88,6 +94,20 @@ def test_refusals_name_the_key_the_value_and_what_is_accepted(overrides, key, hi
         ("sede: 3", "seed"),
         ("lag: .nan", "lag"),
         ("stop: 3", "stop: 3"),
+        ("shards: 1\nshards: 2", "the key 'shards' stands twice"),
+        ("stop: {updates: 1, updates: 2}", "the key 'updates' stands twice"),
+        ("a: &a\n  b: *a", "refers to itself"),
+        ("a: " + 3000 * "[", "nested too deeply"),
+        ("algoritm: {}", "algoritm: unknown key"),
+        ("schedule: null", "schedule: None is not accepted; expected a value"),
+        ("workers: null", "workers: None"),
+        ("changes: null", "changes: None"),
+        ("env: {class_path: Snake, init_args: {rewards: {food: null}}}", "env.init_args.rewards.food: None"),
+        ("policy: []", "policy: [] is not accepted; expected a mapping of keys"),
+        ("stop: [1]", "a mapping of keys"),
+        ("replay: {}", "class_path"),
+        ("stop: {updates: 2, foo: {}}", "stop.foo: unknown key"),
+        ("algorithm: {class_path: VTrace, init_args: {discount: 1" + 400 * "0" + "}}", "too large"),
         ("env: {class_path: Gym}", "env.init_args.id: is required"),
         ("env: {class_path: Gym, init_args: {id: CartPole-v8}}", "CartPole-v1"),
         (
@@ -138,3 +158,11 @@ def test_help_explains_every_key():
         if ".init_args." in key and name != "class_path":
             assert name in text
     assert "Weight of a reward one step later" in text
+
+
+@pytest.mark.parametrize("value", ["x", True, [1], 10**400])
+def test_changed_values_are_looked_at(value):
+    changes = [{"from_update": 25, "key": "algorithm.learning_rate", "value": value}]
+    config = load_run_config(VTRACE, ["--changes", json.dumps(changes)])
+    with pytest.raises(ConfigError, match=r"algorithm\.init_args\.learning_rate"):
+        in_force(config, 25)

@@ -73,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output, such as `head`, has gone; that is its right.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}", 1)
 
 
 def _fail(message: str, code: int) -> int:

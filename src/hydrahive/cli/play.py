@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.cli.arguments import add_run, command_parser, natural, positive
 from hydrahive.core.errors import HydrahiveError, UsageError
 
 
@@ -15,7 +14,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = command_parser("play", "Record an episode of a trained policy as a GIF, without a screen.")
     add_run(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
-    parser.add_argument("--episode", type=_index, default=0, help="which held-out episode, from 0 (default: 0)")
+    parser.add_argument("--episode", type=natural, default=0, help="which held-out episode, from 0 (default: 0)")
     parser.add_argument("--max-frames", type=positive, default=1500, help="longest recording (default: 1500)")
     parser.add_argument(
         "--before", action="store_true", help="show the untrained policy on the left of the trained one"
@@ -37,9 +36,3 @@ def run(arguments: Sequence[str]) -> int:
         raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
     print(f"{given.out}: score {score:g} in {steps:,} steps")
     return 0
-
-
-def _index(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; expected an integer of at least 0")
-    return int(text)

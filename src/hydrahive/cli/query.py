@@ -83,8 +83,14 @@ def _asked(client: Any, given: argparse.Namespace, words: list[str]) -> str:
     if words == ["model"]:
         return json.dumps(client.model(), indent=1)
     if words[0] == "episode" and len(words) == 3 and words[1].isdigit():
+        folder = Path(words[2]).absolute().parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):  # before it is paid for
+            raise UsageError(f"{words[2]}: cannot be written: {folder} is no folder that one can write to")
         answer = client.episode(int(words[1]), given.run)
-        write_whole(Path(words[2]), base64.b64decode(answer.pop("gif")))
+        try:
+            write_whole(Path(words[2]), base64.b64decode(answer.pop("gif")))
+        except OSError as error:
+            raise HydrahiveError(f"{words[2]}: cannot be written: {error.strerror or error}") from None
         if given.json:
             return json.dumps(answer)
         return f"score {answer['score']:g} in {answer['steps']:,} steps: {words[2]}{_cost(answer)}"

@@ -18,6 +18,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from hydrahive.runtime.comparison import config_differences, facts_of
     from hydrahive.runtime.run_folder import all_runs, find_run, runs_folder
+    from hydrahive.runtime.storage import storage_of
     from hydrahive.telemetry.run_table import table
 
     runs = runs_folder(given.runs)
@@ -28,7 +29,8 @@ def run(arguments: Sequence[str]) -> int:
             print(json.dumps(fact))
         return 0
     if not facts:
-        print(f"no runs in {runs}")
+        storage = storage_of(runs)
+        print(f"no runs in {storage.shown if storage else runs}")
         return 0
     print(table(list(facts[0]), [[_cell(value) for value in fact.values()] for fact in facts]))
     differences = config_differences(folders) if len(given.names) > 1 else []

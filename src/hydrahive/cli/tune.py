@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str]) -> int:
     if given_name is None:
         raise UsageError(f"SWEEP is missing: a YAML file or one of {', '.join(shipped_sweeps())}")
     path, default_name = find_config(given_name, shipped_sweeps(), "SWEEP")
-    given = parse(parser, [*config_arguments(path), *overrides], SweepConfig)
+    given = parse(parser, [*config_arguments(path, SweepConfig), *overrides], SweepConfig)
     config = sweep_of({key: value for key, value in given.as_dict().items() if key not in ("name", "runs", "address")})
     if config.base().portable:
         pin_portable()

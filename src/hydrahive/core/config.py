@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -171,7 +172,8 @@ def require_number(
     key: str, given: float, low: float = -math.inf, high: float = math.inf, *, above: bool = False
 ) -> None:
     """Refuse a number that is not finite or outside `[low, high]` (`above`: `low` itself is refused)."""
-    inside = math.isfinite(given) and given <= high and (given > low if above else given >= low)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= sys.float_info.max
+    inside = is_number and given <= high and (given > low if above else given >= low)
     bounds = []
     if math.isfinite(low):
         bounds.append(f"{'above' if above else 'of at least'} {low:g}")

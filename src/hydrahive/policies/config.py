@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from hydrahive.core.config import CoreConfig, EncoderConfig, require, require_integer
 
+WIDEST = 65_536
+"""Units of a layer; more of them fit no machine."""
+
 
 @dataclass(frozen=True)
 class Mlp(EncoderConfig):
@@ -22,7 +25,7 @@ class Mlp(EncoderConfig):
         """Refuse an empty network and layers without width."""
         require(bool(self.hidden), "hidden", self.hidden, "at least one layer")
         for width in self.hidden:
-            require_integer("hidden", width, 1)
+            require_integer("hidden", width, 1, WIDEST)
 
     def build(self, observation_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.encoders.MlpEncoder`."""
@@ -146,7 +149,7 @@ class _Recurrent(CoreConfig):
 
     def __post_init__(self) -> None:
         """Refuse layers without width."""
-        require_integer("hidden", self.hidden, 1)
+        require_integer("hidden", self.hidden, 1, WIDEST)
         require_integer("layers", self.layers, 1, 100)
 
     @property

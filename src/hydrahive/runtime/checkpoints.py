@@ -26,6 +26,9 @@ A replay's episodes lie beside them in `replay/`, in blocks that several checkpo
 
 BLOCKS = "replay"
 
+FACTS, CUT = ("seconds", "machine_class", "digest", "state_digest"), ("updates", "resumable", "score_mean", "progress")
+"""What every manifest says of a checkpoint, and of the boundary in it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -124,6 +127,7 @@ class CheckpointStore:
             write_synced(partial / "state.safetensors", tensors)
             if outbox is not None:
                 write_synced(partial / "outbox.json", outbox)
+            manifest["manifest_sha256"] = _sealed(manifest)
             write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
         self._prune(way_back)
         return path
@@ -241,9 +245,7 @@ def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
         boundary = Boundary(load_tensors(tensors), progress, manifest["resumable"], blocks)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
-    seconds, machine_class, digest, state_digest = (
-        manifest[key] for key in ("seconds", "machine_class", "digest", "state_digest")
-    )
+    seconds, machine_class, digest, state_digest = (manifest[key] for key in FACTS)
     standings = manifest.get("standings", {})
     return Checkpoint(path, boundary, seconds, machine_class, digest, state_digest, outbox, standings)
 
@@ -256,4 +258,15 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path}: its manifest cannot be read ({error})") from None
     if format_ != FORMAT:
         raise CheckpointError(f"checkpoint {path}: is of format {format_}, this version reads format {FORMAT}")
+    missing = [key for key in (*FACTS, *CUT) if key not in manifest]
+    if missing:
+        raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
+    if manifest.get("manifest_sha256", _sealed(manifest)) != _sealed(manifest):  # older ones have none
+        raise CheckpointError(f"checkpoint {path}: its manifest is altered")
     return manifest
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of all else that a manifest says."""
+    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "manifest_sha256"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

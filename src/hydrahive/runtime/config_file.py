@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import json
 import re
 import typing
 from collections.abc import Iterator, Sequence
@@ -106,21 +107,59 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return instantiate(parse(config_parser("hydrahive"), [*config_arguments(path), *overrides]))
 
 
-def config_arguments(path: Path) -> list[str]:
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a mapping has each key once, as YAML's specification asks; PyYAML takes the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: If it has a key twice.
+        """
+        named = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for name in named:
+            if named.count(name) > 1 and name != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def config_arguments(path: Path, of: type = RunConfig) -> list[str]:
     """Arguments that make a `config_parser` read `path`, once the file is known to hold a mapping.
 
+    Args:
+        path: Of the file.
+        of: The config's dataclass.
+
     Raises:
-        UsageError: If it does not.
+        UsageError: If it does not, refers to itself, or has empty parts that no config has.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _UniqueKeys)
+        json.dumps(content, default=str)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"CONFIG: cannot read {path}: {one_line(error)}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"CONFIG: {path} is not YAML: {one_line(error)}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise UsageError(
+            f"CONFIG: {path} refers to itself, is nested too deeply, or has keys of several parts"
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(f"CONFIG: {path} is {'empty' if content is None else 'not a mapping of keys'}")
+    for name in _empty_unknown(content, of):
+        raise UsageError(f"{name}: unknown key")
     return ["--config", str(path)]
+
+
+def _empty_unknown(content: dict[Any, Any], of: type, prefix: str = "") -> Iterator[str]:
+    """Keys with nothing below them that a config does not have; jsonargparse passes over these, and only these."""
+    hints = typing.get_type_hints(of)
+    for key, below in content.items():
+        if below == {} and key not in hints:
+            yield f"{prefix}{key}"
+        hint = hints.get(key)
+        if isinstance(below, dict) and dataclasses.is_dataclass(hint) and hint not in BASES:
+            yield from _empty_unknown(below, typing.cast(type, hint), f"{prefix}{key}.")
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str], of: type = RunConfig) -> Namespace:
@@ -145,6 +184,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], of: type = RunConfig
         return namespace
     except ConfigError:
         raise
+    except OverflowError as error:
+        raise UsageError(f"a number of the config is too large: {error}") from None
     except Exception as error:
         if type(error).__name__ not in ("ArgumentError", "NSKeyError"):
             raise
@@ -348,6 +389,10 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
     """
     if hint is Any or any(typing.get_origin(one) is dict for one in (hint, *typing.get_args(hint))):
         return plain
+    is_list = typing.get_origin(hint) in (list, tuple)
+    part = None if is_list else next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
+    if part is not None and isinstance(plain, list):
+        raise ConfigError(path, plain, "a mapping of keys")
     if isinstance(plain, list):
         element = next(iter(typing.get_args(hint)), None)
         return [_built(element, one, f"{path}[{i}]") for i, one in enumerate(plain)]
@@ -356,10 +401,13 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
             raise ConfigError(path, plain, "a mapping of keys")
         return plain
     if "class_path" in plain:
-        part = _part_at(plain["class_path"])
-        return _built_dataclass(part, plain.get("init_args") or {}, f"{path}.init_args")
-    part = next(t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t))
-    return _built_dataclass(part, plain, path)
+        part, plain, below = _part_at(plain["class_path"]), plain.get("init_args") or {}, f"{path}.init_args"
+    else:
+        below = path
+    if part in BASES:
+        chosen = " or ".join(one.__name__ for one in _subclasses(part))
+        raise ConfigError(path, plain, f"class_path, which of them it is: {chosen}")
+    return _built_dataclass(part, plain, below)
 
 
 def _part_at(class_path: str) -> Any:
@@ -373,7 +421,11 @@ def _part_at(class_path: str) -> Any:
 def _built_dataclass(part: Any, plain: dict[str, Any], path: str) -> Any:
     hints = typing.get_type_hints(part)
     names = [field.name for field in dataclasses.fields(part) if field.name in plain]
-    values = {name: _built(hints[name], plain[name], f"{path}.{name}" if path else name) for name in names}
+    paths = {name: f"{path}.{name}" if path else name for name in names}
+    for name in names:
+        if plain[name] is None and hints[name] is not Any and type(None) not in typing.get_args(hints[name]):
+            raise ConfigError(paths[name], None, "a value, or the key left out for its default")
+    values = {name: _built(hints[name], plain[name], paths[name]) for name in names}
     try:
         return part(**values)
     except ConfigError as error:

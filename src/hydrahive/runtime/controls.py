@@ -61,7 +61,7 @@ class FolderControls:
         """Whether a process holds the run's lock."""
         if not self._lock.is_file():
             return False
-        with self._lock.open("a+") as lock:
+        with self._lock.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

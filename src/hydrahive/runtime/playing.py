@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.state import under
 from hydrahive.core.streams import derived_seed
 from hydrahive.policies.flat_weights import FlatWeights
@@ -36,12 +36,19 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
 
 
 def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Network]:
-    """The policy of one of a run's checkpoints, and the run's config."""
+    """The policy of one of a run's checkpoints, and the run's config.
+
+    Raises:
+        HydrahiveError: If they do not belong together.
+    """
     config = folder.config()
     prepare_torch(config, WORKER_THREADS)
     policy = build_network(config, torch.Generator())
     weights = FlatWeights(policy)
-    weights.load_named(weights.vector, under("weights", checkpoint.boundary.learner()))
+    try:
+        weights.load_named(weights.vector, under("weights", checkpoint.boundary.learner()))
+    except ValueError as error:
+        raise HydrahiveError(f"run {folder.name!r}: its config.yaml describes another network ({error})") from None
     return config, policy
 
 

@@ -32,6 +32,8 @@ CLAIM_SECONDS = 1.0
 REFRESH_SECONDS = 300.0
 """Longest wait for another process that is fetching the same run."""
 
+SECRET_BYTES = 32
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
 
@@ -94,8 +96,7 @@ class RunFolder:
 
     def was_posted(self, segment: int, updates: int) -> bool:
         """Whether that was written down."""
-        path = self.path / "posted.json"
-        return path.is_file() and json.loads(path.read_text()) == {"segment": segment, "updates": updates}
+        return _read(self.path / "posted.json") == {"segment": segment, "updates": updates}
 
     def secret(self) -> bytes:
         """The run's own secret, 32 bytes, made when it is first asked for: its word to the ledger is sealed with it.
@@ -105,15 +106,21 @@ class RunFolder:
         path = self.path / "secret"
         if not path.is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secrets.token_hex(32).encode(), mode=0o600)
+            write_whole(path, secrets.token_hex(SECRET_BYTES).encode(), mode=0o600)
         try:
-            return bytes.fromhex(path.read_text())
+            secret = bytes.fromhex(path.read_text())
         except (OSError, ValueError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
+        if len(secret) != SECRET_BYTES:
+            raise HydrahiveError(f"{path} cannot be read: {len(secret)} bytes in place of {SECRET_BYTES}")
+        return secret
 
     def exists(self) -> bool:
-        """Whether a run was created here."""
-        return (self.path / "run.json").is_file()
+        """Whether a run was created here, as far as one may look."""
+        try:
+            return (self.path / "run.json").is_file()
+        except PermissionError:
+            return False
 
     def create(self, identity: Identity, config: RunConfig) -> None:
         """Write down what the run is; `run.json` comes last and makes it exist."""
@@ -141,11 +148,8 @@ class RunFolder:
         return load_run_config(self.path / "config.yaml")
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run."""
-        if not self.summary.is_file():
-            return None
-        summary: dict[str, Any] = json.loads(self.summary.read_text())
-        return summary
+        """The summary of a finished run; None where there is none, or none that can be read."""
+        return _read(self.summary)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -307,3 +311,12 @@ def all_runs(runs: Path) -> list[RunFolder]:
     if not runs.is_dir():
         return []
     return [folder for folder in map(RunFolder, sorted(runs.iterdir())) if folder.exists()]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A small file of JSON; None if it is missing or damaged, for it can be done without."""
+    try:
+        plain = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return plain if isinstance(plain, dict) else None

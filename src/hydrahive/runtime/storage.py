@@ -37,7 +37,7 @@ HERE_ONLY = ("lock", "copy.lock", "request.json", "state.json")
 
 CHECKPOINTS, BLOCKS, MANIFEST = "checkpoints", "replay", "manifest.json"
 
-URI = re.compile(r"[a-z][a-z0-9+.-]*://")
+URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_uri(place: str) -> bool:

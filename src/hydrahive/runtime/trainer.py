@@ -139,6 +139,9 @@ class Trainer:
             self._event(kind, self._how_to_resume(f"{kind}: {error}"))
             raise
         finally:
+            for update, *_ in self._evaluations:
+                why = "the run ended before it was done"
+                self._event("evaluation_lost", f"the evaluation of update {update.progress.updates} is lost: {why}")
             self._controls.say("ended", self._taken.env_steps)
             self._watch.close("ended", self._taken, self._seconds, is_held=self._until is not None)
 

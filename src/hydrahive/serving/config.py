@@ -61,7 +61,7 @@ def load_serving(path: Path | None, overrides: dict[str, int]) -> ServingConfig:
     parser = ArgumentParser(exit_on_error=False, prog="hydrahive serve", add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file whose keys replace the defaults.")
     parser.add_class_arguments(ServingConfig)
-    arguments = config_arguments(path) if path else []
+    arguments = config_arguments(path, ServingConfig) if path else []
     arguments += [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
     given = parse(parser, arguments, ServingConfig).as_dict()
     given.pop("config", None)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.sink import Clip, Row
@@ -16,9 +17,7 @@ class JsonlSink:
 
     def __init__(self, metrics: Path, events: Path, episodes: Path) -> None:
         """Open the files for appending."""
-        self._metrics = metrics.open("a", buffering=1)
-        self._events = events.open("a", buffering=1)
-        self._episodes = episodes.open("a", buffering=1)
+        self._metrics, self._events, self._episodes = (_appending(path) for path in (metrics, events, episodes))
 
     def row(self, row: Row) -> None:
         """Append a row of metrics."""
@@ -42,16 +41,26 @@ class JsonlSink:
         self._events.close()
 
 
-def read_rows(path: Path) -> list[dict[str, object]]:
-    """The rows of a JSONL file; a last line that a crash cut short is left out."""
+def _appending(path: Path) -> TextIO:
+    """A file of lines, opened for more of them; a last one that was cut short does not swallow the next."""
+    file = path.open("a+", buffering=1)
+    if file.tell() and not path.read_bytes().endswith(b"\n"):
+        file.write("\n")
+    return file
+
+
+def read_rows(path: Path, has: str = "updates") -> list[dict[str, object]]:
+    """The rows of a JSONL file that have this key; a line that a crash cut short, or that is no row, is left out."""
     if not path.is_file():
         return []
     rows = []
     for line in path.read_text(errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and has in row:
+            rows.append(row)
     return rows
 
 

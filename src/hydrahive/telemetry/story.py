@@ -135,7 +135,12 @@ def read_story(metrics: Path, events: Path, episodes: Path) -> Story:
     }
     scores = np.array([score for one in told for score in one["scores"]], np.float64)
     return Story(
-        rows, _of_the_line(read_rows(events)), scores, per_episode["seconds"], per_episode["epsilon"], _detours(told)
+        rows,
+        _of_the_line(read_rows(events, "kind")),
+        scores,
+        per_episode["seconds"],
+        per_episode["epsilon"],
+        _detours(told),
     )
 
 

@@ -401,7 +401,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         UsageError: If it cannot be read, or is not accepted.
     """
-    given = parse(sweep_parser("hydrahive tune"), [*config_arguments(path), *overrides], SweepConfig)
+    given = parse(sweep_parser("hydrahive tune"), [*config_arguments(path, SweepConfig), *overrides], SweepConfig)
     return sweep_of(given.as_dict())
 
 

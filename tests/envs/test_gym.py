@@ -8,6 +8,7 @@ from gymnasium import spaces
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym import Gym
+from hydrahive.runtime.config_file import find_config, load_run_config
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,12 @@ def test_a_missing_extra_is_named(monkeypatch):
 def test_atari_is_told_its_own_class(env_id):
     with pytest.raises(ConfigError, match="class_path: Atari"):
         Gym(env_id)
+
+
+def test_minatars_planes_are_what_its_space_says():
+    """They are bool until they are laid out."""
+    pytest.importorskip("minatar")
+    env = load_run_config(find_config("minatar/breakout")[0]).env.make_vector(2)
+    seen, _ = env.reset(seed=0)
+    assert env.single_observation_space.dtype == seen.dtype == np.float32
+    assert env.single_observation_space.contains(seen[0])

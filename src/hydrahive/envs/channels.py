@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -21,7 +22,7 @@ class ChannelsFirst(gymnasium.ObservationWrapper[Any, Any, Any]):
             ValueError: If it shows no pictures.
         """
         super().__init__(env)
-        self.observation_space = _channels_first(env.observation_space)
+        self.observation_space = _channels_first(env.observation_space, self.observation)
 
     def observation(self, observation: Any) -> np.ndarray:
         """One picture, laid out anew."""
@@ -34,7 +35,9 @@ class ParallelChannelsFirst(BaseParallelWrapper[Any, Any, Any]):  # type: ignore
     def __init__(self, env: ParallelEnv[Any, Any, Any]) -> None:
         """Wrap a world; errors as `ChannelsFirst`."""
         super().__init__(env)
-        self._spaces = {agent: _channels_first(env.observation_space(agent)) for agent in env.possible_agents}
+        self._spaces = {
+            agent: _channels_first(env.observation_space(agent), _laid_out) for agent in env.possible_agents
+        }
 
     def observation_space(self, agent: Any) -> spaces.Box:
         """What an agent sees."""
@@ -54,10 +57,10 @@ class ParallelChannelsFirst(BaseParallelWrapper[Any, Any, Any]):  # type: ignore
         return {agent: None if seen is None else _laid_out(seen) for agent, seen in observations.items()}
 
 
-def _channels_first(space: Any) -> spaces.Box:
+def _channels_first(space: Any, laid_out: Callable[[Any], np.ndarray]) -> spaces.Box:
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         raise ValueError(f"ChannelsFirst needs observations [H, W, C], not {space}")
-    low, high = _laid_out(space.low), _laid_out(space.high)
+    low, high = laid_out(space.low), laid_out(space.high)
     return spaces.Box(low, high, dtype=low.dtype)  # type: ignore[arg-type]
 
 

@@ -94,10 +94,10 @@ class PettingZoo(EnvConfig):
         return self._wrapped(world)
 
     def _wrapped(self, world: Any) -> Any:
-        from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
+        from hydrahive.envs.pettingzoo_vector import TURNS
 
         wrappers = wrappers_of(self.wrappers, "wrappers of pettingzoo.ParallelEnv")
-        if wrappers and isinstance(world, turn_based_aec_to_parallel_wrapper):
+        if wrappers and isinstance(world, TURNS):
             raise ConfigError("wrappers", self.wrappers, "none, where agents take turns")
         try:
             for wrapper in wrappers:

@@ -261,7 +261,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     missing = [key for key in (*FACTS, *CUT) if key not in manifest]
     if missing:
         raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
-    if manifest.get("manifest_sha256", _sealed(manifest)) != _sealed(manifest):  # older ones have none
+    if "manifest_sha256" in manifest and manifest["manifest_sha256"] != _sealed(manifest):  # older ones have none
         raise CheckpointError(f"checkpoint {path}: its manifest is altered")
     return manifest
 

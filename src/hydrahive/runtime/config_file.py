@@ -8,6 +8,7 @@ import importlib
 import json
 import re
 import typing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -116,9 +117,9 @@ class _UniqueKeys(yaml.SafeLoader):
         Raises:
             yaml.constructor.ConstructorError: If it has a key twice.
         """
-        named = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for name in named:
-            if named.count(name) > 1 and name != "<<":
+        named = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in named.items():
+            if count > 1 and name != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -389,25 +390,23 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
     """
     if hint is Any or any(typing.get_origin(one) is dict for one in (hint, *typing.get_args(hint))):
         return plain
-    is_list = typing.get_origin(hint) in (list, tuple)
-    part = None if is_list else next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
-    if part is not None and isinstance(plain, list):
+    part = next((one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)), None)
+    takes_list = part is None or typing.get_origin(hint) in (list, tuple)
+    is_no_mapping = dataclasses.is_dataclass(hint) and not isinstance(plain, dict)
+    if is_no_mapping or (isinstance(plain, list) and not takes_list):
         raise ConfigError(path, plain, "a mapping of keys")
     if isinstance(plain, list):
         element = next(iter(typing.get_args(hint)), None)
         return [_built(element, one, f"{path}[{i}]") for i, one in enumerate(plain)]
     if not isinstance(plain, dict):
-        if dataclasses.is_dataclass(hint):
-            raise ConfigError(path, plain, "a mapping of keys")
         return plain
+    given, below = plain, path
     if "class_path" in plain:
-        part, plain, below = _part_at(plain["class_path"]), plain.get("init_args") or {}, f"{path}.init_args"
-    else:
-        below = path
+        part, given, below = _part_at(plain["class_path"]), plain.get("init_args") or {}, f"{path}.init_args"
     if part in BASES:
         chosen = " or ".join(one.__name__ for one in _subclasses(part))
         raise ConfigError(path, plain, f"class_path, which of them it is: {chosen}")
-    return _built_dataclass(part, plain, below)
+    return _built_dataclass(part, given, below)
 
 
 def _part_at(class_path: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,10 +44,12 @@ class JsonlSink:
 
 def _appending(path: Path) -> TextIO:
     """A file of lines, opened for more of them; a last one that was cut short does not swallow the next."""
-    file = path.open("a+", buffering=1)
-    if file.tell() and not path.read_bytes().endswith(b"\n"):
-        file.write("\n")
-    return file
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
+    return path.open("a", buffering=1)
 
 
 def read_rows(path: Path, has: str = "updates") -> list[dict[str, object]]:

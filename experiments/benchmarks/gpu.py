@@ -1,4 +1,4 @@
-"""Times updates of Atari on a GPU: a round of 7,168 rows, whole and in slices, from pinned memory and from ordinary.
+"""Times gradient steps of Atari on a GPU: on 7,168 rows, whole and in slices, from pinned memory and from ordinary.
 
 `python experiments/benchmarks/gpu.py`, on a machine with a GPU. Both ways of fetching take turns.
 """
@@ -25,6 +25,7 @@ from hydrahive.runtime.machine_class import machine_class, prepare_torch
 
 ROOT = Path(__file__).parents[2]
 SHAPE = ["--shards", "2", "--envs_per_shard", "32", "--fragment_length", "16"]
+SHAPE += ["--algorithm.epochs", "1", "--algorithm.minibatches", "1"]
 COPIES = 7
 """Times that the two shards' fragments stand in a round."""
 TURNS, WARM_UP = 15, 3

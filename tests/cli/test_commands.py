@@ -5,7 +5,7 @@ import sys
 import pytest
 from torch.cuda import is_available
 
-from conftest import TINY
+from conftest import COMMAND, TINY
 
 
 def test_help_needs_neither_torch_nor_ray():
@@ -58,6 +58,18 @@ def test_a_race_on_gpus_that_cannot_be_is_refused(hydrahive, against, why):
     refused = hydrahive("bench", "train", "cartpole/vtrace", *against, "--learner.device", "cuda", code=2)
     assert why in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_network_larger_than_memory_is_told_in_one_line(tmp_path):
+    train = [*COMMAND, "train", "cartpole/vtrace", "--workers", "0", "--runs", str(tmp_path / "runs")]
+    options = ["--policy.encoder.hidden", "[65536,65536]", "--learner.device", "cpu"]
+    limited = subprocess.run(
+        ["bash", "-c", 'ulimit -v 12000000; exec "$@"', "limited", *train, *options], capture_output=True, text=True
+    )
+    assert limited.returncode == 1
+    (line,) = limited.stderr.splitlines()
+    assert line.startswith("hydrahive: error: not enough memory: ")
+    assert "17179869184" in line
 
 
 def test_the_simulation_is_benched(hydrahive, tmp_path):

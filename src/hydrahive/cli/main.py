@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from hydrahive import __version__
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
 from hydrahive.runtime.ray_address import introduce
 
 COMMANDS = {
@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 MODULES = {"pause": "control", "continue": "control", "stop": "control", "check-env": "check_env"}
-"""Commands whose module is not named like them; it is given the command as its first argument."""
+"""Commands whose module is not named like them; `control` is given the command as its first argument."""
 
 USAGE = """usage: hydrahive COMMAND ...
 
@@ -60,10 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     introduce(arguments)
     if "" not in sys.path:  # the current folder, whose modules `python -m` and Ray's workers would find, too
         sys.path.append("")
-    module = MODULES.get(arguments[0], arguments[0])
+    return _run(*arguments)
+
+
+def _run(name: str, *arguments: str) -> int:
+    module = MODULES.get(name, name)
     command = importlib.import_module(f"hydrahive.cli.{module}")
     try:
-        code: int = command.run(arguments if module == "control" else arguments[1:])
+        code: int = command.run([name, *arguments] if module == "control" else [*arguments])
         return code
     except HydrahiveError as error:
         return _fail(str(error), error.exit_code)
@@ -75,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except MemoryError as error:
-        return _fail(f"not enough memory: {error}", 1)
+    except (MemoryError, RuntimeError) as error:  # torch says so by a RuntimeError
+        if not is_out_of_memory(error):
+            raise
+        return _fail(f"not enough memory: {first_line(error)}", 1)
 
 
 def _fail(message: str, code: int) -> int:

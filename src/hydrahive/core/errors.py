@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class HydrahiveError(Exception):
     """Something went wrong that a user can read in one line; the command exits with `exit_code`."""
@@ -40,6 +42,14 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text that says something; its type's name where none does."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)
+
+
+OUT_OF_MEMORY = re.compile(r"(?i)MemoryError|out of memory|(unable to|can't|cannot) allocate")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's own, torch's on a CPU or a GPU, or one that names them."""
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 class DivergedError(HydrahiveError):

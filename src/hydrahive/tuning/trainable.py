@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
 from hydrahive.runtime.run_user import act_for
 from hydrahive.tuning.folder import SweepFolder
 from hydrahive.tuning.trial import EndedError, Task, Trial, Workshop, why_it_failed
@@ -39,8 +39,10 @@ class TrialProcess(tune.Trainable):
         except HydrahiveError as error:
             status, reason = why_it_failed(error)
             return self._failed(status, reason)
-        except MemoryError as error:
-            return self._failed("out of memory", str(error) or "MemoryError")
+        except (MemoryError, RuntimeError) as error:  # torch says so by a RuntimeError
+            if not is_out_of_memory(error):
+                raise
+            return self._failed("out of memory", first_line(error))
         told = {name: report[name] for name in TOLD if name in report}
         return {**told, "rank": self._trial.rank(report["score"]), "failed": None, "reason": ""}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import time
 import uuid
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError
+from hydrahive.core.errors import DivergedError, HydrahiveError, is_out_of_memory
 from hydrahive.runtime.books import outbox_of
 from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
@@ -31,9 +30,6 @@ from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, r
 
 ORPHAN_SECONDS = 60.0
 """How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""
-
-NO_MEMORY = r"(?i)MemoryError|out of memory|(unable to|can't|cannot) allocate"
-"""What errors say where memory is short."""
 
 NO_SCORE = -1e30
 """What Tune's schedulers compare a trial by that has no score yet; theirs must be numbers."""
@@ -311,7 +307,7 @@ def why_it_failed(error: BaseException) -> tuple[str, str]:
     text = _last_line(error)
     if isinstance(error, DivergedError):
         return "diverged", text
-    return "out of memory" if re.search(NO_MEMORY, text) else "failed", text
+    return "out of memory" if is_out_of_memory(error) else "failed", text
 
 
 def why_it_ended(error: BaseException | None) -> tuple[str, str]:

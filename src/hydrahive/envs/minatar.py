@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import Env
 from minatar.gym import register_envs
 
 from hydrahive.envs.channels import ChannelsFirst
@@ -18,6 +19,7 @@ class PlanesFirst(ChannelsFirst):
     def reset(self, **given: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin a game; MinAtar itself would have sticky actions repeat the last one of the game before."""
         self.unwrapped.game.last_action = 0  # type: ignore[attr-defined]
+        Env.reset(self.unwrapped, seed=given.get("seed"))  # whose generator Gymnasium's checker looks for
         return super().reset(**given)
 
     def observation(self, observation: Any) -> np.ndarray:

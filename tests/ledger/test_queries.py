@@ -10,7 +10,7 @@ import pytest
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.limits import BURST_SECONDS, Limits, TooFast
-from hydrahive.ledger.queries import HOLD_SECONDS, Admitted, Queries, Query, Refused
+from hydrahive.ledger.queries import ATTEMPTS, HOLD_SECONDS, Admitted, Queries, Query, Refused
 from hydrahive.ledger.verification import verify
 
 PRICE = 500_000
@@ -42,8 +42,8 @@ def rich(ledger: Ledger, name: str, amount: int) -> str:
     return key
 
 
-def ask(key: str, once: str, price: int = PRICE, what: str = "act") -> Query:
-    return Query(key, price, "run", what, once)
+def ask(key: str, once: str, price: int = PRICE, what: str = "act", asked: str = "this") -> Query:
+    return Query(key, price, "run", what, asked, once)
 
 
 def balance(ledger: Ledger, name: str) -> int:
@@ -97,7 +97,7 @@ def test_asked_again_it_is_not_paid_again(ledger: Ledger) -> None:
     assert balance(ledger, "alice") == PRICE
     (his,) = queries.admit([ask(other, "once")])
     assert not his.paid, "another account's names are its own"
-    for changed in (ask(key, "once", PRICE + 1), ask(key, "once", what="episode")):
+    for changed in (ask(key, "once", PRICE + 1), ask(key, "once", what="episode"), ask(key, "once", asked="that")):
         assert queries.admit([changed])[0].reason == "reused-key"
 
 
@@ -112,6 +112,49 @@ def test_what_failed_can_be_asked_again_under_its_name(ledger: Ledger) -> None:
     queries.settle([answer.hold], [])
     assert queries.admit([ask(key, "once")])[0].paid
     assert balance(ledger, "alice") == 0
+
+
+def test_who_hangs_up_on_one_of_two_equal_queries_pays_for_the_other(ledger: Ledger) -> None:
+    key, other = rich(ledger, "alice", PRICE), rich(ledger, "bob", PRICE)
+    queries = Queries(ledger.journal)
+    first, second = queries.admit([ask(key, "once"), ask(key, "once")])
+    assert first.hold == second.hold
+    queries.settle([], [second.hold])
+    queries.settle([first.hold], [])
+    assert balance(ledger, "alice") == 0
+    (his,) = queries.admit([ask(other, "1")])
+    queries.settle([his.hold], [second.hold])
+    assert balance(ledger, "bob") == 0, "a hang-up after the answer is nobody else's matter"
+
+
+@pytest.mark.parametrize("answered", [0, 1, 2])
+def test_of_equal_queries_settled_at_once_at_most_one_is_paid(ledger: Ledger, answered: int) -> None:
+    key = rich(ledger, "alice", 2 * PRICE)
+    queries = Queries(ledger.journal)
+    (hold,) = {one.hold for one in queries.admit([ask(key, "once"), ask(key, "once")])}
+    queries.settle([hold] * answered, [hold] * (2 - answered))
+    assert balance(ledger, "alice") == (2 - bool(answered)) * PRICE
+    assert ledger.journal.account("alice").available == balance(ledger, "alice")
+    assert verify(ledger.journal).problem is None
+
+
+def test_a_name_whose_query_fails_again_and_again_is_refused_in_the_end(ledger: Ledger) -> None:
+    key, other = rich(ledger, "alice", PRICE), rich(ledger, "bob", PRICE)
+    queries = Queries(ledger.journal)
+    for _ in range(ATTEMPTS):
+        queries.settle([], [queries.admit([ask(key, "once")])[0].hold])
+    again, his = queries.admit([ask(key, "once"), ask(other, "1")])
+    assert (again.reason, type(his)) == ("reused-key", Admitted)
+    for once in ("once+", "once+1", "+1/alice/once"):
+        (plain,) = queries.admit([ask(key, once, asked=once)])
+        queries.settle([], [plain.hold])
+    assert balance(ledger, "alice") == PRICE
+
+
+def test_any_text_may_be_shown_for_a_key(ledger: Ledger) -> None:
+    key = rich(ledger, "alice", PRICE)
+    answers = Queries(ledger.journal).admit([ask(text, "1") for text in ("a", "0", "hh_", "ü", key)])
+    assert [type(answer) for answer in answers] == [Refused] * 4 + [Admitted]
 
 
 def test_an_answer_that_never_came_is_given_back(ledger: Ledger, clock: Clock) -> None:

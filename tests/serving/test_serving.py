@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,6 +181,7 @@ def test_what_it_refuses(server: Server, policy: ServedPolicy) -> None:
         (401, "POST", "/v1/act", good, None, {}),
         (401, "POST", "/v1/act", good, "hh_nobody", {}),
         (401, "GET", "/v1/balance", None, "hh_nobody", {}),
+        (401, "POST", "/v1/act", good, "a", {}),
         (404, "POST", "/v1/act", {**good, "run": "other"}, rich, {}),
         (404, "GET", "/v2/act", None, rich, {}),
         (405, "GET", "/v1/act", None, rich, {}),
@@ -189,6 +192,7 @@ def test_what_it_refuses(server: Server, policy: ServedPolicy) -> None:
         (422, "POST", "/v1/act", {**good, "unknown": 1}, rich, {}),
         (422, "POST", "/v1/act", {**good, "state": [[1.0]]}, rich, {}),
         (422, "POST", "/v1/act", nan, rich, {}),
+        (422, "POST", "/v1/act", {**good, "run": "gru", "state": [[1e300] * 256]}, rich, {}),
         (422, "POST", "/v1/act", b"{", rich, {}),
         (422, "POST", "/v1/episode", {"episode": -1}, rich, {}),
         (422, "POST", "/v1/act", good, rich, {"Idempotency_Key": "x" * 201}),
@@ -210,6 +214,18 @@ def test_under_one_name_it_is_paid_once(server: Server, policy: ServedPolicy) ->
     again = server.call("POST", "/v1/act", good, key, Idempotency_Key="mine")[1]
     assert again["actions"] == first["actions"]
     assert again["payment"]["available_microtokens"] == first["payment"]["available_microtokens"]
+    other = {"observations": rows(policy, 1, seed=1)}
+    status, answer = server.call("POST", "/v1/act", other, key, Idempotency_Key="mine")
+    assert (status, "was used for another query" in answer["error"]) == (422, True)
+
+
+def test_a_body_that_never_ends_is_too_large(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.keys['rich']}"}
+    connection.request("POST", "/v1/act", (b" " * 2**20 for _ in range(12)), headers, encode_chunked=True)
+    answer = connection.getresponse()
+    assert (answer.status, list(json.load(answer))) == (413, ["error"])
+    connection.close()
 
 
 def test_the_command_asks(server: Server, policy: ServedPolicy) -> None:
@@ -225,6 +241,16 @@ def test_the_command_asks(server: Server, policy: ServedPolicy) -> None:
     assert "hydrahive: error: 422: observations: shape [1, 1]" in said
     assert "not 'bob''s" in server.query("bob", "balance", key=alice, code=1)
     assert "no account has this key" in server.query("alice", "balance", key="hh_no", code=1)
+    before = server.call("GET", "/v1/balance", key=alice)[1]["available_microtokens"]
+    assert "not 'bob''s" in server.query("bob", json.dumps(asked), key=alice, code=1)
+    assert server.call("GET", "/v1/balance", key=alice)[1]["available_microtokens"] == before
+    assert '"microtokens_per_query"' in server.query("alice", "model", key="")
+    assert "needs its key" in server.query("alice", "balance", key="", code=2)
+    said = server.query("alice", "balance", key="hh_secret\r\nX", code=2)
+    assert "holds characters that no account's key has" in said
+    assert "secret" not in said
+    lines = f"{json.dumps(asked[:1])}\n{json.dumps(asked)}\n{json.dumps(asked)}\n"
+    assert server.query("alice", "--run", "gru", key=alice, text=lines).count("tokens") >= 3
     out = server.hydrahive.runs / "query.gif"
     assert "score" in server.query("alice", "episode", "0", str(out), key=alice)
     assert out.read_bytes()[:3] == b"GIF"
@@ -246,6 +272,19 @@ def test_bytes_that_are_no_text_are_refused_like_text_that_is_no_json(server: Se
     for body in (b"\xff\xfe", b'{"observations": [[\x80]]}', b"{"):
         status, answer = server.call("POST", "/v1/act", body, server.keys["rich"])
         assert (status, answer["error"][:5]) == (422, "body:") or (status, answer["error"][:5]) == (422, "body.")
+
+
+def test_what_cannot_be_told_apart_or_computed_together_is_not_served(server: Server, tmp_path: Path) -> None:
+    snake, other = server.hydrahive.runs / "snake", tmp_path / "snake"
+    shutil.copytree(snake, other)
+    assert "two are called 'snake'" in server.hydrahive("serve", "snake", other, code=2).stderr
+    exact = other.with_name("exact")
+    other.rename(exact)
+    config = exact / "config.yaml"
+    text = config.read_text()
+    assert "precision: medium" in text
+    config.write_text(text.replace("precision: medium", "precision: highest"))
+    assert "of different precision" in server.hydrahive("serve", "snake", exact, code=2).stderr
 
 
 def test_prices_come_from_a_file(server: Server) -> None:

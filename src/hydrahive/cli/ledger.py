@@ -16,7 +16,7 @@ from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any
 
-from hydrahive.cli.arguments import add_runs, command_parser, positive
+from hydrahive.cli.arguments import add_runs, at_most, command_parser
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.ledger import statements
 from hydrahive.ledger.entries import MICROTOKENS, tokens
@@ -27,6 +27,9 @@ from hydrahive.telemetry.run_table import table
 
 AMOUNTS = ("amount", "earned", "received", "spent", "pending", "balance")
 """Columns in micro-tokens; people are shown tokens."""
+
+LARGEST = 2**63 - 1
+"""Integer that SQLite takes."""
 
 SHARES = ("share", "audited_share", "replayed_share")
 
@@ -80,29 +83,35 @@ def _parser() -> argparse.ArgumentParser:
 
     accounts = add("accounts", "list accounts, open one, or renew or revoke its API key")
     accounts.add_argument("action", nargs="?", choices=["open", "renew", "revoke"], help="what to do (default: list)")
-    accounts.add_argument("name", nargs="?", metavar="NAME", help="the account")
+    accounts.add_argument("name", nargs="?", type=_name, metavar="NAME", help="the account")
     accounts.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     balance = add("balance", "show what each owner did, earned, spent and has")
-    balance.add_argument("name", nargs="?", metavar="NAME", help="only this account")
-    balance.add_argument("--run", metavar="RUN", help="only what was done for this run, or for all runs of this sweep")
+    balance.add_argument("name", nargs="?", type=_name, metavar="NAME", help="only this account")
+    balance.add_argument(
+        "--run", type=_name, metavar="RUN", help="only what was done for this run, or for all runs of this sweep"
+    )
     balance.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     transfer = add("transfer", "move tokens from one account to another, or an entry's tokens back")
-    transfer.add_argument("debit", nargs="?", metavar="FROM", help="who gives; its key is read from $HYDRAHIVE_KEY")
-    transfer.add_argument("credit", nargs="?", metavar="TO", help="who takes")
+    transfer.add_argument(
+        "debit", nargs="?", type=_name, metavar="FROM", help="who gives; its key is read from $HYDRAHIVE_KEY"
+    )
+    transfer.add_argument("credit", nargs="?", type=_name, metavar="TO", help="who takes")
     transfer.add_argument("tokens", nargs="?", metavar="TOKENS", help="how many, with up to six decimals")
     transfer.add_argument("--key-file", type=Path, metavar="FILE", help="read FROM's key from this file")
     transfer.add_argument("--why", default="", help="what it is for; kept with the entry")
     transfer.add_argument("--once", metavar="WORD", help="a word of your own: the same transfer given twice moves once")
-    transfer.add_argument("--reverse", type=positive, metavar="ENTRY", help="correct this entry by one that moves back")
+    transfer.add_argument(
+        "--reverse", type=at_most(LARGEST), metavar="ENTRY", help="correct this entry by one that moves back"
+    )
     journal = add("journal", "show the entries, oldest first")
-    journal.add_argument("--account", metavar="NAME", help="only those of this account")
-    journal.add_argument("--run", metavar="RUN", help="only work for this run (its name or id)")
-    journal.add_argument("--last", type=positive, metavar="N", help="only the newest so many")
+    journal.add_argument("--account", type=_name, metavar="NAME", help="only those of this account")
+    journal.add_argument("--run", type=_name, metavar="RUN", help="only work for this run (its name or id)")
+    journal.add_argument("--last", type=at_most(LARGEST), metavar="N", help="only the newest so many")
     journal.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     check = add("verify", "check the hash chain, the balances, the credits and conservation; name the first bad row")
     check.add_argument("--head", metavar="NUMBER:HASH", help="a head noted earlier, which must still be in the chain")
     audit = add("audit", "show audits, or the workers and their standing, or what was refused")
-    audit.add_argument("--run", metavar="RUN", help="only audits of this run (its name or id)")
+    audit.add_argument("--run", type=_name, metavar="RUN", help="only audits of this run (its name or id)")
     audit.add_argument("--workers", action="store_true", help="show workers instead")
     audit.add_argument("--refusals", action="store_true", help="show what was refused instead")
     audit.add_argument("--csv", action="store_true", help="print CSV")
@@ -110,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("file", type=Path, metavar="FILE", help="ends in .csv, .jsonl or .sqlite")
     export.add_argument("--what", choices=list(EXPORTS), default="journal", help="the part (default: journal)")
     return parser
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text is not accepted; expected a name")
+    return text
 
 
 def _accounts(ledger: Ledger, given: argparse.Namespace) -> int:
@@ -229,11 +244,16 @@ def read_key(file: Path | None) -> str | None:
         UsageError: If the file cannot be read.
     """
     if file is None:
-        return os.environ.get("HYDRAHIVE_KEY")
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--key-file: cannot read {file}: {error}") from None
+        # Not for the processes that this one starts, in which others' code may run.
+        key, where = os.environ.pop("HYDRAHIVE_KEY", "").strip(), "HYDRAHIVE_KEY"
+    else:
+        try:
+            key, where = file.read_text().strip(), f"--key-file: {file}"
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--key-file: cannot read {file}: {error}") from None
+    if not all("!" <= character <= "~" for character in key):
+        raise UsageError(f"{where}: holds characters that no account's key has")
+    return key or None
 
 
 def microtokens(text: str, what: str = "TOKENS", *, free: bool = False) -> int:

@@ -32,12 +32,12 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the server's whole answer")
     given = parser.parse_args(arguments)
     key = read_key(given.key_file)
-    if not key:
-        raise UsageError(f"ACCOUNT: {given.account!r} needs its key, in $HYDRAHIVE_KEY or --key-file")
 
     from hydrahive.serving.client import Client
 
     client = Client(given.url, key, given.account)
+    if key is None and given.words != ["model"] and _costs(client.model()):
+        raise UsageError(f"ACCOUNT: {given.account!r} needs its key, in $HYDRAHIVE_KEY or --key-file")
     if given.words:
         print(_asked(client, given, list(given.words)))
         return 0
@@ -59,7 +59,10 @@ def _interactive(client: Any, given: argparse.Namespace) -> int:
             continue
         try:
             if line.lstrip().startswith("["):
-                answer = client.act(_observations(line), given.run, memory)
+                observations = _observations(line)
+                if memory is not None and len(memory) != len(observations):
+                    memory = None  # others begin
+                answer = client.act(observations, given.run, memory)
                 memory = answer["state"]
                 print(_actions(answer, given.json), flush=True)
             else:
@@ -99,6 +102,10 @@ def _asked(client: Any, given: argparse.Namespace, words: list[str]) -> str:
     raise UsageError(
         f"{' '.join(words)!r} is not understood; expected balance, model, episode N FILE.gif, or observations"
     )
+
+
+def _costs(model: dict[str, Any]) -> bool:
+    return bool(model["microtokens_per_query"] or model["microtokens_per_episode"])
 
 
 def _observations(text: str) -> Any:

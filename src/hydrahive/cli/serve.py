@@ -28,22 +28,30 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--wait", action="store_true", help="answer once there is a run's first checkpoint")
     given = parser.parse_args(arguments)
 
-    from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
+    from hydrahive.runtime.run_folder import RunFolder, find_run, runs_folder, runs_place
     from hydrahive.serving.config import load_serving
 
     config = load_serving(given.config, _overrides(given))
     runs = runs_folder(given.runs)
-    for name in () if given.wait else given.names:
-        if find_run(runs, name).checkpoints().newest()[0] is None:
-            raise UsageError(f"run {name!r} has no checkpoint yet")
     from hydrahive.runtime.interrupts import Interrupted
+    from hydrahive.serving.policy import require_names, require_one_precision
     from hydrahive.serving.running import serve_runs
+
+    require_names(given.names)
+    if not given.wait:
+        folders = [find_run(runs, name) for name in given.names]
+        for folder in folders:
+            if folder.checkpoints().newest()[0] is None:
+                raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+        require_one_precision({folder.name: folder.config().precision for folder in folders})
+    # A folder is found from wherever the server's processes stand.
+    names = [str(Path(name).absolute()) if RunFolder(Path(name)).exists() else name for name in given.names]
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        serve_runs(runs_place(given.runs), given.names, config, given.address, (given.host, given.port), say)
+        serve_runs(runs_place(given.runs), names, config, given.address, (given.host, given.port), say)
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 TEMPORARY_SUFFIX = ".partial"
 """What unfinished files and folders end with; a crash may leave them, nobody reads them."""
@@ -46,6 +48,15 @@ def replace_file(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + TEMPORARY_SUFFIX)
     partial.write_bytes(data)
     partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A small file of JSON that can be done without; None if it is missing or damaged."""
+    try:
+        plain = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return plain if isinstance(plain, dict) else None
 
 
 @contextmanager

@@ -44,13 +44,14 @@ class Accounts:
         """Give an account a new key; the one before is worth nothing any more.
 
         Raises:
-            UsageError: If there is no such account.
+            UsageError: If there is no such account, or it is the ledger's own.
         """
-        assert name, "an account is named"
+        refuse_name(name)
         with self._journal.transaction():
             self._known(name)
             key = self._give_key("renewed", name)
         assert key.startswith(KEY_PREFIX), "as all keys"
+        assert name != TREASURY, "it has no key"
         return key
 
     def revoke(self, name: str) -> None:
@@ -59,7 +60,7 @@ class Accounts:
         Raises:
             UsageError: If there is no such account, or it has no key.
         """
-        assert name, "an account is named"
+        refuse_name(name)
         with self._journal.transaction():
             if not self._known(name).key_hash:
                 raise UsageError(f"account {name!r} has no key that could be revoked")
@@ -124,7 +125,7 @@ def hash_of(key: str) -> str:
     """What is kept of a key: its SHA-256 in hex."""
     assert key, "there is a key"
     digest = hashlib.sha256(key.encode()).hexdigest()
-    assert key not in digest, "not the key itself"
+    assert digest != key, "not the key itself"
     return digest
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ APPLICATION = 0x48594456
 
 FORMAT = 1
 """Version of the schema; kept as SQLite's user version."""
+
+PRIVATE = 0o600
+"""Mode of a ledger's file."""
 
 LOCK_SECONDS = 30.0
 """Longest wait for another process's transaction."""
@@ -87,6 +91,19 @@ def now_us() -> int:
     return now
 
 
+def _keep_private(path: Path) -> None:
+    """Make a file that only its owner may read, or have one that is there be so; SQLite's beside it follow its mode.
+
+    It holds what runs seal their word with. Where this is refused, SQLite says what is wrong.
+    """
+    assert path.is_absolute(), "a ledger is known by its whole path"
+    assert PRIVATE & 0o077 == 0, "nobody else's"
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, PRIVATE))
+        if path.stat().st_mode & 0o077:
+            path.chmod(PRIVATE)
+
+
 class Journal:
     """Appends entries and keeps the accounts' running sums beside them, always in one transaction."""
 
@@ -118,6 +135,7 @@ class Journal:
         except OSError as error:
             raise LedgerError(f"ledger {path}: its folder cannot be made: {error.strerror}") from None
         with self.readable_errors():
+            _keep_private(path)
             self.db = sqlite3.connect(path, isolation_level=None, timeout=LOCK_SECONDS, check_same_thread=False)
             self._prepare()
 
@@ -281,7 +299,12 @@ class Journal:
         if target.exists():
             raise LedgerError(f"backup {target}: exists already")
         with self.readable_errors(target):
-            self.db.execute("VACUUM INTO ?", (str(target),))
+            _keep_private(target)
+            try:
+                self.db.execute("VACUUM INTO ?", (str(target),))
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
 
     @contextmanager
     def readable_errors(self, path: Path | None = None) -> Iterator[None]:

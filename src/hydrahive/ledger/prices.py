@@ -11,6 +11,10 @@ DEFAULT_RATE = 10
 """Micro-tokens for an env step of weight 1: 1.0 token for 100,000 Snake steps."""
 
 
+DEAREST = 10**6
+"""Micro-tokens that an env step may earn at most: SQLite's integers then hold the sums of 9 * 10^12 steps."""
+
+
 @dataclass(frozen=True)
 class LedgerConfig:
     """Whether and at what price work is credited; never changes a byte of the run.
@@ -55,8 +59,14 @@ class Price:
 
 
 def price_of(config: LedgerConfig, declared_weight: int) -> Price:
-    """The price that a config sets for an environment that declares this weight."""
+    """The price that a config sets for an environment that declares this weight.
+
+    Raises:
+        ConfigError: If it is too high for a ledger's sums.
+    """
     assert declared_weight >= 0, "no environment is worth less than nothing"
     weight = declared_weight if config.weight is None else config.weight
     assert weight >= 0, "refused by the config"
+    key, rate = "ledger.microtokens_per_step", config.microtokens_per_step
+    require(weight * rate <= DEAREST, key, rate, f"at most {DEAREST:,} in all, with a weight of {weight:,}")
     return Price(config.microtokens_per_step, weight)

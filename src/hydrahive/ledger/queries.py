@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hydrahive.core.errors import RefusedError, UsageError
 from hydrahive.ledger.accounts import hash_of
@@ -14,6 +15,9 @@ from hydrahive.ledger.transfers import Transfers
 
 HOLD_SECONDS = 60
 """Time after which what was set aside for a query that nobody has answered goes back by itself."""
+
+ATTEMPTS = 16
+"""How often a query that failed may be asked anew under its name; who needs more takes another."""
 
 MICROSECONDS = 1_000_000
 
@@ -29,13 +33,16 @@ class Query:
         price: In micro-tokens; recorded with the entry.
         run: The run that is asked.
         what: `act` or `episode`.
-        once: Names the query among its account's: asked again under the same name, it is not paid again.
+        asked: Digest of the question itself.
+        once: Names the query among its account's: asked again under the same name, it is not paid again. A name is
+            good for one question.
     """
 
     key: str
     price: int
     run: str
     what: str
+    asked: str
     once: str
 
 
@@ -69,7 +76,8 @@ class Queries:
 
     def __init__(self, journal: Journal) -> None:
         """Let accounts of this journal pay."""
-        self._journal, self._transfers = journal, Transfers(journal)
+        self.journal, self._transfers = journal, Transfers(journal)
+        self._askers: dict[int, int] = {}  # of each hold: a query may be asked again while it is answered
         assert journal.path.is_absolute(), "an open journal"
         assert HOLD_SECONDS > 0, "answering takes time"
 
@@ -78,7 +86,7 @@ class Queries:
         assert isinstance(key, str), "keys are text"
         if not key:
             return None
-        row = self._journal.db.execute("SELECT name FROM accounts WHERE key_hash = ?", (hash_of(key),)).fetchone()
+        row = self.journal.db.execute("SELECT name FROM accounts WHERE key_hash = ?", (hash_of(key),)).fetchone()
         assert row is None or row[0] != TREASURY, "the treasury has no key"
         return None if row is None else str(row[0])
 
@@ -87,7 +95,7 @@ class Queries:
         name = self.account_of(key)
         if name is None:
             return None
-        account = self._journal.account(name)
+        account = self.journal.account(name)
         assert account is not None, "it was just found"
         assert account.available <= account.balance, "what is set aside is still its own"
         return {
@@ -100,7 +108,7 @@ class Queries:
         """For each query, in order: set its price aside, or say why not. Nobody can spend more than he has."""
         assert all(query.price > 0 for query in queries), "what costs nothing is not asked here"
         answers: list[Admitted | Refused] = []
-        with self._journal.transaction():
+        with self.journal.transaction():
             answers.extend(self._admitted(query) for query in queries)
         assert len(answers) == len(queries), "one each"
         return answers
@@ -108,62 +116,73 @@ class Queries:
     def settle(self, answered: Sequence[int], failed: Sequence[int]) -> None:
         """Take the price of queries that were answered, and give that of those that failed back, by their holds.
 
-        What went back by itself meanwhile stays there: an answer that takes too long is free.
+        What went back by itself meanwhile stays there: an answer that takes too long is free. Where a query was asked
+        more than once at a time, one answer is paid for, and the price goes back when the last has failed.
         """
-        assert not set(answered) & set(failed), "one or the other"
-        with self._journal.transaction():
+        assert all(hold >= 1 for hold in [*answered, *failed]), "entries are numbered from 1"
+        with self.journal.transaction():
             for hold in answered:
-                try:
+                self._askers.pop(hold, None)
+                with suppress(UsageError):  # it has expired
                     self._transfers.post(hold, "query")
-                except UsageError:
-                    continue  # expired
             for hold in failed:
-                self._transfers.void(hold, "query-failed")
-        assert not self._journal.db.in_transaction, "durable"
+                left = self._askers.pop(hold, 1) - 1
+                if left:
+                    self._askers[hold] = left
+                    continue
+                with suppress(UsageError):  # the same query's other answer was paid
+                    self._transfers.void(hold, "query-failed")
+        assert not self.journal.db.in_transaction, "durable"
 
     def _admitted(self, query: Query) -> Admitted | Refused:
-        assert self._journal.db.in_transaction, "of the whole batch"
+        assert self.journal.db.in_transaction, "of the whole batch"
+        assert query.once, "it has a name"
         name = self.account_of(query.key)
         if name is None:
             return Refused("wrong-key", "no account has this key")
-        key = f"query/{name}/{query.once}"
-        made = self._journal.entry(key=key)
-        memo = {"run": query.run, "what": query.what, "price": query.price}
-        expires_us = self._journal.now_us() + HOLD_SECONDS * MICROSECONDS
-        if made is not None and {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
-            return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
-        if made is not None and not self._is_open(made.seq):
-            state = self._journal.db.execute(
-                "SELECT kind FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire')", (made.seq,)
-            ).fetchone()[0]
-            if state != "post":
-                return self._admitted_again(query)
-            return Admitted(name, made.seq, True, self._available(name))
-        if made is None:
-            try:
-                made = self._transfers.hold(
-                    name, TREASURY, query.price, key, code="query", expires_us=expires_us, memo=memo
-                )
-            except RefusedError as error:
-                return Refused("overdraft", str(error))
+        memo = {"run": query.run, "what": query.what, "price": query.price, "asked": query.asked}
+        for attempt in range(ATTEMPTS):
+            # What went back is set aside anew, under a name that nobody can ask for.
+            key = f"query{f'+{attempt}' if attempt else ''}/{name}/{query.once}"
+            made = self.journal.entry(key=key)
+            if made is None:
+                return self._set_aside(name, query.price, key, memo)
+            if {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
+                return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
+            if self._is_open(made.seq):
+                self._askers[made.seq] = self._askers.get(made.seq, 1) + 1
+                return Admitted(name, made.seq, False, self._available(name))
+            if self._is_paid(made.seq):
+                return Admitted(name, made.seq, True, self._available(name))
+        return Refused("reused-key", f"Idempotency-Key {query.once!r}: its query failed {ATTEMPTS} times; use another")
+
+    def _set_aside(self, name: str, price: int, key: str, memo: dict[str, Any]) -> Admitted | Refused:
+        assert price > 0, "what costs nothing is not asked here"
+        expires_us = self.journal.now_us() + HOLD_SECONDS * MICROSECONDS
+        try:
+            made = self._transfers.hold(name, TREASURY, price, key, code="query", expires_us=expires_us, memo=memo)
+        except RefusedError as error:
+            return Refused("overdraft", str(error))
         assert made.kind == "pending", "set aside"
+        self._askers[made.seq] = 1
         return Admitted(name, made.seq, False, self._available(name))
 
-    def _admitted_again(self, query: Query) -> Admitted | Refused:
-        """What went back is set aside anew, under a name behind the first."""
-        assert query.once, "it has a name"
-        again = Query(query.key, query.price, query.run, query.what, f"{query.once}+")
-        assert again.once != query.once, "another entry"
-        return self._admitted(again)
+    def _is_paid(self, hold: int) -> bool:
+        assert not self._is_open(hold), "something came of it"
+        (kind,) = self.journal.db.execute(
+            "SELECT kind FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire')", (hold,)
+        ).fetchone()
+        assert kind in ("post", "void", "expire"), "one of these"
+        return bool(kind == "post")
 
     def _is_open(self, hold: int) -> bool:
         assert hold >= 1, "entries are numbered from 1"
-        found = self._journal.db.execute("SELECT 1 FROM holds WHERE seq = ?", (hold,)).fetchone()
+        found = self.journal.db.execute("SELECT 1 FROM holds WHERE seq = ?", (hold,)).fetchone()
         assert found in (None, (1,)), "there or not"
         return found is not None
 
     def _available(self, name: str) -> int:
         assert name != TREASURY, "it has no limit"
-        account = self._journal.account(name)
+        account = self.journal.account(name)
         assert account is not None, "it has just paid"
         return account.available

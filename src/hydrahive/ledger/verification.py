@@ -78,6 +78,8 @@ def _problems(journal: Journal, fold: _Fold, head: tuple[int, str] | None) -> It
     damage = journal.db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":
         yield f"the file is damaged: {damage}"
+    if head is not None and head[0] == 0 and head[1] != fold.hash:
+        yield f"its beginning is {fold.hash}, {head[1]} was noted: this is another ledger"
     for entry in journal.entries():
         if head is not None and entry.seq == head[0] and entry.hash != head[1]:
             yield f"journal row {entry.seq}: its hash is {entry.hash}, {head[1]} was noted: the chain was made anew"
@@ -264,7 +266,7 @@ def parse_head(text: str) -> tuple[int, str]:
     """
     assert isinstance(text, str), "text"
     number, _, hash_ = text.partition(":")
-    if not number.isdigit() or len(hash_) != 64:
+    if not (number.isascii() and number.isdigit()) or len(hash_) != 64:
         raise LedgerError(f"--head: {text!r} is not accepted; expected NUMBER:HASH, as verify prints it")
     assert int(number) >= 0, "digits only"
     return int(number), hash_

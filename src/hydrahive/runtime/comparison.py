@@ -29,7 +29,7 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
         "score_mean": last.get("score_mean"),
         "score_max": last.get("score_max"),
         "workers": last.get("workers"),
-        "digest": summary["digest"][:DIGEST_SHOWN] if summary else None,
+        "digest": str(summary["digest"])[:DIGEST_SHOWN] if summary and "digest" in summary else None,
     }
 
 

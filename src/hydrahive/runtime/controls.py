@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.coordinator import Request
 
@@ -32,7 +32,7 @@ class FolderControls:
         """What was asked since the last call."""
         if not self._request.exists():
             return None
-        request = json.loads(self._request.read_text())["request"]
+        request = (read_json(self._request) or {}).get("request")
         self._request.unlink()
         return request if request in REQUESTS else None
 
@@ -52,10 +52,8 @@ class FolderControls:
 
     def state(self) -> dict[str, Any]:
         """How the run last said it was."""
-        if not self._state.is_file():
-            return {"state": "running", "env_steps": 0}
-        state: dict[str, Any] = json.loads(self._state.read_text())
-        return state
+        told = read_json(self._state) or {}
+        return {"state": told.get("state", "running"), "env_steps": told.get("env_steps", 0)}
 
     def is_live(self) -> bool:
         """Whether a process holds the run's lock."""

@@ -133,6 +133,7 @@ class Coordinator:
         self._awake_at = clock()
         self._ledger: Ledger | None = None
         self._limits = Limits()
+        self._queries: Queries | None = None
         self._feeds = Feeds(path.parent / "watched")
         self._ledger_path = self._noted_ledger() or ledger
 
@@ -203,18 +204,17 @@ class Coordinator:
             LedgerError: If the ledger cannot be written; nothing was set aside.
         """
         self._awake()
-        paying = Queries(self._opened_ledger().journal)
-        return self._limits.admit(paying, queries, per_second)
+        return self._limits.admit(self._till(), queries, per_second)
 
     def settle_queries(self, answered: Sequence[int], failed: Sequence[int]) -> None:
         """Take the price of what was answered, and give that of what failed back; errors as `admit_queries`."""
         self._awake()
-        Queries(self._opened_ledger().journal).settle(answered, failed)
+        self._till().settle(answered, failed)
 
     def query_balance(self, key: str) -> dict[str, int | str] | None:
         """What the account of a key has; None if it is nobody's."""
         self._awake()
-        return Queries(self._opened_ledger().journal).balance(key)
+        return self._till().balance(key)
 
     def earnings(self, owner: str) -> dict[str, Any] | None:
         """What the ledger shows of an account; None if it is not there."""
@@ -225,6 +225,12 @@ class Coordinator:
         """What each owner did for a run, or for all runs of a sweep."""
         self._awake()
         return work_of(self._opened_ledger().journal, run)
+
+    def _till(self) -> Queries:
+        journal = self._opened_ledger().journal
+        if self._queries is None or self._queries.journal is not journal:
+            self._queries = Queries(journal)
+        return self._queries
 
     def _opened_ledger(self) -> Ledger:
         if self._ledger_path is None:

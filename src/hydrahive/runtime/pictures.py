@@ -32,12 +32,21 @@ GAP_PIXELS = 8
 
 @dataclass(frozen=True)
 class Played:
-    """An episode: its pictures, `uint8 [H, W, 3]` each, how many to a second, its score and its length."""
+    """An episode, or its beginning.
+
+    Attributes:
+        frames: Its pictures, `uint8 [H, W, 3]` each.
+        frames_per_second: How many to a second.
+        score: Up to its last picture.
+        steps: Its length up to there.
+        ended: Whether it was over then.
+    """
 
     frames: list[np.ndarray]
     frames_per_second: float
     score: float
     steps: int
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -68,16 +77,28 @@ def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> lis
     ]
 
 
-@torch.inference_mode()
 def played(config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
-    """Play one episode, held-out number `episode`, and keep its first `max_frames` pictures.
+    """Play one episode, held-out number `episode`, up to `max_frames` pictures.
 
     Raises:
-        HydrahiveError: If the environment draws none.
+        HydrahiveError: If the environment fails, or draws none; says where.
     """
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
-    env = config.env.make_single(render_mode="rgb_array")
+    try:
+        env = config.env.make_single(render_mode="rgb_array")
+        try:
+            return _played(env, config, network, episode, max_frames)
+        finally:
+            env.close()
+    except HydrahiveError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise HydrahiveError(told_where(error)) from error
+
+
+@torch.inference_mode()
+def _played(env: Any, config: RunConfig, network: Network, episode: int, max_frames: int) -> Played:
     observation, info = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [_picture(env)]
     total, steps, ended = 0.0, 0, False
@@ -92,9 +113,7 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
             memory = torch.zeros_like(memory)
         total, steps, ended = total + float(reward), steps + 1, terminated or truncated
         frames.append(_picture(env))
-    rate = env.metadata.get("render_fps", 30)
-    env.close()
-    return Played(frames, rate, float(info.get("score", total)), steps)
+    return Played(frames, env.metadata.get("render_fps", 30), float(info.get("score", total)), steps, ended)
 
 
 def _picture(env: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.config import RunConfig
@@ -96,7 +96,7 @@ class RunFolder:
 
     def was_posted(self, segment: int, updates: int) -> bool:
         """Whether that was written down."""
-        return _read(self.path / "posted.json") == {"segment": segment, "updates": updates}
+        return read_json(self.path / "posted.json") == {"segment": segment, "updates": updates}
 
     def secret(self) -> bytes:
         """The run's own secret, 32 bytes, made when it is first asked for: its word to the ledger is sealed with it.
@@ -149,7 +149,7 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary of a finished run; None where there is none, or none that can be read."""
-        return _read(self.summary)
+        return read_json(self.summary)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -311,12 +311,3 @@ def all_runs(runs: Path) -> list[RunFolder]:
     if not runs.is_dir():
         return []
     return [folder for folder in map(RunFolder, sorted(runs.iterdir())) if folder.exists()]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A small file of JSON; None if it is missing or damaged, for it can be done without."""
-    try:
-        plain = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return plain if isinstance(plain, dict) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,27 +35,28 @@ class BodyLimit:
             await _throw_away(receive, DRAINED * most)
             await self._refuse(scope, receive, send, most)
             return
-        read = 0
-        begun = False
+        read, begun, is_refused = 0, False, False
 
         async def limited() -> Message:
-            nonlocal read
+            nonlocal read, is_refused
             message = await receive()
             read += len(message.get("body", b""))
             if read > most:
+                is_refused = True
                 raise TooLargeError
             return message
 
         async def noted(message: Message) -> None:
             nonlocal begun
+            if is_refused and not begun:
+                return  # what the application makes of a body that breaks off
             begun = True
             await send(message)
 
-        try:
+        with suppress(TooLargeError):
             await self._app(scope, limited, noted)
-        except TooLargeError:
-            if not begun:
-                await self._refuse(scope, receive, send, most)
+        if is_refused and not begun:
+            await self._refuse(scope, receive, send, most)
 
     @staticmethod
     async def _refuse(scope: Scope, receive: Receive, send: Send, most: int) -> None:

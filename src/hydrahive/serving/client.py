@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import time
@@ -9,28 +10,39 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
 
 ATTEMPTS = 5
 """How often a query is asked, under one name, while the server does not answer."""
 
 TIMEOUT_SECONDS = 60.0
 
+EPISODE_SECONDS = 600.0
+"""An episode waits for those that were asked for before it."""
+
+WORTH_ASKING_AGAIN = (429, 502, 503, 504)
+"""What a server answers that may answer otherwise soon."""
+
 
 class Client:
     """One account's line to a server."""
 
-    def __init__(self, url: str, key: str, account: str | None = None) -> None:
-        """Ask the server at `url` with an account's key, which must be that of `account` if it is named."""
+    def __init__(self, url: str, key: str | None, account: str | None = None) -> None:
+        """Ask the server at `url` with an account's key, which must be that of `account` if it is named.
+
+        Without a key, what costs nothing can be asked.
+        """
         self._url, self._key, self._account = url.rstrip("/"), key, account
+        self._is_known = account is None or key is None
 
     def act(self, observations: Any, run: str | None = None, state: Any = None, legal: Any = None) -> dict[str, Any]:
         """Actions for observations `[N, *shape]`; `state` is the answer's before; errors as `balance`."""
-        return self._paid("/v1/act", {"observations": observations, "run": run, "state": state, "legal": legal})
+        body = {"observations": observations, "run": run, "state": state, "legal": legal}
+        return self._paid("/v1/act", body, TIMEOUT_SECONDS)
 
     def episode(self, episode: int, run: str | None = None) -> dict[str, Any]:
         """Have an episode played; errors as `balance`."""
-        return self._paid("/v1/episode", {"episode": episode, "run": run})
+        return self._paid("/v1/episode", {"episode": episode, "run": run}, EPISODE_SECONDS)
 
     def model(self) -> dict[str, Any]:
         """What is served; errors as `balance`."""
@@ -43,37 +55,40 @@ class Client:
             HydrahiveError: If the server refuses, or does not answer; with its reason in one line.
         """
         found = self._asked("GET", "/v1/balance", None, {})
-        self._see_account(found["account"])
+        if self._account not in (None, found["account"]):
+            raise HydrahiveError(f"the key is account {found['account']!r}'s, not {self._account!r}'s")
+        self._is_known = True
         return found
 
-    def _paid(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self._asked("POST", path, body, {"Idempotency-Key": secrets.token_hex(12)})
-        if answer["payment"]:
-            self._see_account(answer["payment"]["account"])
-        return answer
+    def _paid(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        if not self._is_known:  # before another account pays
+            self.balance()
+        return self._asked("POST", path, body, {"Idempotency-Key": secrets.token_hex(12)}, timeout_s)
 
-    def _see_account(self, name: str) -> None:
-        if self._account not in (None, name):
-            raise HydrahiveError(f"the key is account {name!r}'s, not {self._account!r}'s")
-
-    def _asked(self, method: str, path: str, body: Any, headers: dict[str, str]) -> dict[str, Any]:
+    def _asked(
+        self, method: str, path: str, body: Any, headers: dict[str, str], timeout_s: float = TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json", **headers}
+        headers = {"Content-Type": "application/json", **headers}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
         reason = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(min(2**attempt / 4, 4))
             try:
                 request = urllib.request.Request(self._url + path, data, headers, method=method)
-                with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                     found: dict[str, Any] = json.load(answer)
                 return found
             except urllib.error.HTTPError as error:
                 reason = _reason(error)
-                if error.code < 500 and error.code != 429:
+                if error.code not in WORTH_ASKING_AGAIN:
                     raise HydrahiveError(f"{error.code}: {reason}") from None
                 reason = f"{error.code}: {reason}"
-            except (OSError, ValueError) as error:
+            except (http.client.InvalidURL, UnicodeError) as error:
+                raise UsageError(f"--url: {self._url!r} is no server's address: {error}") from None
+            except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
                 reason = str(getattr(error, "reason", error))
         raise HydrahiveError(f"{self._url} does not answer: {reason}")
 

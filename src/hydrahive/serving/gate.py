@@ -6,6 +6,7 @@ FastAPI reads the types of its endpoints, so annotations are evaluated here.
 import asyncio
 import base64
 import logging
+import math
 import secrets
 import threading
 import time
@@ -23,7 +24,7 @@ from ray import serve
 from starlette.exceptions import HTTPException
 
 from hydrahive import __version__
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.ledger.limits import TooFast
 from hydrahive.ledger.queries import Admitted, Query, Refused
 from hydrahive.runtime.coordinator_actor import coordinator
@@ -42,7 +43,7 @@ from hydrahive.serving.models import (
     Payment,
     Problem,
 )
-from hydrahive.serving.policy import Asked, Given, ServedPolicy
+from hydrahive.serving.policy import Asked, Given, ServedPolicy, require_names, require_one_precision, shown_name
 from hydrahive.serving.together import Together
 from hydrahive.telemetry.recording import gif_of
 
@@ -158,16 +159,17 @@ class Gate:
 
         Args:
             runs: Folder or URI of the runs.
-            names: Which are served; the first is asked by default.
+            names: Which are served, by name or folder; the first is asked by default.
             config: Prices and limits.
         """
-        self._config, self._names = config, list(names)
+        self._config, self._runs = config, {shown_name(run): run for run in names}
+        self._names = list(self._runs)
         self._policies: dict[str, ServedPolicy] = {}
         self._wrong = ""
         web.state.body_bytes = config.body_bytes
         self._computing = ThreadPoolExecutor(1)
         self._playing = ThreadPoolExecutor(1)
-        self._episodes = 0
+        self._episodes, self._turn = 0, asyncio.Lock()
         self._coordinator = coordinator()
         self._answering: dict[str, Together] = {}
         self._admitting = Together(self._admit_all, TOGETHER)
@@ -181,9 +183,13 @@ class Gate:
         for name in self._names:
             while name not in self._policies:
                 try:
-                    self._policies[name] = ServedPolicy(find_run(runs_folder(runs), name))
-                except HydrahiveError as error:
-                    self._wrong = str(error)
+                    policy = ServedPolicy(find_run(runs_folder(runs), self._runs[name]))
+                    require_one_precision(
+                        {one.name: one.config.precision for one in [*self._policies.values(), policy]}
+                    )
+                    self._policies[name] = policy
+                except Exception as error:  # the next look may do better
+                    self._wrong = first_line(error)
                     time.sleep(self._config.reload_seconds)
         self._wrong = ""
         self._loaded.set()
@@ -233,10 +239,11 @@ class Gate:
             asked = policy.read(request.observations, request.state, request.legal)
         except UsageError as error:
             raise RefusalError(422, str(error)) from None
-        paying = await self._admit(key, price, policy.name, "act", once)
+        paying = await self._admit(key, price, policy.name, "act", asked.digest() if price else "", once)
         try:
-            updates = policy.checkpoint.boundary.updates
             given = await self._answer(policy, asked)
+            if not given.is_finite:
+                raise RefusalError(422, "observations: what the policy makes of them is not finite")
         except BaseException:
             self._settle(paying, answered=False)
             raise
@@ -245,7 +252,7 @@ class Gate:
             actions=given.actions.tolist(),
             state=given.memory.tolist() if policy.memory_size else None,
             run=policy.name,
-            updates=updates,
+            updates=given.updates,
             payment=paying.payment,
         )
 
@@ -259,27 +266,39 @@ class Gate:
             raise RefusalError(503, "too many episodes are waiting to be played; ask again", {"Retry-After": "5"})
         self._episodes += 1
         try:
-            paying = await self._admit(key, price, policy.name, "episode", once)
-            try:
-                updates = policy.checkpoint.boundary.updates
-                loop = asyncio.get_running_loop()
-                frames = self._config.episode_frames
-                shown = await loop.run_in_executor(self._playing, policy.play, request.episode, frames)
-                gif = await loop.run_in_executor(self._playing, gif_of, shown.frames, shown.frames_per_second)
-            except BaseException:
-                self._settle(paying, answered=False)
-                raise
+            async with self._turn:  # what is set aside goes back after a minute, so not while it waits for others
+                paying = await self._admit(key, price, policy.name, "episode", str(request.episode), once)
+                try:
+                    shown = await asyncio.get_running_loop().run_in_executor(
+                        self._playing, self._shown, policy, request.episode
+                    )
+                except BaseException:
+                    self._settle(paying, answered=False)
+                    raise
+                self._settle(paying, answered=True)
         finally:
             self._episodes -= 1
-        self._settle(paying, answered=True)
-        return EpisodeResponse(
-            score=shown.score,
-            steps=shown.steps,
-            gif=base64.b64encode(gif).decode(),
-            run=policy.name,
-            updates=updates,
-            payment=paying.payment,
-        )
+        return EpisodeResponse(**shown, run=policy.name, payment=paying.payment)
+
+    def _shown(self, policy: ServedPolicy, episode: int) -> dict[str, Any]:
+        """An episode, played and drawn.
+
+        Raises:
+            RefusalError: If its environment fails.
+        """
+        try:
+            played, updates = policy.play(episode, self._config.episode_frames)
+        except HydrahiveError as error:
+            raise RefusalError(500, f"the episode cannot be played: {error}") from None
+        if not math.isfinite(played.score):
+            raise RefusalError(500, "the episode cannot be played: its score is not finite")
+        return {
+            "score": played.score,
+            "steps": played.steps,
+            "ended": played.ended,
+            "gif": base64.b64encode(gif_of(played.frames, played.frames_per_second)).decode(),
+            "updates": updates,
+        }
 
     def _require_loaded(self) -> None:
         if len(self._policies) < len(self._names):
@@ -302,7 +321,7 @@ class Gate:
         given: Any = await self._answering[policy.name](asked)
         return given  # type: ignore[no-any-return]
 
-    async def _admit(self, key: str, price: int, run: str, what: str, once: str | None) -> Paying:
+    async def _admit(self, key: str, price: int, run: str, what: str, asked: str, once: str | None) -> Paying:
         """Set the price aside.
 
         Raises:
@@ -310,7 +329,8 @@ class Gate:
         """
         if not price:
             return Paying(None, None)
-        answer: Any = await self._admitting(Query(key, price, run, what, once or f"auto-{secrets.token_hex(12)}"))
+        query = Query(key, price, run, what, asked, once or f"auto-{secrets.token_hex(12)}")
+        answer: Any = await self._admitting(query)
         if isinstance(answer, TooFast):
             wait = str(max(1, round(answer.seconds + 0.5)))
             text = f"more than {self._config.queries_per_second} queries a second; ask again in {answer.seconds:.2f} s"
@@ -366,9 +386,13 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     Args:
         arguments: `runs` (folder or URI; default HYDRAHIVE_RUNS), `names` (which to serve), and keys of
             `ServingConfig`.
+
+    Raises:
+        UsageError: If two of them have one name.
     """
     given = dict(arguments)
     runs, names = given.pop("runs", None), given.pop("names")
+    require_names(names)
     config = ServingConfig(**given)
     deployment: Any = Gate
     options = {"num_replicas": config.replicas, "ray_actor_options": {"num_cpus": config.cpus}}

@@ -68,8 +68,9 @@ class EpisodeRequest(Strict):
 class EpisodeResponse(BaseModel):
     """How it went."""
 
-    score: float
+    score: float = Field(description="Up to there.")
     steps: int
+    ended: bool = Field(description="Whether the game was over; it is broken off after the server's `episode_frames`.")
     gif: str = Field(description="Base64.")
     run: str
     updates: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +34,64 @@ class Asked:
     memory: np.ndarray
     legal: np.ndarray | None
 
+    def digest(self) -> str:
+        """Names the question: SHA-256 in hex of all of it."""
+        hashed = hashlib.sha256()
+        for array in (self.observations, self.memory, self.legal):
+            hashed.update(b"none" if array is None else f"{array.shape}".encode() + array.tobytes())
+        return hashed.hexdigest()
+
 
 @dataclass(frozen=True)
 class Given:
-    """The answer: actions as the environment takes them, `[N, ...]`, and the memory after them, `[N, M]`."""
+    """The answer.
+
+    Attributes:
+        actions: As the environment takes them, `[N, ...]`.
+        memory: What the policy remembers after them, `[N, M]`.
+        updates: The version that acted.
+    """
 
     actions: np.ndarray
     memory: np.ndarray
+    updates: int
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it can be sent and sent back."""
+        return bool(np.isfinite(self.actions).all() and np.isfinite(self.memory).all())
+
+
+def shown_name(run: str) -> str:
+    """What a run is called where it is served: its folder's name, wherever that lies."""
+    return Path(run).name
+
+
+def require_names(runs: Sequence[str]) -> None:
+    """Refuse to serve two runs under one name.
+
+    Raises:
+        UsageError: Says which.
+    """
+    names = [shown_name(run) for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"RUN: two are called {name!r}, by which a query chooses; serve them apart")
+
+
+def require_one_precision(precisions: Mapping[str, str]) -> None:
+    """Refuse runs that one process cannot compute side by side: all its matrix products are of one kind.
+
+    Args:
+        precisions: By run.
+
+    Raises:
+        UsageError: If one computes in the highest precision and another does not.
+    """
+    kinds = {precision == "highest": (run, precision) for run, precision in precisions.items()}
+    if len(kinds) > 1:
+        shown = " and ".join(f"{run!r} ({precision})" for run, precision in kinds.values())
+        raise UsageError(f"RUN: {shown} are of different precision; serve them apart")
 
 
 class ServedPolicy:
@@ -121,7 +174,8 @@ class ServedPolicy:
             raise UsageError(
                 f"state: shape {list(kept.shape)} is not accepted; expected [{len(rows)}, {self.memory_size}]"
             )
-        return Asked(_as(self.space.dtype, rows), kept.astype(np.float32), self._read_legal(legal, len(rows)))
+        remembered = _as("state", np.dtype(np.float32), kept)
+        return Asked(_as("observations", self.space.dtype, rows), remembered, self._read_legal(legal, len(rows)))
 
     def _read_legal(self, legal: Any, rows: int) -> np.ndarray | None:
         if legal is None:
@@ -137,7 +191,7 @@ class ServedPolicy:
     def answer(self, asked: Sequence[Asked]) -> list[Given]:
         """Actions for the rows of several queries, computed together in batches of the evaluator's shape."""
         with self._lock:
-            network, columns = self._network, self.columns
+            network, columns, updates = self._network, self.columns, self.checkpoint.boundary.updates
             observations = np.concatenate([one.observations for one in asked])
             memory = np.concatenate([one.memory for one in asked])
             legal = self._legal_of(asked)
@@ -156,7 +210,7 @@ class ServedPolicy:
                 after.append(kept[:rows].numpy().copy())
         bounds = np.cumsum([len(one.observations) for one in asked])[:-1]
         parts = zip(np.split(np.concatenate(actions), bounds), np.split(np.concatenate(after), bounds), strict=True)
-        return [Given(*part) for part in parts]
+        return [Given(*part, updates) for part in parts]
 
     def _legal_of(self, asked: Sequence[Asked]) -> np.ndarray | None:
         """All masks, all true where none was given; None if nobody gave one."""
@@ -168,11 +222,15 @@ class ServedPolicy:
         ]
         return np.concatenate(full)
 
-    def play(self, episode: int, frames: int) -> Played:
-        """Play held-out episode number `episode`, with at most so many pictures."""
+    def play(self, episode: int, frames: int) -> tuple[Played, int]:
+        """Play held-out episode number `episode`, with at most so many pictures; it, and the version that played.
+
+        Raises:
+            HydrahiveError: If the environment fails.
+        """
         with self._lock:
-            config, network = self.config, self._network
-        return played(config, network, episode, frames)
+            config, network, updates = self.config, self._network, self.checkpoint.boundary.updates
+        return played(config, network, episode, frames), updates
 
 
 def _padded(rows: np.ndarray, columns: int, fill: Any = 0) -> np.ndarray:
@@ -193,13 +251,17 @@ def _array(name: str, given: Any) -> np.ndarray:
     return array
 
 
-def _as(dtype: Any, rows: np.ndarray) -> np.ndarray:
-    """The rows in the environment's type, if it can hold them."""
+def _as(name: str, dtype: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows in another type, if it can hold them."""
     if np.issubdtype(dtype, np.floating):
-        return rows.astype(dtype)
+        with np.errstate(over="ignore"):
+            held: np.ndarray = rows.astype(dtype)
+        if not np.isfinite(held).all():
+            raise UsageError(f"{name}: holds a value that {dtype} does not reach")
+        return held
     info = np.iinfo(dtype)
     if (rows != np.floor(rows)).any() or rows.min() < info.min or rows.max() > info.max:
-        raise UsageError(f"observations: expected whole numbers from {info.min} to {info.max}")
+        raise UsageError(f"{name}: expected whole numbers from {info.min} to {info.max}")
     return rows.astype(dtype)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, first_line
 from hydrahive.ledger.ledger import ledger_path
 from hydrahive.runtime.coordinator_actor import CoordinatorLine
 from hydrahive.runtime.interrupts import Interrupts
 from hydrahive.runtime.ray_address import is_embedded
+from hydrahive.runtime.ray_claim import claimed_on_cluster
 from hydrahive.runtime.ray_cluster import connect
 from hydrahive.runtime.storage import is_uri
 from hydrahive.serving.config import ServingConfig
@@ -45,33 +47,51 @@ def serve_runs(
         say: Takes lines for people.
 
     Raises:
-        HydrahiveError: If the cluster cannot be reached, or the port is taken.
+        HydrahiveError: If the cluster cannot be reached, serves already, or the port is taken.
         Interrupted: After Ctrl-C or SIGTERM.
     """
-    from hydrahive.serving.gate import build
-
     connect(address, 1 + config.replicas)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    interrupts = Interrupts()
+    alone, interrupts = is_embedded(address), Interrupts()
+    refusal = "another `hydrahive serve` uses this cluster; one server can serve several runs"
     try:
-        with interrupts.installed():
-            ledger = ledger_path(None, None if is_uri(runs) else Path(runs))
-            line = CoordinatorLine(ledger, embedded=is_embedded(address))
-            host, port = place
-            quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
+        with interrupts.installed(), nullcontext() if alone else claimed_on_cluster(APPLICATION, refusal):
+            if not alone:
+                _make_way()
             try:
-                serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
-                serve.run(
-                    build({"runs": runs, "names": list(names), **asdict(config)}),
-                    name=APPLICATION,
-                    route_prefix="/",
-                    logging_config=quiet,
-                )
-            except (RuntimeError, ValueError, OSError) as error:
-                raise HydrahiveError(f"cannot serve at {host}:{port}: {str(error).splitlines()[0]}") from None
-            say(f"serving {', '.join(names)} at http://{host}:{port}; accounts pay into {line.place}")
-            while True:
-                time.sleep(LOOK_SECONDS)
+                ledger = ledger_path(None, None if is_uri(runs) else Path(runs))
+                line = CoordinatorLine(ledger, embedded=alone)
+                _start(runs, names, config, place)
+                host, port = place
+                say(f"serving {', '.join(names)} at http://{host}:{port}; accounts pay into {line.place}")
+                while True:
+                    time.sleep(LOOK_SECONDS)
+            finally:
+                serve.shutdown()
     finally:
-        serve.shutdown()
         ray.shutdown()
+
+
+def _make_way() -> None:
+    """End what a killed `hydrahive serve` has left on this cluster, for it may listen elsewhere.
+
+    Raises:
+        HydrahiveError: If Ray Serve runs others' applications there.
+    """
+    others = set(serve.status().applications) - {APPLICATION}
+    if others:
+        raise HydrahiveError(f"Ray Serve runs {', '.join(sorted(others))} on this cluster; serve on another")
+    serve.shutdown()
+
+
+def _start(runs: str, names: Sequence[str], config: ServingConfig, place: tuple[str, int]) -> None:
+    from hydrahive.serving.gate import build
+
+    host, port = place
+    quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
+    application = build({"runs": runs, "names": list(names), **asdict(config)})
+    try:
+        serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
+        serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise HydrahiveError(f"cannot serve at {host}:{port}: {first_line(error)}") from None

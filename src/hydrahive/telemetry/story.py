@@ -127,13 +127,14 @@ class Story:
 def read_story(metrics: Path, events: Path, episodes: Path) -> Story:
     """The story that the sinks of a run wrote; of a run that still goes on, as far as it is."""
     rows: list[dict[str, Any]] = [row for row in read_rows(metrics) if "loss" in row]
-    told: list[dict[str, Any]] = list(read_rows(episodes))
-    counts = [len(one["scores"]) for one in told]
+    told: list[dict[str, Any]] = list(read_rows(episodes, "scores"))
+    finite = [[score for score in one["scores"] if np.isfinite(score)] for one in told]  # a game may score otherwise
+    counts = [len(scores) for scores in finite]
     per_episode = {
         name: np.repeat(np.array([one.get(name, np.nan) for one in told], np.float64), counts)
         for name in ("seconds", "epsilon")
     }
-    scores = np.array([score for one in told for score in one["scores"]], np.float64)
+    scores = np.array([score for one in finite for score in one], np.float64)
     return Story(
         rows,
         _of_the_line(read_rows(events, "kind")),
@@ -148,7 +149,7 @@ def _of_the_line(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events, without what a replay told of updates that were done again after a resume or a return."""
     kept: list[dict[str, Any]] = []
     for event in events:
-        if event["kind"] in BEGINNINGS:
+        if event["kind"] in BEGINNINGS and "updates" in event:
             at = event["updates"]
             kept = [past for past in kept if not past["kind"].startswith("replay_") or past["updates"] <= at]
         kept.append(event)

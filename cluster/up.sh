@@ -18,6 +18,7 @@ case "$HYDRAHIVE_LEDGER" in /*) ;; *) HYDRAHIVE_LEDGER=$PWD/$HYDRAHIVE_LEDGER ;;
 export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://127.0.0.1:${HYDRAHIVE_PROMETHEUS_PORT:-9090}}
 export RAY_GRAFANA_HOST=${RAY_GRAFANA_HOST:-http://127.0.0.1:${HYDRAHIVE_GRAFANA_PORT:-3000}}
 unset RAY_ADDRESS
+declare -p HYDRAHIVE_RUNS HYDRAHIVE_LEDGER > "$state/places"
 
 # The token: made once, readable by its owner only, never printed.
 if [ -z "${RAY_AUTH_TOKEN:-}" ]; then
@@ -29,7 +30,7 @@ if [ -z "${RAY_AUTH_TOKEN:-}" ]; then
     chmod 600 "$token"
 fi
 
-setsid nohup ray start --head --block --disable-usage-stats \
+setsid nohup ray start --head --block --disable-usage-stats --include-dashboard=true \
     --port="${HYDRAHIVE_PORT:-6379}" --dashboard-port="${HYDRAHIVE_DASHBOARD_PORT:-8265}" \
     --ray-client-server-port="${HYDRAHIVE_CLIENT_PORT:-10001}" \
     --dashboard-agent-listen-port="${HYDRAHIVE_AGENT_PORT:-52365}" \

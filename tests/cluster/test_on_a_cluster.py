@@ -411,10 +411,15 @@ def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
     """Start, join, earn, buy; as alice, on a machine of her own."""
     account = {"HYDRAHIVE_ACCOUNT": "alice", "HYDRAHIVE_SERVE_PORT": str(free_port())}
     quick = ["--boundary_every", "10", "--checkpoint.every_boundaries", "1", "--ledger.microtokens_per_step", "1000"]
-    hive = subprocess.Popen(
-        [str(ROOT / "cluster" / "hive.sh"), "snake/hive", *quick],
-        cwd=ROOT, env=site.environment | account, stdout=(tmp_path / "hive.log").open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [str(ROOT / "cluster" / "hive.sh"), "snake/hive", *quick],
+            cwd=ROOT, env=site.environment | account, stdout=(tmp_path / "hive.log").open("w"),
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    hive = start()
 
     def said() -> str:
         assert hive.poll() is None, (tmp_path / "hive.log").read_text()
@@ -439,6 +444,14 @@ def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
         gif = tmp_path / "episode.gif"
         assert "score" in site.hydrahive("query", "alice", "episode", "0", str(gif), **alice)
         assert gif.read_bytes()[:3] == b"GIF"
+        serve = ["serve", "hive", "--wait", "--port", str(free_port()), "--address", site.address]
+        assert "another `hydrahive serve` uses this cluster" in site.hydrahive(*serve, code=2)
+        assert "alice: " in site.hydrahive("query", "alice", "balance", **alice), "the first goes on"
+        hive.send_signal(signal.SIGINT)
+        hive.wait(60)
+        hive = start()
+        wait_for(lambda: "serving hive at" in said(), "the server, again", 120)
+        assert "hive is trained already" in said()
         site.hydrahive("stop", "hive", "--address", site.address)
         spent = site.hydrahive("ledger", "balance", "alice", HYDRAHIVE_LEDGER=str(site.state / "ledger.sqlite"))
         assert "5.000000" in spent

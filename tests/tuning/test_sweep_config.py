@@ -5,8 +5,10 @@ import yaml
 
 from conftest import FULL, ROOT
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config_file import shipped_sweeps
+from hydrahive.runtime.config_file import dump, load_run_config, shipped_sweeps
 from hydrahive.tuning.config import known_metrics, load_sweep
+from hydrahive.tuning.sources import Listed
+from hydrahive.tuning.space import Range
 
 GOOD = {
     "experiment": "snake/vtrace",
@@ -19,7 +21,7 @@ def refused(tmp_path, **changes):
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump({**GOOD, **changes}))
     with pytest.raises(UsageError) as error:
-        load_sweep(path).refuse_unusable()
+        load_sweep(path).settled().refuse_unusable()
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -31,6 +33,9 @@ def refused(tmp_path, **changes):
         ({"space": {"algorithm.discount": {"uniform": [0.5, 1.5]}}}, "discount: 1.5 is not accepted"),
         ({"space": {"envs_per_shard": {"uniform": [8, 16]}}}, "envs_per_shard"),
         ({"space": {"algorithm.optimizer": {"choice": ["adam", "sgd"]}}}, "sgd"),
+        ({"space": {"envs_per_shard": {"integer": [1, 10**310]}}}, "two finite numbers"),
+        ({"space": {"policy.core": {"choice": ["Gru", "Gruu"]}}}, "Gruu"),
+        ({"fixed": {"evaluate_every": 45}, "metric": "evaluation_mean"}, "evaluate_every: 45 is not accepted"),
         ({"space": {}}, "at least one key"),
         ({"metric": "scor_mean"}, "nearest: score_mean"),
         ({"metric": "evaluation_mean"}, "known: score_mean"),
@@ -69,6 +74,40 @@ def refused(tmp_path, **changes):
 )
 def test_a_sweep_that_cannot_be_run_is_refused(tmp_path, changes, says):
     assert says in refused(tmp_path, **changes)
+
+
+def test_choices_are_what_configs_hold(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    space = {
+        "policy.core": {"choice": ["none", "Gru", {"class_path": "Lstm", "init_args": {"hidden": 8}}]},
+        "algorithm.learning_rate": {"choice": ["1e-3", 5e-4]},
+    }
+    path.write_text(yaml.safe_dump({**GOOD, "space": space}))
+    sweep = load_sweep(path).settled()
+    assert sweep == sweep.settled()
+    assert sweep.domains["algorithm.learning_rate"].values == (1e-3, 5e-4)
+    base = sweep.refuse_unusable()
+    kinds = []
+    for value in sweep.domains["policy.core"].values:
+        config = sweep.run_config(base, {"policy.core": value})
+        kinds.append(config.policy.core_kind)
+        (tmp_path / "run.yaml").write_text(dump(config))
+        assert load_run_config(tmp_path / "run.yaml") == config, "what is written is what is trained"
+    assert kinds == ["none", "gru", "lstm"]
+
+
+def test_an_experiment_with_changes_of_its_own_is_no_base(tmp_path):
+    (tmp_path / "winner.yaml").write_text(
+        (ROOT / "experiments/snake/vtrace.yaml").read_text()
+        + "\nchanges: [{from_update: 25, key: algorithm.learning_rate, value: 0.0005}]\n"
+    )
+    assert "changes inside the run" in refused(tmp_path, experiment=str(tmp_path / "winner.yaml"))
+
+
+def test_a_grid_is_not_listed_beyond_its_trials():
+    many = Range(0.0, 1.0)
+    listed = Listed(1000, dict.fromkeys("abcdef", many), 3)
+    assert [listed.values(number) is None for number in range(4)] == [False] * 3 + [True]
 
 
 @pytest.mark.parametrize("name", shipped_sweeps())

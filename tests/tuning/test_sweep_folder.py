@@ -6,10 +6,14 @@ import json
 import pytest
 import yaml
 
-from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.tuning.config import load_sweep
+from conftest import TINY, full_only
+from hydrahive.core.errors import HydrahiveError, LedgerError, LostError, MachineClassError, UsageError
+from hydrahive.tuning.config import Optuna, load_sweep
 from hydrahive.tuning.folder import Ending, SweepFolder, append_line, read_lines
+from hydrahive.tuning.sources import Estimated
+from hydrahive.tuning.space import Range
 from hydrahive.tuning.sweep import winner_of
+from hydrahive.tuning.trial import PUT_OFF, why_it_failed
 
 SWEEP = {
     "experiment": "snake/vtrace",
@@ -66,3 +70,60 @@ def test_a_line_that_a_crash_cut_short_was_never_written(tmp_path):
     assert read_lines(path) == [{"a": 1}]
     append_line(path, {"a": 3})
     assert read_lines(path) == [{"a": 1}, {"a": 3}]
+
+
+def test_a_sweep_keeps_out_of_a_runs_folder_and_a_run_out_of_a_sweeps(hydrahive):
+    options = [*TINY, "--stop.env_steps", 2_000]
+    hydrahive.train("snake/vtrace", "s", *options)
+    assert "'s' is a run" in hydrahive("tune", "run", "sweeps/snake-pbt", "--name", "s", code=2).stderr
+    assert not (hydrahive.runs / "s" / "sweep.yaml").exists()
+    (hydrahive.runs / "t").mkdir()
+    (hydrahive.runs / "t" / "sweep.yaml").touch()
+    assert "'t' is a sweep" in hydrahive("train", "snake/vtrace", "--name", "t", *options, code=2).stderr
+
+
+def test_a_study_cut_short_goes_on(tmp_path):
+    path, domains = tmp_path / "study", {"a": Range(0.0, 1.0)}
+
+    def study():
+        return Estimated(Optuna(), 0, domains, path, most_is_best=True)
+
+    first = study()
+    values = [first.values(number) for number in range(3)]
+    path.write_bytes(path.read_bytes()[:-7])
+    again = study()
+    assert [again.values(number) for number in range(3)] == values
+    assert study().values(2) == values[2]
+
+
+@pytest.mark.parametrize("error", [MachineClassError("another"), LedgerError("away"), LostError("gone")])
+def test_what_is_not_the_trials_fault_is_no_ending(error):
+    assert why_it_failed(error) == (PUT_OFF, str(error))
+
+
+@full_only
+def test_a_trial_of_another_machine_class_ends_the_sweep_and_stays_to_be_trained(hydrahive, tmp_path):
+    path = tmp_path / "two.yaml"
+    small = {"boundary_every": 2, "envs_per_shard": 8, "env.size": 10}
+    path.write_text(
+        yaml.safe_dump({**SWEEP, "fixed": small, "budget": {"trials": 1, "env_steps": 2_000, "milestones": 2}})
+    )
+    tune = ["tune", "run", path, "--name", "s", "--again.top", 0]
+    hydrahive(*tune)
+    trial = hydrahive.runs / "s" / "trial-000"
+    (trial / "ending.json").unlink()
+    told = (trial / "milestones.jsonl").read_text().splitlines()
+    (trial / "milestones.jsonl").write_text(told[0] + "\n")
+    whole = (trial / "run.json").read_text()
+    run = json.loads(whole)
+    (trial / "run.json").write_text(json.dumps({**run, "machine_class": "abacus"}))
+    said = hydrahive(*tune, code=1).stderr
+    assert "trial-000: the run was started on machine class abacus" in said
+    assert "the same command goes on with the sweep" in said
+    assert not (trial / "ending.json").exists()
+    (trial / "run.json").write_text(whole)
+    hydrahive(*tune)
+    assert json.loads((trial / "ending.json").read_text())["status"] == "done"
+    winner = hydrahive.runs / "s" / "winner.json"
+    winner.write_text(winner.read_text()[:-9])
+    assert "has no winner yet" in hydrahive("tune", "replay", "s", code=1).stderr

@@ -399,6 +399,8 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
         element = next(iter(typing.get_args(hint)), None)
         return [_built(element, one, f"{path}[{i}]") for i, one in enumerate(plain)]
     if not isinstance(plain, dict):
+        if part is not None and isinstance(plain, str) and not _takes_text(hint, plain):
+            raise ConfigError(path, plain, "a mapping of keys, with class_path where there are several")
         return plain
     given, below = plain, path
     if "class_path" in plain:
@@ -409,12 +411,24 @@ def _built(hint: Any, plain: Any, path: str) -> Any:
     return _built_dataclass(part, given, below)
 
 
+def _takes_text(hint: Any, text: str) -> bool:
+    """Whether a text is meant where a part may stand, too."""
+    return any(one is str or text in typing.get_args(one) for one in (hint, *typing.get_args(hint)))
+
+
 def _part_at(class_path: str) -> Any:
-    """A part's class by its dotted path, or one of ours by its name."""
+    """A part's class by its dotted path, or one of ours by its name.
+
+    Raises:
+        UsageError: If there is none.
+    """
     module, _, name = class_path.rpartition(".")
-    if module:
-        return getattr(importlib.import_module(module), name)
-    return next(part for base in BASES for part in _subclasses(base) if part.__name__ == name)
+    try:
+        if module:
+            return getattr(importlib.import_module(module), name)
+        return next(part for base in BASES for part in _subclasses(base) if part.__name__ == name)
+    except (ImportError, AttributeError, StopIteration) as error:
+        raise UsageError(f"class_path: {class_path!r} is nowhere: {error or 'not one of ours'}") from None
 
 
 def _built_dataclass(part: Any, plain: dict[str, Any], path: str) -> Any:

@@ -270,10 +270,12 @@ def new_run_folder(runs: Path, name: str) -> RunFolder:
     """The folder of a run to train.
 
     Raises:
-        UsageError: If the name is not a plain folder name.
+        UsageError: If the name is not a plain folder name, or a sweep's.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: {name!r} is not accepted; expected letters, digits and . _ + = - (no path)")
+    if (runs / name / "sweep.yaml").is_file():
+        raise UsageError(f"--name: {name!r} is a sweep; choose another for the run")
     return RunFolder(runs / name, storage_of(runs))
 
 

@@ -27,11 +27,13 @@ def ranked(scores: Mapping[int, float | None], *, most_is_best: bool) -> list[in
 def donors(
     config: Pbt, seed: int, milestone: int, scores: Mapping[int, float | None], *, most_is_best: bool
 ) -> dict[int, int]:
-    """For each trial that is replaced the one that it copies."""
+    """For each trial that is replaced the one that it copies, which has a score."""
     order = ranked(scores, most_is_best=most_is_best)
     count = min(max(1, int(len(order) * config.quantile)), len(order) // 2)
-    best, worst = order[:count], order[len(order) - count :]
-    return {trial: best[int(stream(seed, "donor", milestone, trial).integers(count))] for trial in sorted(worst)}
+    best, worst = [trial for trial in order[:count] if scores[trial] is not None], order[len(order) - count :]
+    if not best:
+        return {}
+    return {trial: best[int(stream(seed, "donor", milestone, trial).integers(len(best)))] for trial in sorted(worst)}
 
 
 def explored(

@@ -25,7 +25,7 @@ from hydrahive.runtime.config_file import (
     load_run_config,
     parse,
 )
-from hydrahive.tuning.space import Domain, Range, domain_of
+from hydrahive.tuning.space import Choice, Domain, domain_of
 
 REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates")
 """Metrics of every run; none that depends on a clock."""
@@ -298,10 +298,26 @@ class SweepConfig:
         path, experiment = find_config(self.experiment)
         config = load_run_config(path, [*self._overrides(), f"--workers={self.workers}"])
         require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
+        accepted = "one without changes inside the run, which would take the place of what is searched"
+        require(not config.changes, "experiment", self.experiment, accepted)
         return dataclasses.replace(config, experiment=experiment, recording=False)
 
+    def settled(self) -> SweepConfig:
+        """The same with choices as configs hold them: `Gru` and `1e-3` may be written for a part and a number.
+
+        Raises:
+            UsageError: If one is not accepted.
+        """
+        path, _ = find_config(self.experiment)
+        space = dict(self.space)
+        for key, domain in self.domains.items():
+            if isinstance(domain, Choice):
+                runs = [load_run_config(path, [*self._overrides(), given(key, value)]) for value in domain.values]
+                space[key] = {"choice": [value_of(run, key) for run in runs]}
+        return dataclasses.replace(self, space=space)
+
     def _overrides(self) -> list[str]:
-        return [f"--{key}={_as_argument(value)}" for key, value in self.fixed.items()]
+        return [given(key, value) for key, value in self.fixed.items()]
 
     def milestone_updates(self, config: RunConfig) -> int:
         """Updates between a run's milestones: whole boundaries."""
@@ -323,6 +339,10 @@ class SweepConfig:
         config = with_values(base, values)
         updates = self.milestones(config) * self.milestone_updates(config)
         stop = StopConfig(env_steps=updates * config.max_steps_per_round, updates=updates)
+        if self.metric.startswith(EVALUATED) and config.evaluate_every:
+            at = self.milestone_updates(config)
+            accepted = f"a divisor of {at}, the updates between milestones, at which {self.metric} is wanted"
+            require(at % config.evaluate_every == 0, "evaluate_every", config.evaluate_every, accepted)
         checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
         return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
 
@@ -356,9 +376,8 @@ class SweepConfig:
             if self.is_bred:
                 refuse_fixed(base, key)
             for value in domain.extremes():
-                load_run_config(path, [*fixed, f"--{key}={_as_argument(value)}"])
-                if isinstance(domain, Range):
-                    self.run_config(base, {key: value})
+                load_run_config(path, [*fixed, given(key, value)])
+                self.run_config(base, {key: value})
         self._refuse_trials(base)
         known = known_metrics(base)
         if self.metric not in known:
@@ -366,6 +385,10 @@ class SweepConfig:
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise UsageError(f"metric: nobody reports {self.metric!r}{hint}; known: {', '.join(known)}")
         return base
+
+
+EVALUATED = "evaluation_"
+"""What metrics of evaluations begin with."""
 
 
 def _sources(config: SweepConfig) -> Any:
@@ -378,13 +401,14 @@ def known_metrics(base: RunConfig) -> list[str]:
     """What the runs of a sweep report."""
     known = [*REPORTED, *base.algorithm.figures]
     if base.evaluate_every:
-        known += [f"evaluation_{name}" for name in ("mean", "median", "max", "min")]
+        known += [f"{EVALUATED}{name}" for name in ("mean", "median", "max", "min")]
     return known
 
 
-def _as_argument(value: Any) -> str:
-    """A value as the parser of a config reads it."""
-    return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("\n...\n").strip()
+def given(key: str, value: Any) -> str:
+    """A value at a key as the parser of a config reads it."""
+    plain = str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("\n...\n").strip()
+    return f"--{key}={plain}"
 
 
 def sweep_parser(prog: str) -> ArgumentParser:

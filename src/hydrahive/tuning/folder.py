@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config import RunConfig
 from hydrahive.runtime.config_file import as_plain, dump, first_difference, load_run_config
@@ -99,8 +99,17 @@ class SweepFolder:
         path = self.path / "sweep.yaml"
         try:
             return sweep_of(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError, TypeError) as error:
+        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
+
+    def refuse_run(self) -> None:
+        """Keep a sweep out of a run's folder.
+
+        Raises:
+            UsageError: If a run lies there.
+        """
+        if RunFolder(self.path).exists():
+            raise UsageError(f"--name: {self.name!r} is a run; choose another for the sweep")
 
     def is_portable(self) -> bool:
         """Whether its runs pin the CPU's instruction sets."""
@@ -151,8 +160,8 @@ class SweepFolder:
 
     def ending(self, name: str) -> Ending | None:
         """How a trial ended; None if it has not."""
-        path = self.path / name / "ending.json"
-        return Ending(**json.loads(path.read_text())) if path.is_file() else None
+        plain = read_json(self.path / name / "ending.json")
+        return Ending(**plain) if plain else None
 
     def end(self, name: str, ending: Ending) -> None:
         """Write down how a trial ended; once written, that stands."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
-from hydrahive.core.errors import HydrahiveError
+import torch
+
+from hydrahive.core.errors import HydrahiveError, MachineClassError
+from hydrahive.runtime.machine_class import chosen_device, machine_class
 from hydrahive.runtime.request import Request
 from hydrahive.runtime.run_folder import RunFolder
 from hydrahive.runtime.training import train
@@ -21,9 +24,15 @@ def replay_winner(folder: SweepFolder) -> tuple[str, str]:
 
     Raises:
         HydrahiveError: If there is no winner yet, or the run fails.
+        MachineClassError: If the trial was trained on another class of machine than this one.
     """
     winner = winner_of(folder)
-    config = folder.run(trial_name(winner.trial)).config()
+    trial = folder.run(trial_name(winner.trial))
+    config = trial.config()
+    device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
+    theirs, ours = trial.identity().machine_class, machine_class(config, device)
+    if theirs != ours:
+        raise MachineClassError(f"{trial.name} was trained on machine class {theirs}, this is {ours}")
     run = RunFolder(folder.path / "replay")
     if run.exists():
         shutil.rmtree(run.path)

@@ -243,7 +243,11 @@ def _importances(found: Findings) -> str | None:
         params = {}
         for key, value in found.values(number).items():
             domain = found.config.domains[key]
+            if isinstance(domain, Choice) and value not in domain.values:
+                break
             params[key] = domain.values.index(value) if isinstance(domain, Choice) else value
+        if set(params) != set(distributions):
+            continue
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=distributions, value=found.score(number))
         )

@@ -11,6 +11,7 @@ from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.tuning.breeding import donors, explored
 from hydrahive.tuning.config import Asha, Median, Pbt, SweepConfig
 from hydrahive.tuning.folder import Decision, Exploit, SweepFolder, trial_name
+from hydrahive.tuning.trial import PUT_OFF
 
 
 def scheduler_of(config: SweepConfig, folder: SweepFolder) -> Any:
@@ -102,8 +103,8 @@ class Breeder(FIFOScheduler):
         return str(TrialScheduler.NOOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
-        """One that has failed is no longer waited for."""
-        if result.get("failed"):
+        """One that has ended is neither waited for nor copied; one that was put off may yet come."""
+        if result.get("failed") != PUT_OFF:
             self._lose(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:

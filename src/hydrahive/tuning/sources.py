@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydrahive.core.durable import write_whole
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.tuning.config import GridSearch, Optuna, RandomSearch, SweepConfig
 from hydrahive.tuning.space import Choice, Domain
@@ -47,10 +48,11 @@ class Drawn:
 class Listed:
     """Every combination."""
 
-    def __init__(self, points: int, domains: Mapping[str, Domain]) -> None:
-        """List them."""
+    def __init__(self, points: int, domains: Mapping[str, Domain], most: int) -> None:
+        """List them, but not more than `most`."""
         self._domains = domains
-        self._all = list(itertools.product(*(domain.grid(points) for domain in domains.values())))
+        combinations = itertools.product(*(domain.grid(points) for domain in domains.values()))
+        self._all = list(itertools.islice(combinations, most))
 
     def values(self, number: int) -> dict[str, Any] | None:
         """The n-th, the last key changing first."""
@@ -61,6 +63,15 @@ class Listed:
 
     def end(self, number: int, status: str, score: float | None) -> None:
         """Changes nothing."""
+
+
+def _cut_half_line(path: Path) -> None:
+    """Drop what a crash has cut short, behind which Optuna would write."""
+    if path.is_file():
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            write_whole(path, whole)
 
 
 class Estimated:
@@ -79,6 +90,7 @@ class Estimated:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(logging.WARNING)
+        _cut_half_line(path)
         self._config, self._seed, self._domains = config, seed, domains
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
@@ -135,6 +147,6 @@ def source_of(config: SweepConfig, study: Path) -> Source:
     if isinstance(config.search, Optuna):
         return Estimated(config.search, config.seed, config.domains, study, most_is_best=config.mode == "max")
     if isinstance(config.search, GridSearch):
-        return Listed(config.search.points, config.domains)
+        return Listed(config.search.points, config.domains, config.budget.trials)
     assert isinstance(config.search, RandomSearch), "the kinds of search"
     return Drawn(config.seed, config.domains)

@@ -129,6 +129,10 @@ class Choice(Domain):
         return trial.suggest_categorical(key, list(range(len(self.values))))
 
 
+def _is_finite(value: float) -> bool:
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
 def domain_of(key: str, given: Any) -> Domain:
     """The domain that a sweep gives for a key, as `{log_uniform: [1.0e-4, 1.0e-2]}`.
 
@@ -144,7 +148,7 @@ def domain_of(key: str, given: Any) -> Domain:
     if kind == "choice":
         return Choice(tuple(values))
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not numbers or len(values) != 2 or not values[0] < values[1] or not all(map(math.isfinite, values)):
+    if not numbers or len(values) != 2 or not values[0] < values[1] or not all(map(_is_finite, values)):
         raise ConfigError(where, given, "[low, high], two finite numbers of which the first is smaller")
     log, whole = kind.startswith("log_"), kind.endswith("integer")
     if whole and not all(isinstance(value, int) for value in values):

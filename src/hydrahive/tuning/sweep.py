@@ -17,7 +17,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.streams import derived_seed
 from hydrahive.ledger.ledger import ledger_path
@@ -25,6 +25,7 @@ from hydrahive.runtime.changes import in_force
 from hydrahive.runtime.config import CheckpointConfig, LearnerConfig, RunConfig
 from hydrahive.runtime.config_file import dump
 from hydrahive.runtime.interrupts import Interrupts
+from hydrahive.runtime.machine_class import chosen_device
 from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.ray_address import is_embedded
 from hydrahive.runtime.ray_cluster import connect
@@ -37,7 +38,7 @@ from hydrahive.tuning.schedulers import scheduler_of
 from hydrahive.tuning.sources import Source, source_of
 from hydrahive.tuning.table import Table
 from hydrahive.tuning.trainable import TrialProcess
-from hydrahive.tuning.trial import Task, why_it_ended
+from hydrahive.tuning.trial import PUT_OFF, Task, why_it_ended
 
 CHDIR = "RAY_CHDIR_TO_TRIAL_DIR"
 """Ray's variable that has trials work in folders of Tune's, where relative paths would mean something else."""
@@ -70,6 +71,8 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
         HydrahiveError: If no trial came to a score.
         Interrupted: After Ctrl-C or SIGTERM; the same command goes on from there.
     """
+    folder.refuse_run()
+    config = config.settled()
     base = config.refuse_unusable()
     with folder.claimed(), _quiet_tune():
         folder.create(config, base)
@@ -100,6 +103,7 @@ class Plan:
     def __init__(self, config: SweepConfig, folder: SweepFolder, base: RunConfig, embedded: bool) -> None:
         """Nothing yet."""
         self.config, self.folder, self.base, self.embedded = config, folder, base, embedded
+        self.put_off = ""  # why the sweep cannot go on just now
 
     title = ""
 
@@ -255,6 +259,7 @@ class Phase:
                 storage_path=str(plan.folder.path / "tune"),
                 failure_config=tune.FailureConfig(max_failures=config.attempts - 1),
                 callbacks=[_Heard(plan, table)],
+                stop=_PutOff(plan),
                 verbose=0,
             ),
         )
@@ -262,11 +267,14 @@ class Phase:
             tuner.fit()
         finally:
             table.close()
+        if plan.put_off:
+            raise HydrahiveError(f"{plan.put_off}; the same command goes on with the sweep")
 
 
 def _bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float]]:
     """What Tune reserves for a trial: a share of a CPU inline; else bundles for the learner and each worker."""
-    gpu = {"GPU": 1.0} if learner.device == "cuda" else {}
+    offered = ray.cluster_resources().get("GPU", 0.0) > 0
+    gpu = {"GPU": 1.0} if chosen_device(learner.device, offered=offered) == "cuda" else {}
     if config.workers == 0:
         return [{"CPU": config.cpus_per_trial, **gpu}]
     return [{}, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
@@ -279,6 +287,9 @@ def _refuse_without_room(bundles: list[dict[str, float]]) -> None:
         UsageError: If they are such.
     """
     there = ray.cluster_resources()
+    largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+    if max(bundle.get("CPU", 0.0) for bundle in bundles) > largest:
+        raise UsageError(f"cpus_per_trial: no node has more than {largest:g} CPUs")
     for kind, key in {"CPU": "cpus_per_trial or workers", "GPU": "learner.device"}.items():
         wanted = sum(bundle.get(kind, 0.0) for bundle in bundles)
         if wanted > there.get(kind, 0.0):
@@ -323,6 +334,19 @@ class _Asked(Searcher):
         """Likewise."""
 
 
+class _PutOff(tune.Stopper):
+    """Ends a phase that cannot go on just now."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(self._plan.put_off)
+
+
 class _Heard(tune.Callback):
     """Tells the plan and the table what Tune reports."""
 
@@ -345,6 +369,10 @@ class _Heard(tune.Callback):
         result = trial.last_result or {}
         reports = self._plan.folder.reports(task.name)
         milestone = result.get("milestone", 0)
+        if result.get("failed") == PUT_OFF:
+            self._plan.put_off = f"{task.name}: {result['reason']}"
+        if self._plan.put_off:  # nor have others ended that Tune now stops
+            return
         if result.get("failed"):
             ending = Ending(result["failed"], result["reason"], milestone)
         elif reports and reports[-1]["last"] and milestone == reports[-1]["milestone"]:
@@ -355,6 +383,8 @@ class _Heard(tune.Callback):
         self._end(task, ending)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._plan.put_off:
+            return
         task: Task = trial.config["task"]
         status, reason = why_it_ended(trial.get_error())
         milestone = (trial.last_result or {}).get("milestone", 0)
@@ -384,7 +414,8 @@ def _named(config: SweepConfig, folder: SweepFolder, search: Search, top: list[i
     export = dataclasses.replace(run, recording=True, checkpoint=CheckpointConfig())
     write_whole(folder.winner_config, (header + dump(export)).encode())
     warm = dataclasses.replace(in_force(export, last["updates"]), stop=search.base.stop)
-    header = f"# The same with its last values, to train on from its weights (--init-from {trial_name(number)}).\n"
+    trained = f"{folder.name}/{trial_name(number)}"
+    header = f"# The same with its last values, to train on from its weights (--init-from {trained}).\n"
     write_whole(folder.warm_config, (header + dump(warm)).encode())
     write_whole(folder.winner, json.dumps(dataclasses.asdict(winner), indent=1).encode())
     return winner
@@ -428,6 +459,7 @@ def winner_of(folder: SweepFolder) -> Winner:
     Raises:
         HydrahiveError: If none was.
     """
-    if not folder.winner.is_file():
+    plain = read_json(folder.winner)
+    if plain is None:
         raise HydrahiveError(f"sweep {folder.name!r} has no winner yet; `hydrahive tune run` goes on with it")
-    return Winner(**json.loads(folder.winner.read_text()))
+    return Winner(**plain)

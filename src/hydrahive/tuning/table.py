@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -77,12 +78,15 @@ class Table:
         self._drawn = time.monotonic()
         sign = -1 if self._config.mode == "max" else 1
         scored = sorted(self._rows.values(), key=lambda row: (row.score is None, sign * (row.score or 0.0), row.name))
-        lines = [self._line(row) for row in scored[:40]]
+        width, height = shutil.get_terminal_size()
+        lines = [self._line(row)[: width - 1] for row in scored[: min(40, height - 1)]]
         back = f"\x1b[{self._lines}A" if self._lines else ""
-        print(back + "".join(f"\x1b[2K{line[:200]}\n" for line in lines), end="", file=self._out, flush=True)
+        print(back + "".join(f"\x1b[2K{line}\n" for line in lines), end="", file=self._out, flush=True)
         self._lines = len(lines)
 
 
 def shown(value: Any) -> str:
     """A value in few letters."""
+    if isinstance(value, dict) and "class_path" in value:
+        return str(value["class_path"]).rpartition(".")[2]
     return f"{value:.3g}" if isinstance(value, float) else str(value)

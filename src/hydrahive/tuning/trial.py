@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import DivergedError, HydrahiveError, is_out_of_memory
+from hydrahive.core.errors import (
+    DivergedError,
+    HydrahiveError,
+    LedgerError,
+    LostError,
+    MachineClassError,
+    is_out_of_memory,
+)
 from hydrahive.runtime.books import outbox_of
 from hydrahive.runtime.changes import in_force, value_of
 from hydrahive.runtime.checkpoints import Checkpoint, Segment
@@ -30,6 +37,9 @@ from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, r
 
 ORPHAN_SECONDS = 60.0
 """How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""
+
+PUT_OFF = "put off"
+"""Status of a trial that ends the sweep without having ended itself."""
 
 NO_SCORE = -1e30
 """What Tune's schedulers compare a trial by that has no score yet; theirs must be numbers."""
@@ -248,10 +258,16 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, milestone: 
 
     Raises:
         HydrahiveError: If the donor's boundary is gone.
+        MachineClassError: If it was made on another class of machine.
     """
     found, theirs = _standing(donor, exploit.donor_updates if exact else None)
     if exact and found.boundary.updates != exploit.donor_updates:
         raise HydrahiveError(f"{donor.name} has no checkpoint at update {exploit.donor_updates} any more")
+    own_class = folder.identity().machine_class
+    if own_class != found.machine_class:
+        raise MachineClassError(
+            f"{donor.name} is trained on machine class {found.machine_class}, {folder.name} on {own_class}"
+        )
     at, mine = found.boundary.updates, folder.config()
     before = [change for change in theirs.changes if change.from_update < at]
     current = in_force(dataclasses.replace(theirs, changes=before), at)
@@ -303,8 +319,10 @@ def _finite(value: Any) -> float | None:
 
 
 def why_it_failed(error: BaseException) -> tuple[str, str]:
-    """An error that a trial raised, as status and reason."""
+    """An error that a trial raised, as status and reason; one that would not come again elsewhere puts it off."""
     text = _last_line(error)
+    if isinstance(error, MachineClassError | LedgerError | LostError):
+        return PUT_OFF, text
     if isinstance(error, DivergedError):
         return "diverged", text
     return "out of memory" if is_out_of_memory(error) else "failed", text

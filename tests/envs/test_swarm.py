@@ -240,6 +240,12 @@ def test_pettingzoo_takes_it():
         ({"rays": 361}, "rays"),
         ({"motor_force": -1.0}, "motor_force"),
         ({"motor_force": math.nan}, "motor_force"),
+        ({"motor_force": 50_000.0}, "motor_force"),
+        ({"physics_hz": 5.0, "substeps": 1}, "motor_force"),
+        ({"mass": 0.02}, "motor_force"),
+        ({"mass": 1e-300}, "mass"),
+        ({"radius": 1e-300}, "radius"),
+        ({"height": 1e6}, "height"),
         ({"agents": 50, "width": 200.0}, "width"),
         ({"agents": 1, "radius": 100.0}, "radius"),
         ({"agents": 1, "width": 160.0, "height": 900.0, "obstacles": 1}, "width"),
@@ -251,6 +257,25 @@ def test_worlds_that_cannot_be_are_refused(options, key):
     with pytest.raises(ConfigError) as refused:
         Swarm(**options)
     assert refused.value.key == key
+
+
+@pytest.mark.parametrize(("width", "height", "shape"), [(140.0, 1e5, (640, 1, 3)), (1e5, 140.0, (1, 640, 3))])
+def test_a_narrow_world_makes_a_narrow_picture(width, height, shape):
+    env = Swarm(agents=2, width=width, height=height, radius=1.0).make_single("rgb_array")
+    env.reset(seed=0)
+    assert env.render().shape == shape
+
+
+def test_agents_at_full_speed_stay_inside():
+    """About the greatest forces that are accepted, straight at the walls, which then push back."""
+    swarm = Swarm(agents=20, motor_force=5_000.0, time_limit=10_000)
+    env = swarm.make_vector(20)
+    env.reset(seed=1)
+    for step in range(500):
+        env.step(np.full((20, 2), float(step < 400), np.float32))
+    bodies = env._picture(0, np.zeros((20, 0), np.float32)).bodies
+    assert (bodies[:, :2] > 0).all()
+    assert (bodies[:, :2] < (swarm.width, swarm.height)).all()
 
 
 @pytest.mark.parametrize("actions", [np.zeros((3, 3)), np.zeros((2, 2)), np.full((3, 2), np.nan)])

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 WALL = 5.0
 """How far the walls reach into the arena, in units."""
 
+SMALLEST, LARGEST = 1e-3, 1e5
+"""Of an agent's and a world's measures, in their units: beyond them nothing is told apart, or too much."""
+
+WALL_DEPTH = 500.0
+"""How far walls reach outwards, in units: more than twice as far as any agent gets in a physics step."""
+
 MARGIN = 50.0
 """Distance from the arena's edge within which nothing is placed, in units."""
 
@@ -75,8 +81,8 @@ class SwarmStage:
         """Refuse a world without agents."""
         require_integer("from_env_steps", self.from_env_steps, 0)
         require_integer("agents", self.agents, 1, 200)
-        require_number("width", self.width, 0, above=True)
-        require_number("height", self.height, 0, above=True)
+        require_number("width", self.width, 0, LARGEST, above=True)
+        require_number("height", self.height, 0, LARGEST, above=True)
         require_integer("obstacles", self.obstacles, 0, 50)
 
 
@@ -135,9 +141,9 @@ class Swarm(EnvConfig):
     def __post_init__(self) -> None:
         """Refuse worlds that cannot be."""
         require_integer("agents", self.agents, 1, 200)
-        require_number("radius", self.radius, 0, MARGIN - WALL, above=True)
+        require_number("radius", self.radius, SMALLEST, MARGIN - WALL)
         for key in ("mass", "motor_force", "physics_hz", "lidar_range", "goal_radius"):
-            require_number(key, getattr(self, key), 0, above=True)
+            require_number(key, getattr(self, key), SMALLEST, LARGEST)
         require_number("damping", self.damping, 0, 1, above=True)
         require_integer("substeps", self.substeps, 1, 100)
         require_integer("rays", self.rays, 1, 360)
@@ -145,6 +151,7 @@ class Swarm(EnvConfig):
         require_integer("obstacles", self.obstacles, 0, 50)
         require_integer("channel", self.channel, 0, 64)
         require_integer("neighbours", self.neighbours, 1, 16)
+        self._refuse_if_faster_than_walls_are_deep()
         begins = [stage.from_env_steps for stage in self.stages]
         in_order = begins == sorted(set(begins)) and begins[:1] in ([], [0])
         require(in_order, "stages", begins, "stages whose from_env_steps begin at 0 and grow")
@@ -176,6 +183,18 @@ class Swarm(EnvConfig):
     def action_size(self) -> int:
         """Numbers that an agent decides on: two motors, and what it says."""
         return 2 + self.channel
+
+    def _refuse_if_faster_than_walls_are_deep(self) -> None:
+        """Refuse motors that could drive an agent through a wall between two looks at it."""
+        seconds, steps = 1 / self.physics_hz, self.substeps * self.time_limit
+        kept = self.damping**seconds
+        pushes = (1 - kept**steps) / (1 - kept) if kept < 1 else steps
+        furthest = 2 * self.motor_force / self.mass * seconds * pushes * seconds
+        accepted = (
+            f"less, or more mass, damping or physics_hz: at full speed an agent would go {furthest:,.0f} units in a "
+            f"physics step; who gets further than {WALL_DEPTH / 2:g} into a wall is pushed out behind it"
+        )
+        require(furthest <= WALL_DEPTH / 2, "motor_force", self.motor_force, accepted)
 
     def _refuse_if_crowded(self, stage: SwarmStage) -> None:
         """Refuse an arena in which the agents and obstacles would not find a place by chance."""

@@ -41,9 +41,10 @@ class Picture:
 
 
 def drawn(picture: Picture, config: Swarm, pixels: int = PIXELS) -> np.ndarray:
-    """A world with lidar rays, goals, agents and what is in their way, `uint8 [H, W, 3]`, `W` the pixels."""
-    scale = pixels / picture.width
-    image = Image.new("RGB", (pixels, round(picture.height * scale)), WALL_COLOUR)
+    """A world with lidar rays, goals, agents and what is in their way, `uint8 [H, W, 3]`, the larger one the pixels."""
+    scale = pixels / max(picture.width, picture.height)
+    sides = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    image = Image.new("RGB", sides, WALL_COLOUR)
     draw = ImageDraw.Draw(image)
     inside = [WALL * scale, WALL * scale, (picture.width - WALL) * scale, (picture.height - WALL) * scale]
     draw.rectangle(inside, fill=BACKGROUND)

@@ -14,7 +14,7 @@ from pymunk import batch
 
 from hydrahive.core.state import State
 from hydrahive.core.streams import stream_key
-from hydrahive.envs.swarm.config import WALL, Swarm, SwarmStage
+from hydrahive.envs.swarm.config import WALL, WALL_DEPTH, Swarm, SwarmStage
 from hydrahive.envs.swarm.drawing import Picture, drawn
 from hydrahive.envs.swarm.world import (
     AGENT,
@@ -34,9 +34,6 @@ BODY = (
     batch.BodyFields.POSITION | batch.BodyFields.ANGLE | batch.BodyFields.VELOCITY | batch.BodyFields.ANGULAR_VELOCITY
 )
 MOTION = batch.BodyFields.FORCE | batch.BodyFields.TORQUE
-
-WALL_DEPTH = 500.0
-"""How far walls reach outwards, in units: at full speed an agent drives 48 in one physics step, and must not pass."""
 
 THUMBNAIL_PIXELS = 96
 """Width of the small picture that is shown while the run goes on."""

@@ -252,3 +252,35 @@ def test_a_copy_is_a_ledger(tmp_path):
     assert verify(copy.journal) == verify(ledger.journal)
     with pytest.raises(LedgerError, match="exists already"):
         ledger.journal.backup(tmp_path / "copy.sqlite")
+
+
+def test_nobody_else_reads_a_ledger_or_its_copy(tmp_path):
+    path, copy = tmp_path / "ledger.sqlite", tmp_path / "copy.sqlite"
+    path.touch(0o644)
+    ledger = Ledger(path)
+    ledger.accounts.open("alice")
+    ledger.journal.backup(copy)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) > 2, "SQLite's own files among them"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["balance", ""], "expected a name"),
+        (["accounts", "renew", ""], "expected a name"),
+        (["audit", "--run", ""], "expected a name"),
+        (["transfer", "--reverse", str(2**63)], "expected an integer from 1 to"),
+        (["journal", "--last", "9" * 20], "expected an integer from 1 to"),
+        (["verify", "--head", "\u00b2:" + "0" * 64], "expected NUMBER:HASH"),
+        (["verify", "--head", "0:" + "0" * 64], "this is another ledger"),
+        (["accounts", "renew", "treasury"], "the ledger's own account"),
+        (["accounts", "revoke", "treasury"], "the ledger's own account"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line(hydrahive, words, says):
+    Ledger(hydrahive.runs / "ledger.sqlite").close()
+    done = hydrahive.start("ledger", *words)
+    out, err = done.communicate()
+    assert (done.returncode in (1, 2), out, err.count("\n")) == (True, "", 1)
+    assert says in err

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from books import KEY, STEPS, WORKERS, opened, posting, receipt, settle
 
-from hydrahive.core.errors import RefusedError
+from hydrahive.core.errors import ConfigError, RefusedError
 from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
 from hydrahive.ledger.prices import LedgerConfig, Price, price_of
 from hydrahive.ledger.statements import balances, refusals, work_credits, workers
@@ -56,6 +56,13 @@ def test_whoever_computes_it_again_is_not_paid_for_it(ledger):
 def test_the_default_price_makes_a_token_of_100_000_snake_steps():
     assert price_of(LedgerConfig(), 1).amount(100_000) == 1_000_000
     assert price_of(LedgerConfig(weight=30), 1).amount(7) == 7 * 30 * 10
+
+
+def test_a_price_that_would_burst_the_sums_is_refused():
+    assert price_of(LedgerConfig(microtokens_per_step=10**4, weight=100), 1).amount(9 * 10**12) < 2**63
+    for config, declared in ((LedgerConfig(microtokens_per_step=10**4, weight=101), 1), (LedgerConfig(), 10**6)):
+        with pytest.raises(ConfigError, match="microtokens_per_step"):
+            price_of(config, declared)
 
 
 ALTERED = {

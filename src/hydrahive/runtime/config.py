@@ -23,7 +23,7 @@ from hydrahive.envs.pettingzoo import PettingZoo  # noqa: F401  likewise
 from hydrahive.envs.snake.config import Snake
 from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
 from hydrahive.ledger.audit_rules import AuditConfig
-from hydrahive.ledger.prices import LedgerConfig
+from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath
 
@@ -256,6 +256,7 @@ class RunConfig:
             require(
                 at, "changes", change.from_update, f"from_update at a boundary, a multiple of {self.boundary_every}"
             )
+        price_of(self.ledger, self.env.step_weight)  # which refuses what no ledger could sum
         self._refuse_careful_without_need()
         together = self.replay is None or self.schedule == "fixed-lag"
         require(

@@ -33,10 +33,10 @@ def run(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     key = read_key(given.key_file)
 
-    from hydrahive.serving.client import Client
+    from hydrahive.serving.client import Client, costs
 
     client = Client(given.url, key, given.account)
-    if key is None and given.words != ["model"] and _costs(client.model()):
+    if key is None and given.words != ["model"] and costs(client.model()):
         raise UsageError(f"ACCOUNT: {given.account!r} needs its key, in $HYDRAHIVE_KEY or --key-file")
     if given.words:
         print(_asked(client, given, list(given.words)))
@@ -102,10 +102,6 @@ def _asked(client: Any, given: argparse.Namespace, words: list[str]) -> str:
     raise UsageError(
         f"{' '.join(words)!r} is not understood; expected balance, model, episode N FILE.gif, or observations"
     )
-
-
-def _costs(model: dict[str, Any]) -> bool:
-    return bool(model["microtokens_per_query"] or model["microtokens_per_episode"])
 
 
 def _observations(text: str) -> Any:

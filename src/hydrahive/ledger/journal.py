@@ -303,7 +303,8 @@ class Journal:
             try:
                 self.db.execute("VACUUM INTO ?", (str(target),))
             except BaseException:
-                target.unlink(missing_ok=True)
+                with suppress(OSError):
+                    target.unlink()
                 raise
 
     @contextmanager

@@ -61,7 +61,7 @@ class Client:
         return found
 
     def _paid(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        if not self._is_known:  # before another account pays
+        if not self._is_known and costs(self.model()):  # before another account pays
             self.balance()
         return self._asked("POST", path, body, {"Idempotency-Key": secrets.token_hex(12)}, timeout_s)
 
@@ -91,6 +91,11 @@ class Client:
             except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
                 reason = str(getattr(error, "reason", error))
         raise HydrahiveError(f"{self._url} does not answer: {reason}")
+
+
+def costs(model: dict[str, Any]) -> bool:
+    """Whether anything is paid for at a server, by what it says of itself."""
+    return bool(model["microtokens_per_query"] or model["microtokens_per_episode"])
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -252,6 +254,29 @@ def test_a_copy_is_a_ledger(tmp_path):
     assert verify(copy.journal) == verify(ledger.journal)
     with pytest.raises(LedgerError, match="exists already"):
         ledger.journal.backup(tmp_path / "copy.sqlite")
+
+
+def test_opening_a_ledger_twice_frees_no_locks(tmp_path):
+    """Else another process that comes and goes takes the log away in which this one goes on."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    ledger.accounts.open("ann")
+    Ledger(path).close()
+    look = "import sys, pathlib; from hydrahive.ledger.ledger import Ledger\n"
+    look += "ledger = Ledger(pathlib.Path(sys.argv[1])); print(*[name for (name,) in ledger.journal.db.execute('SELECT name FROM accounts')])\n"
+    look += "ledger.close()"
+
+    def seen():
+        command = [sys.executable, "-c", look, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert "ann" in seen()
+    ledger.accounts.open("bob")
+    assert {"ann", "bob"} <= set(seen())
+    ledger.accounts.open("eve")
+    assert verify(ledger.journal).problem is None
+    ledger.close()
+    assert {"ann", "bob", "eve"} <= set(seen())
 
 
 def test_nobody_else_reads_a_ledger_or_its_copy(tmp_path):

@@ -59,8 +59,9 @@ def test_the_default_price_makes_a_token_of_100_000_snake_steps():
 
 
 def test_a_price_that_would_burst_the_sums_is_refused():
-    assert price_of(LedgerConfig(microtokens_per_step=10**4, weight=100), 1).amount(9 * 10**12) < 2**63
-    for config, declared in ((LedgerConfig(microtokens_per_step=10**4, weight=101), 1), (LedgerConfig(), 10**6)):
+    assert price_of(LedgerConfig(microtokens_per_step=10**7, weight=100), 1).amount(9 * 10**9) < 2**63
+    assert price_of(LedgerConfig(enabled=False, weight=10**6, microtokens_per_step=10**9), 1)
+    for config, declared in ((LedgerConfig(microtokens_per_step=10**7, weight=101), 1), (LedgerConfig(), 10**9)):
         with pytest.raises(ConfigError, match="microtokens_per_step"):
             price_of(config, declared)
 

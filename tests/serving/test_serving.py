@@ -245,7 +245,8 @@ def test_the_command_asks(server: Server, policy: ServedPolicy) -> None:
     assert "not 'bob''s" in server.query("bob", json.dumps(asked), key=alice, code=1)
     assert server.call("GET", "/v1/balance", key=alice)[1]["available_microtokens"] == before
     assert '"microtokens_per_query"' in server.query("alice", "model", key="")
-    assert "needs its key" in server.query("alice", "balance", key="", code=2)
+    for words in (["balance"], [json.dumps(asked)]):
+        assert "its key is needed" in server.query("alice", *words, key="", code=2)
     said = server.query("alice", "balance", key="hh_secret\r\nX", code=2)
     assert "holds characters that no account's key has" in said
     assert "secret" not in said

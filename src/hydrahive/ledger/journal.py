@@ -94,14 +94,17 @@ def now_us() -> int:
 def _keep_private(path: Path) -> None:
     """Make a file that only its owner may read, or have one that is there be so; SQLite's beside it follow its mode.
 
-    It holds what runs seal their word with. Where this is refused, SQLite says what is wrong.
+    It holds what runs seal their word with. Where this is refused, SQLite says what is wrong. One that is there is not
+    opened: closing it would free the locks that this process holds on it (sqlite.org/howtocorrupt.html, section 2.2).
     """
     assert path.is_absolute(), "a ledger is known by its whole path"
     assert PRIVATE & 0o077 == 0, "nobody else's"
     with suppress(OSError):
-        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, PRIVATE))
-        if path.stat().st_mode & 0o077:
-            path.chmod(PRIVATE)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, PRIVATE))
+        except FileExistsError:
+            if path.stat().st_mode & 0o077:
+                path.chmod(PRIVATE)
 
 
 class Journal:

@@ -108,8 +108,10 @@ class Queries:
         """For each query, in order: set its price aside, or say why not. Nobody can spend more than he has."""
         assert all(query.price > 0 for query in queries), "what costs nothing is not asked here"
         answers: list[Admitted | Refused] = []
+        askers = dict(self._askers)
         with self.journal.transaction():
-            answers.extend(self._admitted(query) for query in queries)
+            answers.extend(self._admitted(query, askers) for query in queries)
+        self._askers = askers
         assert len(answers) == len(queries), "one each"
         return answers
 
@@ -120,21 +122,23 @@ class Queries:
         more than once at a time, one answer is paid for, and the price goes back when the last has failed.
         """
         assert all(hold >= 1 for hold in [*answered, *failed]), "entries are numbered from 1"
+        askers = dict(self._askers)
         with self.journal.transaction():
             for hold in answered:
-                self._askers.pop(hold, None)
+                askers.pop(hold, None)
                 with suppress(UsageError):  # it has expired
                     self._transfers.post(hold, "query")
             for hold in failed:
-                left = self._askers.pop(hold, 1) - 1
+                left = askers.pop(hold, 1) - 1
                 if left:
-                    self._askers[hold] = left
+                    askers[hold] = left
                     continue
                 with suppress(UsageError):  # the same query's other answer was paid
                     self._transfers.void(hold, "query-failed")
+        self._askers = askers
         assert not self.journal.db.in_transaction, "durable"
 
-    def _admitted(self, query: Query) -> Admitted | Refused:
+    def _admitted(self, query: Query, askers: dict[int, int]) -> Admitted | Refused:
         assert self.journal.db.in_transaction, "of the whole batch"
         assert query.once, "it has a name"
         name = self.account_of(query.key)
@@ -146,12 +150,12 @@ class Queries:
             key = f"query{f'+{attempt}' if attempt else ''}/{name}/{query.once}"
             made = self.journal.entry(key=key)
             if made is None:
-                return self._set_aside(name, query.price, key, memo)
+                given = self._set_aside(name, query.price, key, memo)
+                return self._counted(given, askers) if isinstance(given, Admitted) else given
             if {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
                 return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
             if self._is_open(made.seq):
-                self._askers[made.seq] = self._askers.get(made.seq, 1) + 1
-                return Admitted(name, made.seq, False, self._available(name))
+                return self._counted(Admitted(name, made.seq, False, self._available(name)), askers)
             if self._is_paid(made.seq):
                 return Admitted(name, made.seq, True, self._available(name))
         return Refused("reused-key", f"Idempotency-Key {query.once!r}: its query failed {ATTEMPTS} times; use another")
@@ -164,8 +168,14 @@ class Queries:
         except RefusedError as error:
             return Refused("overdraft", str(error))
         assert made.kind == "pending", "set aside"
-        self._askers[made.seq] = 1
         return Admitted(name, made.seq, False, self._available(name))
+
+    def _counted(self, admitted: Admitted, askers: dict[int, int]) -> Admitted:
+        """One more waits for the answer that this was set aside for."""
+        assert not admitted.paid, "it is still to be answered"
+        assert self._is_open(admitted.hold), "set aside"
+        askers[admitted.hold] = askers.get(admitted.hold, 0) + 1
+        return admitted
 
     def _is_paid(self, hold: int) -> bool:
         assert not self._is_open(hold), "something came of it"

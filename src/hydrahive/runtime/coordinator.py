@@ -145,7 +145,8 @@ class Coordinator:
             UsageError: If nobody has said where it lies.
         """
         self._awake()
-        if path is not None and (self._ledger_path is None or insist):
+        is_open = self._ledger is not None and path == self._ledger_path
+        if path is not None and (self._ledger_path is None or insist) and not is_open:
             Ledger(path).close()
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO facts VALUES ('ledger', ?)", (str(path),))

@@ -20,8 +20,10 @@ TIMEOUT_SECONDS = 60.0
 EPISODE_SECONDS = 600.0
 """An episode waits for those that were asked for before it."""
 
-WORTH_ASKING_AGAIN = (429, 502, 503, 504)
-"""What a server answers that may answer otherwise soon."""
+PRICES = {"/v1/act": "microtokens_per_query", "/v1/episode": "microtokens_per_episode"}
+"""Where the server's description of itself says what a query costs."""
+
+NO_KEY = "ACCOUNT: its key is needed, in $HYDRAHIVE_KEY or --key-file"
 
 
 class Client:
@@ -33,7 +35,8 @@ class Client:
         Without a key, what costs nothing can be asked.
         """
         self._url, self._key, self._account = url.rstrip("/"), key, account
-        self._is_known = account is None or key is None
+        self._is_known = account is None
+        self._prices: dict[str, Any] = {}
 
     def act(self, observations: Any, run: str | None = None, state: Any = None, legal: Any = None) -> dict[str, Any]:
         """Actions for observations `[N, *shape]`; `state` is the answer's before; errors as `balance`."""
@@ -52,8 +55,11 @@ class Client:
         """What the account has.
 
         Raises:
+            UsageError: Without a key.
             HydrahiveError: If the server refuses, or does not answer; with its reason in one line.
         """
+        if self._key is None:
+            raise UsageError(NO_KEY)
         found = self._asked("GET", "/v1/balance", None, {})
         if self._account not in (None, found["account"]):
             raise HydrahiveError(f"the key is account {found['account']!r}'s, not {self._account!r}'s")
@@ -61,8 +67,10 @@ class Client:
         return found
 
     def _paid(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        if not self._is_known and costs(self.model()):  # before another account pays
-            self.balance()
+        if self._key is None or not self._is_known:
+            self._prices = self._prices or self.model()
+            if self._prices[PRICES[path]]:
+                self.balance()  # before another account pays
         return self._asked("POST", path, body, {"Idempotency-Key": secrets.token_hex(12)}, timeout_s)
 
     def _asked(
@@ -83,19 +91,14 @@ class Client:
                 return found
             except urllib.error.HTTPError as error:
                 reason = _reason(error)
-                if error.code not in WORTH_ASKING_AGAIN:
+                if error.code < 500 and error.code != 429:
                     raise HydrahiveError(f"{error.code}: {reason}") from None
                 reason = f"{error.code}: {reason}"
-            except (http.client.InvalidURL, UnicodeError) as error:
+            except (http.client.InvalidURL, UnicodeEncodeError) as error:
                 raise UsageError(f"--url: {self._url!r} is no server's address: {error}") from None
             except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
                 reason = str(getattr(error, "reason", error))
         raise HydrahiveError(f"{self._url} does not answer: {reason}")
-
-
-def costs(model: dict[str, Any]) -> bool:
-    """Whether anything is paid for at a server, by what it says of itself."""
-    return bool(model["microtokens_per_query"] or model["microtokens_per_episode"])
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -10,9 +10,10 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import ray
@@ -26,7 +27,7 @@ from starlette.exceptions import HTTPException
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.ledger.limits import TooFast
-from hydrahive.ledger.queries import Admitted, Query, Refused
+from hydrahive.ledger.queries import HOLD_SECONDS, Admitted, Query, Refused
 from hydrahive.runtime.coordinator_actor import coordinator
 from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
 from hydrahive.serving.body_limit import BodyLimit
@@ -55,6 +56,9 @@ SETTLE_ATTEMPTS = 20
 
 LOAD_SECONDS = 30.0
 """How long a process is not asked anything while it loads."""
+
+WAITED_LONG_SECONDS = HOLD_SECONDS / 3
+"""Of an episode's turn: what was set aside before it is then set aside anew."""
 
 EPISODES_WAITING = 8
 """Episodes that may wait for one another; they are played one at a time."""
@@ -147,6 +151,11 @@ def _key_of(credentials: HTTPAuthorizationCredentials | None) -> str:
             401, "this costs tokens: show an account's key as a bearer token", {"WWW-Authenticate": "Bearer"}
         )
     return credentials.credentials
+
+
+def _any_name() -> str:
+    """For a query that was given none."""
+    return f"auto-{secrets.token_hex(12)}"
 
 
 @serve.deployment(name="hydrahive", max_ongoing_requests=1024, health_check_period_s=2, health_check_timeout_s=10)
@@ -265,20 +274,32 @@ class Gate:
         if self._episodes >= EPISODES_WAITING:
             raise RefusalError(503, "too many episodes are waiting to be played; ask again", {"Retry-After": "5"})
         self._episodes += 1
+        what = key, price, policy.name, "episode", str(request.episode), once or _any_name()
+        asked, paying = time.monotonic(), Paying(None, None)
         try:
-            async with self._turn:  # what is set aside goes back after a minute, so not while it waits for others
-                paying = await self._admit(key, price, policy.name, "episode", str(request.episode), once)
-                try:
-                    shown = await asyncio.get_running_loop().run_in_executor(
-                        self._playing, self._shown, policy, request.episode
-                    )
-                except BaseException:
-                    self._settle(paying, answered=False)
-                    raise
-                self._settle(paying, answered=True)
+            paying = await self._admit(*what)
+            async with self._turn:
+                if paying.hold is not None and time.monotonic() - asked > WAITED_LONG_SECONDS:
+                    held, paying = paying.hold, Paying(None, None)
+                    await self._settled(held, answered=False)  # it would soon go back by itself
+                    paying = await self._admit(*what)
+                shown = await self._undisturbed(self._shown, policy, request.episode)
+        except BaseException:
+            self._settle(paying, answered=False)
+            raise
         finally:
             self._episodes -= 1
+        self._settle(paying, answered=True)
         return EpisodeResponse(**shown, run=policy.name, payment=paying.payment)
+
+    async def _undisturbed(self, call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        """What a call gives in the thread that plays; who hangs up meanwhile leaves once that is free again."""
+        playing = asyncio.get_running_loop().run_in_executor(self._playing, partial(call, *arguments))
+        try:
+            return await asyncio.shield(playing)
+        except asyncio.CancelledError:
+            await asyncio.wait([playing])
+            raise
 
     def _shown(self, policy: ServedPolicy, episode: int) -> dict[str, Any]:
         """An episode, played and drawn.
@@ -289,9 +310,9 @@ class Gate:
         try:
             played, updates = policy.play(episode, self._config.episode_frames)
         except HydrahiveError as error:
-            raise RefusalError(500, f"the episode cannot be played: {error}") from None
+            raise RefusalError(422, f"the episode cannot be played: {error}") from None
         if not math.isfinite(played.score):
-            raise RefusalError(500, "the episode cannot be played: its score is not finite")
+            raise RefusalError(422, "the episode cannot be played: its score is not finite")
         return {
             "score": played.score,
             "steps": played.steps,
@@ -329,7 +350,7 @@ class Gate:
         """
         if not price:
             return Paying(None, None)
-        query = Query(key, price, run, what, asked, once or f"auto-{secrets.token_hex(12)}")
+        query = Query(key, price, run, what, asked, once or _any_name())
         answer: Any = await self._admitting(query)
         if isinstance(answer, TooFast):
             wait = str(max(1, round(answer.seconds + 0.5)))

@@ -341,8 +341,8 @@ class SweepConfig:
         stop = StopConfig(env_steps=updates * config.max_steps_per_round, updates=updates)
         if self.metric.startswith(EVALUATED) and config.evaluate_every:
             at = self.milestone_updates(config)
-            accepted = f"a divisor of {at}, the updates between milestones, at which {self.metric} is wanted"
-            require(at % config.evaluate_every == 0, "evaluate_every", config.evaluate_every, accepted)
+            accepted = f"at most {at}, the updates between milestones, each of which wants {self.metric}"
+            require(config.evaluate_every <= at, "evaluate_every", config.evaluate_every, accepted)
         checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
         return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
 

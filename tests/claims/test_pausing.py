@@ -9,7 +9,8 @@ OPTIONS = [*TINY, "--boundary_every", 5, "--metrics_every", 1, "--stop.env_steps
 
 def steps_of(hydrahive, name):
     path = hydrahive.runs / name / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    text = path.read_text() if path.exists() else ""
+    lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be in the making
     return json.loads(lines[-1])["env_steps"] if lines else 0
 
 

@@ -73,3 +73,14 @@ def test_a_run_without_replay_and_without_a_finished_episode_has_a_report(hydrah
     assert "no episode has finished yet" in (hydrahive.runs / "young" / "snapshot.txt").read_text()
     refused = hydrahive("snapshot", "young", "--out", "/nowhere", code=2)
     assert "--out" in refused.stderr
+
+
+def test_scores_that_are_none_are_left_out_of_a_story(tmp_path):
+    (tmp_path / "episodes.jsonl").write_text(
+        '{"updates": 1, "seconds": 1.5, "scores": [3.0, NaN, 4]}\n{"updates": 2, "scores": [null, "x", Infinity, 5]}\n'
+    )
+    (tmp_path / "events.jsonl").write_text('{"kind": "started"}\n')
+    story = read_story(tmp_path / "metrics.jsonl", tmp_path / "events.jsonl", tmp_path / "episodes.jsonl")
+    assert story.scores.tolist() == [3.0, 4.0, 5.0]
+    assert story.seconds.tolist()[:2] == [1.5, 1.5]
+    assert [record.episode for record in story.records()] == [1, 2, 3]

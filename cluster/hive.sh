@@ -29,11 +29,12 @@ server=
 trap 'kill -TERM $follower $server 2>/dev/null || true; [ -z "$server" ] || wait $server || true' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-until grep -qE "hive: (starting|resuming)" "$state/hive.log"; do
+trains() { grep -qE "hive: (starting|resuming)" "$state/hive.log"; }
+until trains; do
     kill -0 $follower 2>/dev/null || break
     sleep 0.5
 done
-if grep -qE "hive: (starting|resuming)" "$state/hive.log"; then
+if trains; then
     echo "training hive as a job (log: $state/hive.log); hydrahive stop hive --address $(head_address) ends it"
 elif grep -qE "run 'hive' is (being trained by another process|finished already)" "$state/hive.log"; then
     echo "hive is trained already, or still is; hydrahive stop hive --address $(head_address) ends that"

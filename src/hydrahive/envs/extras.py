@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydrahive.core.errors import HydrahiveError
@@ -30,6 +32,21 @@ def told_where(error: BaseException) -> str:
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_others(frame.filename)]
     own = [frame for frame in places if "site-packages" not in frame.filename] or places
     return told(error) + (f" ({own[-1].filename}:{own[-1].lineno})" if own else "")
+
+
+@contextmanager
+def failures_in_a_line() -> Iterator[None]:
+    """Turn whatever an environment raises in the block into one line.
+
+    Raises:
+        HydrahiveError: Instead; our own errors come through as they are.
+    """
+    try:
+        yield
+    except HydrahiveError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise HydrahiveError(told_where(error)) from error
 
 
 def _is_others(filename: str) -> bool:

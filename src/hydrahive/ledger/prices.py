@@ -10,7 +10,6 @@ from hydrahive.core.config import require, require_integer
 DEFAULT_RATE = 10
 """Micro-tokens for an env step of weight 1: 1.0 token for 100,000 Snake steps."""
 
-
 DEAREST = 10**9
 """Micro-tokens that an env step may earn at most: SQLite's integers then hold the sums of 9 * 10^9 steps."""
 
@@ -67,7 +66,8 @@ def price_of(config: LedgerConfig, declared_weight: int) -> Price:
     assert declared_weight >= 0, "no environment is worth less than nothing"
     weight = declared_weight if config.weight is None else config.weight
     assert weight >= 0, "refused by the config"
-    rate, priced = config.microtokens_per_step, f"{config.microtokens_per_step:,} with a weight of {weight:,}"
+    rate = config.microtokens_per_step
+    priced = f"{rate:,} with a weight of {weight:,}"
     payable = not config.enabled or weight * rate <= DEAREST
     require(payable, "ledger.microtokens_per_step", priced, f"at most {DEAREST:,} for an env step in all")
-    return Price(config.microtokens_per_step, weight)
+    return Price(rate, weight)

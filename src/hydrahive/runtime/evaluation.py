@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.streams import derived_seed, stream
-from hydrahive.envs.extras import told_where
+from hydrahive.envs.extras import failures_in_a_line
 from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes
 from hydrahive.policies.distributions import Distribution
 from hydrahive.policies.flat_weights import FlatWeights
@@ -164,13 +164,8 @@ def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Oppon
         HydrahiveError: If the environment fails, or no episode ends for so long that none may ever.
     """
     columns = evaluation_columns(config) if opponent is None else columns_against_others(config)
-    try:
-        with closing(config.env.make_vector(columns)) as env:
-            return _evaluated(config, env, network, episodes, opponent)
-    except HydrahiveError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise HydrahiveError(told_where(error)) from error
+    with failures_in_a_line(), closing(config.env.make_vector(columns)) as env:
+        return _evaluated(config, env, network, episodes, opponent)
 
 
 @torch.inference_mode()

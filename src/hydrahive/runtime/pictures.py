@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
-from hydrahive.envs.extras import told_where
+from hydrahive.envs.extras import failures_in_a_line, told_where
 from hydrahive.envs.flat import MASK
 from hydrahive.envs.vector import BEGINS_ANEW
 from hydrahive.policies.flat_weights import FlatWeights
@@ -85,16 +86,8 @@ def played(config: RunConfig, network: Network, episode: int, max_frames: int) -
     """
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # Gymnasium's classics draw with SDL, here without a screen
         os.environ.setdefault(driver, "dummy")
-    try:
-        env = config.env.make_single(render_mode="rgb_array")
-        try:
-            return _played(env, config, network, episode, max_frames)
-        finally:
-            env.close()
-    except HydrahiveError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise HydrahiveError(told_where(error)) from error
+    with failures_in_a_line(), closing(config.env.make_single(render_mode="rgb_array")) as env:
+        return _played(env, config, network, episode, max_frames)
 
 
 @torch.inference_mode()

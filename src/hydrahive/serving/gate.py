@@ -10,10 +10,9 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import ray
@@ -283,7 +282,7 @@ class Gate:
                     held, paying = paying.hold, Paying(None, None)
                     await self._settled(held, answered=False)  # it would soon go back by itself
                     paying = await self._admit(*what)
-                shown = await self._undisturbed(self._shown, policy, request.episode)
+                shown = await self._undisturbed(policy, request.episode)
         except BaseException:
             self._settle(paying, answered=False)
             raise
@@ -292,9 +291,9 @@ class Gate:
         self._settle(paying, answered=True)
         return EpisodeResponse(**shown, run=policy.name, payment=paying.payment)
 
-    async def _undisturbed(self, call: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-        """What a call gives in the thread that plays; who hangs up meanwhile leaves once that is free again."""
-        playing = asyncio.get_running_loop().run_in_executor(self._playing, partial(call, *arguments))
+    async def _undisturbed(self, policy: ServedPolicy, episode: int) -> dict[str, Any]:
+        """An episode from the thread that plays; who hangs up meanwhile leaves once that is free again."""
+        playing = asyncio.get_running_loop().run_in_executor(self._playing, self._shown, policy, episode)
         try:
             return await asyncio.shield(playing)
         except asyncio.CancelledError:

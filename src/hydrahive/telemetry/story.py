@@ -129,7 +129,7 @@ def read_story(metrics: Path, events: Path, episodes: Path) -> Story:
     """The story that the sinks of a run wrote; of a run that still goes on, as far as it is."""
     rows: list[dict[str, Any]] = [row for row in read_rows(metrics) if "loss" in row]
     told: list[dict[str, Any]] = list(read_rows(episodes, "scores"))
-    finite = [[score for score in one["scores"] if _is_score(score)] for one in told]
+    finite = [list(filter(is_finite, one["scores"])) for one in told]
     counts = [len(scores) for scores in finite]
     per_episode = {
         name: np.repeat(np.array([one.get(name, np.nan) for one in told], np.float64), counts)
@@ -146,8 +146,8 @@ def read_story(metrics: Path, events: Path, episodes: Path) -> Story:
     )
 
 
-def _is_score(told: Any) -> bool:
-    """Whether it can be averaged and drawn; what a game says of itself may be otherwise."""
+def is_finite(told: Any) -> bool:
+    """Whether it is a number that can be averaged and drawn; what a game says of itself may be otherwise."""
     return isinstance(told, int | float) and math.isfinite(told)
 
 

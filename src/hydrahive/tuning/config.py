@@ -337,12 +337,12 @@ class SweepConfig:
             UsageError: If one is not accepted.
         """
         config = with_values(base, values)
-        updates = self.milestones(config) * self.milestone_updates(config)
+        every = self.milestone_updates(config)
+        updates = self.milestones(config) * every
         stop = StopConfig(env_steps=updates * config.max_steps_per_round, updates=updates)
         if self.metric.startswith(EVALUATED) and config.evaluate_every:
-            at = self.milestone_updates(config)
-            accepted = f"at most {at}, the updates between milestones, each of which wants {self.metric}"
-            require(config.evaluate_every <= at, "evaluate_every", config.evaluate_every, accepted)
+            accepted = f"at most {every}, the updates between milestones, each of which wants {self.metric}"
+            require(config.evaluate_every <= every, "evaluate_every", config.evaluate_every, accepted)
         checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
         return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
 

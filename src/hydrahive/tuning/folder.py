@@ -122,7 +122,7 @@ class SweepFolder:
             UsageError: If it is another.
         """
         if self.exists():
-            old, new = as_plain(self.config().settled()), as_plain(config.settled())
+            old, new = as_plain(self.config().settled()), as_plain(config)
             for key in ("cpus_per_trial", "attempts", *(() if config.search.depends_on_results else ("concurrent",))):
                 del old[key], new[key]  # these change no trial
             changed = next(((key, old.get(key), new[key]) for key in new if old.get(key) != new[key]), None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrahive.telemetry.story import BEGINNINGS, BUCKETS, SHIFT
+from hydrahive.telemetry.story import BEGINNINGS, BUCKETS, SHIFT, is_finite
 
 MOST_POINTS = 4096
 """Points of a curve that are kept; where there are more, every second one is."""
@@ -84,7 +83,7 @@ class History:
 
     def recent(self, name: str) -> Sequence[tuple[float, float]]:
         """The newest rows' values of any figure over env steps."""
-        return [(row["env_steps"], row[name]) for row in self._recent if _is_finite(row.get(name))]
+        return [(row["env_steps"], row[name]) for row in self._recent if is_finite(row.get(name))]
 
     def _forget_rows(self) -> None:
         self.row: Mapping[str, Any] = {}
@@ -108,12 +107,12 @@ class History:
         self.row = row
         self._recent.append(row)
         for name, curve in self._curves.items():
-            if _is_finite(row.get(name)):
+            if is_finite(row.get(name)):
                 curve.append(row["env_steps"], row[name])
 
     def _take_episodes(self, told: dict[str, Any]) -> None:
         self.episodes = told["episodes"]
-        for score in filter(_is_finite, told["scores"]):
+        for score in filter(is_finite, told["scores"]):
             self.scores.append(told["env_steps"], score)
             self.recent_scores.append(score)
             self.best = score if self.best is None else max(self.best, score)
@@ -137,7 +136,3 @@ class History:
     def buckets(self) -> Sequence[int]:
         """Episodes in each of the replay's buckets; empty without."""
         return next((past["counts"] for past in reversed(self._replay_events) if past["kind"] == BUCKETS), ())
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

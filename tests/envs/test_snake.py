@@ -124,6 +124,19 @@ def test_a_full_board_is_won():
     assert "*" not in env.render()
 
 
+@pytest.mark.parametrize("starvation", [1, 2, 7])
+def test_what_a_starved_snake_sees_lies_in_its_space(starvation):
+    env = Snake(size=9, starvation=starvation).make_single()
+    env.reset(seed=0)
+    for _ in range(3 * starvation + 1):
+        observation, _, ended, _, info = env.step(0)
+        assert observation in env.observation_space
+    assert ended
+    assert info == {"score": 0, "ending": "starvation"}
+    hunger = -5
+    assert observation[hunger] == env.observation_space.high[hunger] > 1
+
+
 def test_ai_hydras_sixteen_features():
     env = Snake(size=20, observation="features", tail_blocks=True).make_single()
     observation, _ = env.reset(seed=1)

@@ -9,9 +9,10 @@ from gymnasium import spaces
 from numba import njit
 
 from hydrahive.envs.snake.board import FEATURES, PLANES, UP, WALL, WINDOW, direction, is_deadly_turn
-from hydrahive.envs.snake.config import Snake
+from hydrahive.envs.snake.config import START_LENGTH, Snake
 
 WINDOW_EXTRAS = 8
+HUNGER = 3
 LENGTH_BITS = 7
 FISHEYE_SIDE = 7
 
@@ -76,7 +77,7 @@ def observe_window(snake: Any, board: Any, rules: Any, out: Any) -> None:
     out[n] = food_right * per_cell
     out[n + 1] = food_ahead * per_cell
     out[n + 2] = snake.length * per_cell * per_cell
-    out[n + 3] = np.float32(counted) / np.float32(rules.starvation * snake.length)
+    out[n + HUNGER] = np.float32(counted) / np.float32(rules.starvation * snake.length)
     for turn in range(4):
         out[n + 4 + turn] = clear_ahead(snake, rules, (snake.heading + turn) % 4) * per_cell
 
@@ -164,7 +165,10 @@ def observe(snake: Any, board: Any, rules: Any, out: Any) -> None:
 
 
 def observation_space(config: Snake) -> spaces.Box:
-    """The space of the configured observation."""
+    """The space of the configured observation.
+
+    All lies in [-1, 1], but for the hunger of a snake that starves of one move more than it is allowed.
+    """
     if config.observation == "planes":
         return spaces.Box(0, 255, (4, config.size, config.size), np.uint8)
     length = {
@@ -172,4 +176,8 @@ def observation_space(config: Snake) -> spaces.Box:
         "features": 9 + LENGTH_BITS,
         "fisheye": FISHEYE_SIDE**2 + 2,
     }[config.observation]
-    return spaces.Box(-1.0, 1.0, (length,), np.float32)
+    high = np.ones(length, np.float32)
+    if config.observation == "window":
+        allowed = config.starvation * START_LENGTH
+        high[config.window**2 + HUNGER] = np.float32(allowed + 1) / np.float32(allowed)
+    return spaces.Box(-1.0, high, dtype=np.float32)

@@ -21,6 +21,8 @@ def test_the_digest_is_the_undisturbed_runs(tmp_path, monkeypatch, experiment):
     repeat = f"repeat it with: make chaos SEEDS=1 FIRST={seed}\n{(tmp_path / f'seed-{seed}.log').read_text()[-3000:]}"
     assert difference(outcome, undisturbed(experiment, tmp_path)) == "", f"{outcome.trouble}; {repeat}"
     summary = json.loads((tmp_path / f"seed-{seed}" / "summary.json").read_text())
-    assert summary["recoveries"] >= 1, "no fault struck"
+    assert outcome.struck, "no fault struck"
+    if summary["resumed"]:  # with its driver dead, nobody need notice what else was lost
+        return
     assert outcome.replayed_env_steps > 0
     assert 1 <= len(outcome.back_seconds) <= summary["recoveries"]

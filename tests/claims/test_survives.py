@@ -23,6 +23,7 @@ def test_the_digest_is_the_undisturbed_runs(tmp_path, monkeypatch, experiment):
     summary = json.loads((tmp_path / f"seed-{seed}" / "summary.json").read_text())
     assert outcome.struck, "no fault struck"
     if summary["resumed"]:  # with its driver dead, nobody need notice what else was lost
+        assert "driver" in {fault.victim for fault in outcome.struck}
         return
     assert outcome.replayed_env_steps > 0
     assert 1 <= len(outcome.back_seconds) <= summary["recoveries"]

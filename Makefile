@@ -10,7 +10,7 @@ SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint bench sweep ath cluster-up cluster-down submit hive monitoring clean
+.PHONY: help train test claims chaos lint golden bench sweep ath cluster-up cluster-down submit hive monitoring clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -41,6 +41,10 @@ claims: $(VENV)/installed  ## all tests at full size, the claims among them (an 
 
 chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
 	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
+
+golden: $(VENV)/installed  ## write the golden digests of this machine class, and of the portable one; see CONTRIBUTING in docs/architecture.md
+	@$(BIN)/python tests/golden/record.py --readme
+	@$(BIN)/python tests/golden/record.py --portable
 
 bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)

@@ -46,8 +46,17 @@ VARIED = {
     "cartpole, 2 threads": ("cartpole/vtrace", [*SMALL, "--learner.threads", "2", "--envs_per_shard", "64"]),
     "cartpole, epochs": (
         "cartpole/vtrace",
-        [*SMALL, "--algorithm.epochs", "2", "--algorithm.minibatches", "4", "--algorithm.policy_clip", "0.2"]
-        + ["--algorithm.normalize_advantages", "true"],
+        [
+            *SMALL,
+            "--algorithm.epochs",
+            "2",
+            "--algorithm.minibatches",
+            "4",
+            "--algorithm.policy_clip",
+            "0.2",
+            "--algorithm.normalize_advantages",
+            "true",
+        ],
     ),
     "cartpole, normalised": (
         "cartpole/vtrace",
@@ -70,8 +79,19 @@ VARIED = {
     ),
     "atari, lives, residual": (
         "atari/pong",
-        [*ATARI, "--env.game", "breakout", "--env.protocol", "deepmind", "--policy.encoder", IMPALA]
-        + ["--policy.core", "Lstm", "--algorithm.minibatches", "1"],
+        [
+            *ATARI,
+            "--env.game",
+            "breakout",
+            "--env.protocol",
+            "deepmind",
+            "--policy.encoder",
+            IMPALA,
+            "--policy.core",
+            "Lstm",
+            "--algorithm.minibatches",
+            "1",
+        ],
     ),
     "masks in a Dict": ("cartpole/vtrace", [*SMALL, "--env.id", "games:Cards-v0", "--policy.core", "Gru"]),
     "masks in infos": ("cartpole/vtrace", [*SMALL, "--env.id", "games:ToldCards-v0"]),

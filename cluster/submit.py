@@ -21,7 +21,7 @@ import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from hydrahive.core.errors import first_line
-from hydrahive.runtime.ray_address import TOKEN_PLACE
+from hydrahive.runtime.cluster.address import TOKEN_PLACE
 
 PATIENCE_SECONDS = 300.0
 """How long a cluster may be silent, as while its head is started again over Redis."""

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-IMPORTED = ["cli.train", "cli.check_env", "cli.tune", "runtime.training", "runtime.ray_fleet", "runtime.ray_members"]
-IMPORTED += ["runtime.playing", "runtime.env_check", "tuning.sweep", "envs.gym", "envs.snake"]
+IMPORTED = ["cli.train", "cli.check_env", "cli.tune", "runtime.training.train", "runtime.cluster.fleet", "tuning.sweep"]
+IMPORTED += ["runtime.inspect.playing", "runtime.inspect.env_check", "envs.gym.config", "envs.snake"]
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([f"hydrahive.{name}" for name in IMPORTED])

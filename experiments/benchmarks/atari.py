@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from hydrahive.runtime.config_file import dump
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.config.parsing import dump
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.jsonl import read_rows
 
 mpl.rcParams["svg.hashsalt"] = "atari"  # the same run, the same bytes

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from hydrahive.algorithms import batch
 from hydrahive.core.fragment import Fragment
-from hydrahive.runtime.config import LearnerConfig, RunConfig
-from hydrahive.runtime.config_file import load_run_config
-from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
-from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.config.run_config import LearnerConfig, RunConfig
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
+from hydrahive.runtime.roles.learner import Learner
+from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
 
 ROOT = Path(__file__).parents[2]
 SHAPE = ["--shards", "2", "--envs_per_shard", "32", "--fragment_length", "16"]

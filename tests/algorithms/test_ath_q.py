@@ -12,8 +12,8 @@ from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Lstm, Mlp, PolicyConfig, Rnn
 from hydrahive.policies.exploration import Detours
 from hydrahive.replay.config import Ath
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_network
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
 
 SIZE = 6
 

@@ -16,11 +16,11 @@ from hydrahive.core.errors import ConfigError, DivergedError
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Mlp, PolicyConfig
 from hydrahive.replay.config import Uniform
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_network
-from hydrahive.runtime.machine_class import prepare_torch
-from hydrahive.runtime.replay import Replay
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.config.machine_class import prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.replay import Replay
+from hydrahive.runtime.roles.shard import Shard
 
 CPU = torch.device("cpu")
 

@@ -9,15 +9,15 @@ import torch
 from hydrahive.algorithms.batch import replayed, stack
 from hydrahive.algorithms.config import AthQ
 from hydrahive.algorithms.unroll import unrolled
-from hydrahive.envs.gym import Gym
+from hydrahive.envs.gym.config import Gym
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Lstm, Mlp, PolicyConfig, Rnn
 from hydrahive.replay.config import Uniform
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_network
-from hydrahive.runtime.machine_class import prepare_torch
-from hydrahive.runtime.replay import Replay
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.config.machine_class import prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.replay import Replay
+from hydrahive.runtime.roles.shard import Shard
 
 CPU = torch.device("cpu")
 CORES = {"rnn": Rnn(24), "gru": Gru(24, layers=2), "lstm": Lstm(24, layers=2), "none": "none"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hydrahive.bench.parts import Parts, PartsAlone, ceiling_report
-from hydrahive.runtime.config_file import find_config, load_run_config
+from hydrahive.runtime.config.parsing import find_config, load_run_config
 
 
 @pytest.mark.parametrize(

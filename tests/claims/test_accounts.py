@@ -11,14 +11,14 @@ from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.statements import balances, work_credits
 from hydrahive.ledger.verification import verify
-from hydrahive.runtime.checkpoints import CheckpointStore
-from hydrahive.runtime.config_file import load_run_config
-from hydrahive.runtime.env_worker import EnvWorker
-from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.request import Request
-from hydrahive.runtime.run_accounts import RunAccounts
-from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.training import train
+from hydrahive.runtime.accounting.run_accounts import RunAccounts
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.roles.env_worker import EnvWorker
+from hydrahive.runtime.roles.learner import Learner
+from hydrahive.runtime.runs.checkpoints import CheckpointStore
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.train import train
 
 SNAKE = ROOT / "experiments" / "snake" / "vtrace.yaml"
 SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import FULL
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.story import read_story
 
 EPISODES = 11_500

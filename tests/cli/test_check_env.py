@@ -3,8 +3,8 @@
 import pytest
 
 from conftest import ROOT, full_only
-from hydrahive.runtime.config_file import find_config, load_run_config
-from hydrahive.runtime.env_check import checked
+from hydrahive.runtime.config.parsing import find_config, load_run_config
+from hydrahive.runtime.inspect.env_check import checked
 
 
 def lines_of(hydrahive, *arguments, code=0):

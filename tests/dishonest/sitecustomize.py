@@ -61,10 +61,10 @@ def stale_weights(env_worker):
 
 
 WAYS = {
-    "rewards": ("hydrahive.runtime.shard", made_up_rewards),
-    "steps": ("hydrahive.runtime.shard", skipped_steps),
-    "snapshot": ("hydrahive.runtime.shard", forged_snapshot),
-    "weights": ("hydrahive.runtime.env_worker", stale_weights),
+    "rewards": ("hydrahive.runtime.roles.shard", made_up_rewards),
+    "steps": ("hydrahive.runtime.roles.shard", skipped_steps),
+    "snapshot": ("hydrahive.runtime.roles.shard", forged_snapshot),
+    "weights": ("hydrahive.runtime.roles.env_worker", stale_weights),
 }
 FROM_ROUND = int(os.environ.get("DISHONEST_FROM_ROUND", "0"))
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.flat import Flattener
-from hydrahive.envs.gym import Gym
+from hydrahive.envs.gym.config import Gym
 
 sys.path.append(str(ROOT / "tests" / "games"))
 

@@ -7,8 +7,8 @@ from gymnasium import spaces
 
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError
-from hydrahive.envs.gym import Gym
-from hydrahive.runtime.config_file import find_config, load_run_config
+from hydrahive.envs.gym.config import Gym
+from hydrahive.runtime.config.parsing import find_config, load_run_config
 
 
 @pytest.mark.parametrize(

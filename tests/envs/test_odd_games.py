@@ -11,15 +11,15 @@ import torch
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.atari.config import FOR_SEVERAL, Atari
-from hydrahive.envs.gym import Gym
-from hydrahive.envs.pettingzoo import PettingZoo
+from hydrahive.envs.gym.config import Gym
+from hydrahive.envs.pettingzoo.config import PettingZoo
 from hydrahive.policies.config import Conv, PolicyConfig
 from hydrahive.policies.distributions import distribution_of
-from hydrahive.runtime import evaluation
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_network
-from hydrahive.runtime.evaluation import evaluate
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles import evaluation
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.evaluation import evaluate
+from hydrahive.runtime.roles.shard import Shard
 
 GAMES = str(ROOT / "tests" / "games")
 SMALL = ["--shards", 1, "--envs_per_shard", 4, "--fragment_length", 8, "--stop.env_steps", 300, "--workers", 0]

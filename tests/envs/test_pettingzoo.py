@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError
-from hydrahive.envs.pettingzoo import PettingZoo
+from hydrahive.envs.pettingzoo.config import PettingZoo
 
 sys.path.append(str(ROOT / "tests" / "games"))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hydrahive.runtime.portable import pin_portable
+from hydrahive.runtime.config.portable import pin_portable
 
 if __name__ == "__main__" and "--portable" in sys.argv:
     pin_portable()  # before torch is imported
@@ -18,7 +18,7 @@ if __name__ == "__main__" and "--portable" in sys.argv:
 from recording import Golden, as_text, came_to, golden_path, read_golden, recorded
 from runs import OTHER_SEED, README_TABLE, README_TRAIN, config_of, portable_runs, runs
 
-from hydrahive.core.numerics import NUMERICS
+from hydrahive.runtime.config.fingerprint import NUMERICS
 
 FOLDER = Path(__file__).parent / f"numerics-{NUMERICS}"
 

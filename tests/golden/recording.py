@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.core.state import State, digest_of_state
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.fleet import InlineFleet
-from hydrahive.runtime.schedules import schedule_of
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.fleet.fleet import InlineFleet
+from hydrahive.runtime.schedule.schedules import schedule_of
 
 SHOWN = 16
 """Characters of a digest that are kept of each update."""

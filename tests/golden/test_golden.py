@@ -15,10 +15,10 @@ from recording import came_to, difference, golden_path, read_golden, recorded
 from runs import README_TABLE, README_TRAIN, config_of, portable_runs, runs
 
 from conftest import FULL
-from hydrahive.core.numerics import NUMERICS
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.machine_class import machine_class
-from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
+from hydrahive.runtime.config.fingerprint import NUMERICS
+from hydrahive.runtime.config.machine_class import machine_class
+from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
+from hydrahive.runtime.config.run_config import RunConfig
 
 KEPT = read_golden(golden_path(FOLDER, machine_class(RunConfig())))
 WHY = f"no golden digests of {machine_class(RunConfig())} at numerics {NUMERICS}; `make golden` writes them"

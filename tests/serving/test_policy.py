@@ -11,9 +11,9 @@ import torch
 from conftest import TINY, Hydrahive
 from hydrahive.core.errors import UsageError
 from hydrahive.core.streams import derived_seed
-from hydrahive.runtime.evaluation import Player, evaluation_columns
-from hydrahive.runtime.playing import load_policy
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.inspect.playing import load_policy
+from hydrahive.runtime.roles.evaluation import Player, evaluation_columns
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.serving.policy import ServedPolicy
 
 RUNS = {

@@ -29,9 +29,9 @@ from chaos.harness import TITLES, ancestors, titled
 from conftest import COMMAND, FULL, ROOT, TINY, Hydrahive, wait_for
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.ledger import Ledger
-from hydrahive.ledger.queries import HOLD_SECONDS
+from hydrahive.ledger.till.queries import HOLD_SECONDS
 from hydrahive.ledger.verification import verify
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.serving.config import ServingConfig, load_serving
 from hydrahive.serving.policy import ServedPolicy
 

@@ -7,10 +7,10 @@ import yaml
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
-from hydrahive.runtime.config_file import dump
+from hydrahive.runtime.config.parsing import dump
 from hydrahive.tuning.config import load_sweep
 from hydrahive.tuning.folder import SweepFolder, trial_name
-from hydrahive.tuning.schedulers import scheduler_of
+from hydrahive.tuning.search.schedulers import scheduler_of
 from hydrahive.tuning.trial import Task
 
 SWEEP = {

@@ -5,10 +5,10 @@ import yaml
 
 from conftest import FULL, ROOT
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config_file import dump, load_run_config, shipped_sweeps
+from hydrahive.runtime.config.parsing import dump, load_run_config, shipped_sweeps
 from hydrahive.tuning.config import known_metrics, load_sweep
-from hydrahive.tuning.sources import Listed
-from hydrahive.tuning.space import Range
+from hydrahive.tuning.search.sources import Listed
+from hydrahive.tuning.search.space import Range
 
 GOOD = {
     "experiment": "snake/vtrace",
@@ -136,7 +136,7 @@ def test_what_runs_are_said_to_report_is_what_they_report(hydrahive):
         more = ["--stop.env_steps", 20_000, "--workers", 0, "--recording", "false", "--evaluate_every", 2]
         hydrahive.train(experiment, name, *more, "--envs_per_shard", 8, "--evaluate_episodes", 2, *options)
         sweep = load_sweep(ROOT / "experiments" / "sweeps" / "snake-optuna.yaml", ["--experiment", experiment])
-        from hydrahive.runtime.run_folder import RunFolder
+        from hydrahive.runtime.runs.run_folder import RunFolder
 
         base = RunFolder(hydrahive.runs / name).config()
         rows = (hydrahive.runs / name / "metrics.jsonl").read_text().splitlines()

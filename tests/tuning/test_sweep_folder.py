@@ -10,8 +10,8 @@ from conftest import TINY, full_only
 from hydrahive.core.errors import HydrahiveError, LedgerError, LostError, MachineClassError, UsageError
 from hydrahive.tuning.config import Optuna, load_sweep
 from hydrahive.tuning.folder import Ending, SweepFolder, append_line, read_lines
-from hydrahive.tuning.sources import Estimated
-from hydrahive.tuning.space import Range
+from hydrahive.tuning.search.sources import Estimated
+from hydrahive.tuning.search.space import Range
 from hydrahive.tuning.sweep import winner_of
 from hydrahive.tuning.trial import PUT_OFF, why_it_failed
 

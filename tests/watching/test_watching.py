@@ -24,10 +24,10 @@ from conftest import COMMAND, Hydrahive, full_only, wait_for
 from hydrahive.core.errors import UsageError
 from hydrahive.core.watched import Frame, Wish, together
 from hydrahive.envs.vector import SnapshotVectorEnv
-from hydrahive.runtime.lookout import MOST_PIXELS, Lookout, observed_picture
-from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.watch import WatchFolder
-from hydrahive.runtime.watch_feed import FILE_BYTES, Feed, Feeds, Have, Shown
+from hydrahive.runtime.roles.lookout import MOST_PIXELS, Lookout, observed_picture
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.runs.watch_feed import FILE_BYTES, Feed, Feeds, Have, Shown
+from hydrahive.runtime.training.watch import WatchFolder
 from hydrahive.telemetry.follower import Follower
 from hydrahive.telemetry.jsonl import read_rows
 from hydrahive.watching.app import TABS, Watcher

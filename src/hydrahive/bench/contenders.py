@@ -14,23 +14,23 @@ from typing import Any, Protocol
 from hydrahive.algorithms.config import VTrace
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.envs.atari.config import Atari
-from hydrahive.envs.gym import Gym
+from hydrahive.envs.gym.config import Gym
 from hydrahive.envs.snake.config import Snake
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.prices import price_of
 from hydrahive.policies.config import NATURE_CONVOLUTIONS, Mlp, Nature
-from hydrahive.runtime.audits import Audits, Caught
-from hydrahive.runtime.boundary import Progress
-from hydrahive.runtime.config import RunConfig, StopConfig
-from hydrahive.runtime.config_file import as_plain
-from hydrahive.runtime.fleet import Fleet, InlineFleet
-from hydrahive.runtime.ledger_line import DirectLine, LedgerLine, RunAccount
-from hydrahive.runtime.memory_plan import MOST_WAITING
-from hydrahive.runtime.ray_fleet import RayFleet
-from hydrahive.runtime.ray_member import RunOnCluster
-from hydrahive.runtime.run_accounts import RunAccounts
-from hydrahive.runtime.schedules import schedule_of
+from hydrahive.runtime.accounting.audits import Audits, Caught
+from hydrahive.runtime.accounting.run_accounts import RunAccounts
+from hydrahive.runtime.cluster.fleet import RayFleet
+from hydrahive.runtime.cluster.member import RunOnCluster
+from hydrahive.runtime.config.parsing import as_plain
+from hydrahive.runtime.config.run_config import RunConfig, StopConfig
+from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
+from hydrahive.runtime.runs.boundary import Progress
+from hydrahive.runtime.schedule.schedules import schedule_of
+from hydrahive.runtime.training.memory_plan import MOST_WAITING
 
 NEVER = StopConfig(env_steps=10**15)
 

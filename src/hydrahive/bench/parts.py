@@ -14,11 +14,11 @@ from typing import Any
 
 from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.fragment import Fragment
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import WORKER_THREADS, EnvWorker
-from hydrahive.runtime.learner import Learner
-from hydrahive.runtime.machine_class import prepare_torch
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.config.machine_class import prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
+from hydrahive.runtime.roles.learner import Learner
+from hydrahive.runtime.roles.shard import Shard
 
 WARM_UP = 3
 """Rounds that are not counted whenever measuring begins: caches are cold."""

@@ -11,11 +11,11 @@ import torch
 from hydrahive.core.errors import UsageError
 from hydrahive.core.streams import stream
 from hydrahive.replay.memory import SequenceReplay
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.env_worker import build_network
-from hydrahive.runtime.machine_class import prepare_torch
-from hydrahive.runtime.replay import replay_layout
-from hydrahive.runtime.shard import Shard
+from hydrahive.runtime.config.machine_class import prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.replay import replay_layout
+from hydrahive.runtime.roles.shard import Shard
 
 
 def bench_replay(config: RunConfig, seconds: float, windows: int) -> dict[str, Any]:

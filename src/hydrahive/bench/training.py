@@ -17,10 +17,10 @@ from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.machine_class import chosen_device, machine_class, prepare_torch
-from hydrahive.runtime.ray_address import is_embedded
-from hydrahive.runtime.ray_cluster import connect
+from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.cluster.connecting import connect
+from hydrahive.runtime.config.machine_class import chosen_device, machine_class, prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
 
 
 def bench_training(

@@ -36,8 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     given, overrides = parser.parse_known_args(arguments)
 
-    from hydrahive.runtime.config_file import find_config, load_run_config
-    from hydrahive.runtime.request import with_experiment
+    from hydrahive.runtime.config.parsing import find_config, load_run_config
+    from hydrahive.runtime.training.request import with_experiment
 
     path, name = find_config(given.config)
     config = with_experiment(load_run_config(path, overrides), name)

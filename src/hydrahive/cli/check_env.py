@@ -21,8 +21,8 @@ def run(arguments: Sequence[str]) -> int:
     )
     given, overrides = parser.parse_known_args(arguments)
 
-    from hydrahive.runtime.config_file import find_config
-    from hydrahive.runtime.env_watch import watched
+    from hydrahive.runtime.config.parsing import find_config
+    from hydrahive.runtime.inspect.env_watch import watched
 
     path, _ = find_config(given.config)
     wrong = 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
-from hydrahive.runtime.ray_address import introduce
+from hydrahive.runtime.cluster.address import introduce
 
 COMMANDS = {
     "train": "train an experiment, or continue a run",
@@ -31,7 +31,13 @@ COMMANDS = {
     "bench": "measure speed: bench sim, bench replay, bench train",
 }
 
-MODULES = {"pause": "control", "continue": "control", "stop": "control", "check-env": "check_env"}
+MODULES = {
+    "check-env": "check_env",
+    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "digest", "watch")},
+    **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query")},
+    "runs": "runs.listing",
+    **dict.fromkeys(("pause", "continue", "stop"), "runs.control"),
+}
 """Commands whose module is not named like them; `control` is given the command as its first argument."""
 
 USAGE = """usage: hydrahive COMMAND ...
@@ -67,7 +73,7 @@ def _run(name: str, *arguments: str) -> int:
     module = MODULES.get(name, name)
     command = importlib.import_module(f"hydrahive.cli.{module}")
     try:
-        code: int = command.run([name, *arguments] if module == "control" else [*arguments])
+        code: int = command.run([name, *arguments] if module == "runs.control" else [*arguments])
         return code
     except HydrahiveError as error:
         return _fail(str(error), error.exit_code)

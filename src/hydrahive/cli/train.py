@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import split_config
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config_file import (
+from hydrahive.runtime.config.parsing import (
     config_arguments,
     config_parser,
     find_config,
@@ -20,7 +20,7 @@ from hydrahive.runtime.config_file import (
     part_help,
     shipped_experiments,
 )
-from hydrahive.runtime.run_folder import new_run_folder, runs_folder
+from hydrahive.runtime.runs.run_folder import new_run_folder, runs_folder
 
 USAGE = (
     "hydrahive train CONFIG [--name N] [--workers K|auto] [--seed S] [--resume auto|never|required] [--runs DIR] "
@@ -41,12 +41,12 @@ def run(arguments: Sequence[str]) -> int:
     given = parse(parser, [*config_arguments(path), *overrides])
     config = instantiate(given)
     if config.portable:
-        from hydrahive.runtime.portable import pin_portable
+        from hydrahive.runtime.config.portable import pin_portable
 
         pin_portable()
-    from hydrahive.runtime.interrupts import Interrupted
-    from hydrahive.runtime.request import Request, with_experiment
-    from hydrahive.runtime.training import readable_disk_errors, train
+    from hydrahive.core.interrupts import Interrupted
+    from hydrahive.runtime.training.request import Request, with_experiment
+    from hydrahive.runtime.training.train import readable_disk_errors, train
 
     runs = runs_folder(given.runs)
     name = given.name or default_name(path, experiment, config.seed)
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         """While the cluster still knows this job: afterwards its working directory goes, with the user's modules."""
         if config.recording:
             from hydrahive.envs.extras import told_where
-            from hydrahive.runtime.playing import record_run
+            from hydrahive.runtime.inspect.playing import record_run
 
             try:
                 record_run(folder, folder.recording)

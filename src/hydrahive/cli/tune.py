@@ -12,10 +12,10 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import add_runs, command_parser, split_config
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.config_file import config_arguments, find_config, parse, shipped_sweeps
-from hydrahive.runtime.portable import pin_portable
-from hydrahive.runtime.run_folder import NAME, runs_folder
-from hydrahive.runtime.storage import storage_of
+from hydrahive.runtime.config.parsing import config_arguments, find_config, parse, shipped_sweeps
+from hydrahive.runtime.config.portable import pin_portable
+from hydrahive.runtime.runs.run_folder import NAME, runs_folder
+from hydrahive.runtime.runs.storage import storage_of
 
 if TYPE_CHECKING:
     from hydrahive.tuning.folder import SweepFolder
@@ -54,7 +54,7 @@ def _run(arguments: Sequence[str]) -> int:
     config = sweep_of({key: value for key, value in given.as_dict().items() if key not in ("name", "runs", "address")})
     if config.base().portable:
         pin_portable()
-    from hydrahive.runtime.interrupts import Interrupted
+    from hydrahive.core.interrupts import Interrupted
     from hydrahive.tuning.folder import SweepFolder
     from hydrahive.tuning.sweep import run_sweep
 
@@ -78,7 +78,7 @@ def _replay(arguments: Sequence[str]) -> int:
     folder = _found(given.sweep, given.runs)
     if folder.is_portable():
         pin_portable()
-    from hydrahive.runtime.interrupts import Interrupted
+    from hydrahive.core.interrupts import Interrupted
     from hydrahive.tuning.replay import replay_winner
 
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import require, require_integer, require_number
-from hydrahive.runtime.config_file import built, config_arguments, parse
+from hydrahive.runtime.config.parsing import built, config_arguments, parse
 
 
 @dataclass(frozen=True)

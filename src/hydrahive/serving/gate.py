@@ -25,10 +25,10 @@ from starlette.exceptions import HTTPException
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
-from hydrahive.ledger.limits import TooFast
-from hydrahive.ledger.queries import HOLD_SECONDS, Admitted, Query, Refused
-from hydrahive.runtime.coordinator_actor import coordinator
-from hydrahive.runtime.run_folder import find_run, runs_folder, runs_place
+from hydrahive.ledger.till.limits import TooFast
+from hydrahive.ledger.till.queries import HOLD_SECONDS, Admitted, Query, Refused
+from hydrahive.runtime.coordinator.actor import coordinator
+from hydrahive.runtime.runs.run_folder import find_run, runs_folder, runs_place
 from hydrahive.serving.body_limit import BodyLimit
 from hydrahive.serving.config import ServingConfig
 from hydrahive.serving.models import (

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.checkpoints import Checkpoint
-from hydrahive.runtime.evaluation import evaluation_columns
-from hydrahive.runtime.pictures import Played, played
-from hydrahive.runtime.playing import policy_of
-from hydrahive.runtime.run_folder import RunFolder
+from hydrahive.runtime.inspect.playing import policy_of
+from hydrahive.runtime.roles.evaluation import evaluation_columns
+from hydrahive.runtime.roles.pictures import Played, played
+from hydrahive.runtime.runs.checkpoints import Checkpoint
+from hydrahive.runtime.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

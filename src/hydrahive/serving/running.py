@@ -15,13 +15,13 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from hydrahive.core.errors import HydrahiveError, first_line
+from hydrahive.core.interrupts import Interrupts
 from hydrahive.ledger.ledger import ledger_path
-from hydrahive.runtime.coordinator_actor import CoordinatorLine
-from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.ray_address import is_embedded
-from hydrahive.runtime.ray_claim import claimed_on_cluster
-from hydrahive.runtime.ray_cluster import connect
-from hydrahive.runtime.storage import is_uri
+from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.cluster.claim import claimed_on_cluster
+from hydrahive.runtime.cluster.connecting import connect
+from hydrahive.runtime.coordinator.actor import CoordinatorLine
+from hydrahive.runtime.runs.storage import is_uri
 from hydrahive.serving.config import ServingConfig
 
 APPLICATION = "hydrahive"

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from hydrahive.core.durable import write_whole
-from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
+from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
 from hydrahive.tuning.folder import SweepFolder
 
 

@@ -15,9 +15,8 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import require, require_integer, require_number
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.changes import refuse_fixed, value_of, with_values
-from hydrahive.runtime.config import CheckpointConfig, RunConfig, StopConfig
-from hydrahive.runtime.config_file import (
+from hydrahive.runtime.config.changes import refuse_fixed, value_of, with_values
+from hydrahive.runtime.config.parsing import (
     built,
     choose_among,
     config_arguments,
@@ -25,7 +24,8 @@ from hydrahive.runtime.config_file import (
     load_run_config,
     parse,
 )
-from hydrahive.tuning.space import Choice, Domain, domain_of
+from hydrahive.runtime.config.run_config import CheckpointConfig, RunConfig, StopConfig
+from hydrahive.tuning.search.space import Choice, Domain, domain_of
 
 REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates")
 """Metrics of every run; none that depends on a clock."""
@@ -392,7 +392,7 @@ EVALUATED = "evaluation_"
 
 
 def _sources(config: SweepConfig) -> Any:
-    from hydrahive.tuning.sources import source_of
+    from hydrahive.tuning.search.sources import source_of
 
     return source_of(config, Path())
 

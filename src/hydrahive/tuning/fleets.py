@@ -14,17 +14,17 @@ import torch
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Sink
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.coordinator_actor import CoordinatorLine, coordinator
-from hydrahive.runtime.fleet import Fleet, InlineFleet
-from hydrahive.runtime.ledger_line import LedgerLine
-from hydrahive.runtime.machine_class import chosen_device
-from hydrahive.runtime.ray_fleet import RayFleet
-from hydrahive.runtime.ray_member import RunOnCluster
-from hydrahive.runtime.ray_members import PROOF_SECONDS
-from hydrahive.runtime.ray_metrics import metrics_sink
-from hydrahive.runtime.ray_room import owner_label
-from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.cluster.fleet import RayFleet
+from hydrahive.runtime.cluster.member import RunOnCluster
+from hydrahive.runtime.cluster.members import PROOF_SECONDS
+from hydrahive.runtime.cluster.room import owner_label
+from hydrahive.runtime.config.machine_class import chosen_device
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
+from hydrahive.runtime.coordinator.metrics import metrics_sink
+from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.runs.run_user import run_user
 
 
 class NodeFleet(InlineFleet):

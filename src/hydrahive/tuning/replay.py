@@ -8,10 +8,10 @@ import shutil
 import torch
 
 from hydrahive.core.errors import HydrahiveError, MachineClassError
-from hydrahive.runtime.machine_class import chosen_device, machine_class
-from hydrahive.runtime.request import Request
-from hydrahive.runtime.run_folder import RunFolder
-from hydrahive.runtime.training import train
+from hydrahive.runtime.config.machine_class import chosen_device, machine_class
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.train import train
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.sweep import winner_of
 

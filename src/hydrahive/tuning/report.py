@@ -18,11 +18,11 @@ from matplotlib.axes import Axes
 
 from hydrahive.core.durable import write_whole
 from hydrahive.tuning.accounts import tokens_of
-from hydrahive.tuning.breeding import ranked
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.hparams import write_hparams
-from hydrahive.tuning.space import Choice, Range
+from hydrahive.tuning.search.breeding import ranked
+from hydrahive.tuning.search.space import Choice, Range
 from hydrahive.tuning.sweep import Winner, scores_again, winner_of
 from hydrahive.tuning.table import shown
 

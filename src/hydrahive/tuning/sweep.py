@@ -19,23 +19,23 @@ from ray.tune.search import Searcher
 
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.streams import derived_seed
 from hydrahive.ledger.ledger import ledger_path
-from hydrahive.runtime.changes import in_force
-from hydrahive.runtime.config import CheckpointConfig, LearnerConfig, RunConfig
-from hydrahive.runtime.config_file import dump
-from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.machine_class import chosen_device
-from hydrahive.runtime.portable import PORTABLE_ENVIRONMENT
-from hydrahive.runtime.ray_address import is_embedded
-from hydrahive.runtime.ray_cluster import connect
-from hydrahive.runtime.run_user import run_user
+from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.cluster.connecting import connect
+from hydrahive.runtime.config.changes import in_force
+from hydrahive.runtime.config.machine_class import chosen_device
+from hydrahive.runtime.config.parsing import dump
+from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
+from hydrahive.runtime.config.run_config import CheckpointConfig, LearnerConfig, RunConfig
+from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.tuning.accounts import note_tokens
-from hydrahive.tuning.breeding import ranked
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import Ending, SweepFolder, again_name, trial_name
-from hydrahive.tuning.schedulers import scheduler_of
-from hydrahive.tuning.sources import Source, source_of
+from hydrahive.tuning.search.breeding import ranked
+from hydrahive.tuning.search.schedulers import scheduler_of
+from hydrahive.tuning.search.sources import Source, source_of
 from hydrahive.tuning.table import Table
 from hydrahive.tuning.trainable import TrialProcess
 from hydrahive.tuning.trial import PUT_OFF, Task, why_it_ended

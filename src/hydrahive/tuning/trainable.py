@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
-from hydrahive.runtime.run_user import act_for
+from hydrahive.runtime.runs.run_user import act_for
 from hydrahive.tuning.folder import SweepFolder
 from hydrahive.tuning.trial import EndedError, Task, Trial, Workshop, why_it_failed
 

@@ -21,17 +21,17 @@ from hydrahive.core.errors import (
     MachineClassError,
     is_out_of_memory,
 )
-from hydrahive.runtime.books import outbox_of
-from hydrahive.runtime.changes import in_force, value_of
-from hydrahive.runtime.checkpoints import Checkpoint, Segment
-from hydrahive.runtime.config import Change, RunConfig
-from hydrahive.runtime.config_file import first_difference
-from hydrahive.runtime.fleet import Fleet
-from hydrahive.runtime.found import Found
-from hydrahive.runtime.interrupts import Interrupts
-from hydrahive.runtime.request import Request
-from hydrahive.runtime.run_folder import RunFolder, locked
-from hydrahive.runtime.training import train_on
+from hydrahive.core.interrupts import Interrupts
+from hydrahive.runtime.config.changes import in_force, value_of
+from hydrahive.runtime.config.parsing import first_difference
+from hydrahive.runtime.config.run_config import Change, RunConfig
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
+from hydrahive.runtime.runs.run_folder import RunFolder, locked
+from hydrahive.runtime.training.books import outbox_of
+from hydrahive.runtime.training.found import Found
+from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.train import train_on
 from hydrahive.tuning.fleets import trial_fleet
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 

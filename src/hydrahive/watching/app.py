@@ -25,8 +25,8 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from hydrahive.core.errors import first_line
 from hydrahive.core.watched import Frame, Wish
-from hydrahive.runtime.config import RunConfig
-from hydrahive.runtime.coordinator import Request
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.runs.controls import Request
 from hydrahive.watching.board import Board
 from hydrahive.watching.dialogs import Confirm, Help
 from hydrahive.watching.panels import DIM, Curve, Events, Figures, Histogram, ReplayStrip, Workers

@@ -13,12 +13,11 @@ from typing import Any, Protocol
 
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.watched import Frame, Wish
-from hydrahive.runtime.controls import FolderControls
-from hydrahive.runtime.coordinator import Request
-from hydrahive.runtime.run_folder import NAME, RunFolder
-from hydrahive.runtime.snapshots import write_snapshot
-from hydrahive.runtime.watch import WatchFolder
-from hydrahive.runtime.watch_feed import MIRRORED, Have, News
+from hydrahive.runtime.inspect.snapshots import write_snapshot
+from hydrahive.runtime.runs.controls import FolderControls, Request
+from hydrahive.runtime.runs.run_folder import NAME, RunFolder
+from hydrahive.runtime.runs.watch_feed import MIRRORED, Have, News
+from hydrahive.runtime.training.watch import WatchFolder
 from hydrahive.telemetry.follower import Follower
 from hydrahive.watching.history import History
 
@@ -172,8 +171,8 @@ class ClusterSource:
         Raises:
             HydrahiveError: If the cluster has no such run, or cannot be reached.
         """
-        from hydrahive.runtime.coordinator_actor import existing_coordinator
-        from hydrahive.runtime.ray_cluster import connected
+        from hydrahive.runtime.cluster.connecting import connected
+        from hydrahive.runtime.coordinator.actor import existing_coordinator
 
         if not NAME.fullmatch(name):
             raise UsageError(f"RUN: {name!r} is not accepted; with --address it is a run's name or id, no path")

@@ -1,0 +1,74 @@
+"""`hydrahive evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.core.errors import UsageError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Play a run's newest policy on held-out seeds and print what it scores."""
+    parser = command_parser("evaluate", "Play a trained policy on held-out seeds.")
+    add_run(parser)
+    parser.add_argument("--episodes", type=positive, default=100, help="episodes to play (default: 100)")
+    parser.add_argument(
+        "--actions",
+        choices=["convention", "greedy", "sampled"],
+        help="the likeliest actions, or drawn ones as in training (default: evaluate_actions of the run's config)",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="RUN",
+        help="for games of several agents: another run's policy, or `random`, plays all but one agent in turn",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+
+    from hydrahive.runtime.runs.run_folder import find_run, runs_folder
+
+    folder = find_run(runs_folder(given.runs), given.run)
+    from hydrahive.runtime.roles.env_worker import WORKER_THREADS
+    from hydrahive.runtime.roles.evaluation import Opponent, evaluate, is_sampled
+    from hydrahive.runtime.config.machine_class import prepare_torch
+    from hydrahive.runtime.inspect.playing import load_policy
+
+    config, policy, env_steps = load_policy(folder)
+    if given.actions:
+        config = dataclasses.replace(config, evaluate_actions=given.actions)
+    opponent = None
+    if given.against:
+        if config.env.group == 1:
+            raise UsageError("--against: needs an environment in which several agents play")
+        other = None
+        if given.against != "random":
+            others, other, _ = load_policy(find_run(runs_folder(given.runs), given.against))
+            if others.env != config.env:
+                raise UsageError(f"--against: run {given.against!r} plays another game than {folder.name!r}")
+            prepare_torch(config, WORKER_THREADS)
+        opponent = Opponent(config, other)
+    evaluation = evaluate(config, policy, given.episodes, opponent)
+    summary = evaluation.summary()
+    scales = config.env.normalised(summary["mean"])
+    actions = "sampled" if is_sampled(config) else "greedy"
+    figures = {"run": folder.name, "env_steps": env_steps, "actions": actions, **summary, **scales}
+    episodes = f"{given.episodes} {actions} episodes" + (f" against {given.against}" if given.against else "")
+    if given.json:
+        print(json.dumps(figures))
+        return 0
+    print(
+        f"{folder.name} after {env_steps:,} env steps, {episodes} on held-out seeds:\n"
+        f"mean {figures['mean']:.2f} (95% interval {figures['mean_low']:.2f} to {figures['mean_high']:.2f})  "
+        f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
+        f"mean length {figures['length_mean']:.1f} steps"
+    )
+    for name, value in scales.items():
+        print(f"{name.replace('_', ' ')} mean: {value:.1%}")
+    means = {name: figures[f"{name}_mean"] for name in evaluation.facts if f"{name}_mean" in figures}
+    if means:
+        told = [f"{name.replace('_', ' ')} {mean:.3f}" for name, mean in means.items()]
+        print(f"mean of an episode: {'  '.join(told)}")
+    return 0

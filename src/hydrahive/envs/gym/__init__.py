@@ -1,0 +1,1 @@
+"""Any Gymnasium environment: its config, and its vectors with snapshots."""

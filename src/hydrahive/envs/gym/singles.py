@@ -1,0 +1,151 @@
+"""Single Gymnasium environments side by side, with snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from hydrahive.core.state import State, nested, under
+from hydrahive.envs import plain_state
+from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.gym.config import Maker
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
+
+
+class GymSingles(SnapshotVectorEnv):
+    """Environments stepped in turn; where an episode ends, the next one begins in the same step.
+
+    Observations are laid out flat, and copied: an environment may give the same array again. Of infos there is left
+    what is used: masks of legal actions, and at an episode's end the plain numbers among them. A score is believed of
+    our own environments only.
+    """
+
+    def __init__(self, maker: Maker, num_envs: int, *, captured: bool = True) -> None:
+        """Make the environments.
+
+        Raises:
+            ConfigError: If they cannot be made, or hold state that cannot be captured.
+        """
+        self.closed = True  # until there is something to close
+        # Checkers look on at every step and hold no game state.
+        self._envs = [maker.make(disable_env_checker=True) for _ in range(num_envs)]
+        self.closed = False
+        self.num_envs, self._tells_score, self._captured = num_envs, maker.tells_score, captured
+        self.metadata = {**self._envs[0].metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self._flat = Flattener(self._envs[0].observation_space)
+        self.single_observation_space, self.single_action_space = self._flat.space, self._envs[0].action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._observations = np.zeros((num_envs, *self._flat.space.shape), self._flat.space.dtype)
+        self._legal: np.ndarray | None = None
+        self.reset(seed=0)
+        refuse_hidden_state(self, maker.name)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode everywhere; of one seed each environment has the next."""
+        self._legal = None
+        for i in range(self.num_envs):
+            self._begin(i, seed[i] if isinstance(seed, list) else None if seed is None else seed + i, options)
+        return self._observations.copy(), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step everywhere.
+
+        Raises:
+            ValueError: If an environment gives what is no step, or an observation of another shape than its space's.
+        """
+        rewards = np.zeros(self.num_envs, np.float64)
+        terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
+        last: np.ndarray = np.full(self.num_envs, None, object)
+        numbers: list[dict[str, float]] = [{} for _ in range(self.num_envs)]
+        for i, env in enumerate(self._envs):
+            observation, rewards[i], terminated[i], truncated[i], info = _five(i, env.step(actions[i]))
+            self._see(i, observation, info)
+            if terminated[i] or truncated[i]:
+                last[i], numbers[i] = self._observations[i].copy(), self._numbers(info)
+                self._begin(i, None, None)
+        ended = terminated | truncated
+        infos: dict[str, Any] = {}
+        if ended.any():
+            infos = {"final_obs": last, "_final_obs": ended, "final_info": _side_by_side(numbers)}
+        return self._observations.copy(), rewards, terminated, truncated, infos
+
+    def _begin(self, i: int, seed: int | None, options: dict[str, Any] | None) -> None:
+        observation, info = self._envs[i].reset(seed=seed, options=options)
+        self._see(i, observation, info)
+
+    def _see(self, i: int, observation: Any, info: Any) -> None:
+        self._observations[i] = self._flat.one(observation)
+        told = observation[MASK] if self._flat.has_mask else info.get(MASK) if isinstance(info, dict) else None
+        if told is not None:
+            row = mask_row(told)
+            if self._legal is None:
+                self._legal = np.ones((self.num_envs, len(row)), np.bool_)
+            self._legal[i] = row
+        elif self._legal is not None:
+            self._legal[i] = True
+
+    def _numbers(self, info: Any) -> dict[str, float]:
+        """The plain numbers of an episode's last infos, but for a score that is not of our own making."""
+        items = info.items() if isinstance(info, dict) else ()
+        numbers = {name: float(value) for name, value in items if isinstance(name, str) and _is_number(value)}
+        if not self._tells_score:
+            numbers.pop("score", None)
+        return numbers
+
+    def legal_actions(self) -> np.ndarray | None:
+        """What the environments' masks say; who tells none, or forbids all, may take any."""
+        return self._legal
+
+    def snapshot(self) -> State:
+        """Every attribute of every environment, and the masks."""
+        if not self._captured:
+            return {}
+        state = nested("envs", plain_state.capture(self._envs))
+        return state if self._legal is None else {**state, "legal": self._legal.copy()}
+
+    def restore(self, state: State) -> None:
+        """Continue from `snapshot`'s state; without one, whoever restores begins all episodes anew."""
+        if not self._captured:
+            return
+        plain_state.restore(self._envs, under("envs", state))
+        self._legal = state["legal"].copy() if "legal" in state else None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+
+def _five(i: int, given: Any) -> tuple[Any, float, bool, bool, Any]:
+    """What a step gave.
+
+    Raises:
+        ValueError: If it is not what Gymnasium's steps give.
+    """
+    if not (isinstance(given, Sequence) and len(given) == 5):
+        what = f"{len(given)} values" if isinstance(given, Sequence) else f"a {type(given).__name__}"
+        raise ValueError(
+            f"environment {i} gave {what} for a step; expected observation, reward, terminated, truncated and info"
+        )
+    observation, reward, terminated, truncated, info = given
+    try:
+        return observation, float(reward), bool(terminated), bool(truncated), info
+    except (TypeError, ValueError):
+        raise ValueError(f"environment {i} gave the reward {reward!r}; expected a number") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.number | np.bool_) and not isinstance(value, np.complexfloating)
+
+
+def _side_by_side(numbers: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Numbers by name, float64 `[num_envs]`; not a number where an environment told none."""
+    names = dict.fromkeys(name for told in numbers for name in told)
+    return {name: np.array([told.get(name, np.nan) for told in numbers]) for name in names}

@@ -1,0 +1,1 @@
+"""Any PettingZoo environment: its config, and its worlds as one vector."""

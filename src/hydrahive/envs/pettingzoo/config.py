@@ -1,0 +1,163 @@
+"""Any PettingZoo environment, all agents at once or in turns, sharing one policy or in groups of like ones."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, Literal
+
+from hydrahive.core.config import EnvConfig, require
+from hydrahive.core.errors import ConfigError
+from hydrahive.core.state import SnapshotKind
+from hydrahive.envs.extras import told
+from hydrahive.envs.wrappers import wrappers_of
+
+
+@dataclass(frozen=True)
+class PettingZoo(EnvConfig):
+    """A parallel or turn-based environment; every agent is one environment of the vector, a world's belong together.
+
+    Where agents take turns, those who wait see how it goes on and may take their first action only, which does nothing:
+    it teaches nothing, and what comes of the others' turns reaches them. Two players who share a policy are self-play.
+
+    Attributes:
+        id: The module that has `parallel_env` or, for turns, `env`, for example `pettingzoo.classic.connect_four_v3`.
+        kwargs: Given to it.
+        snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
+            be: their episodes are cut at each boundary, which enters no score.
+        groups: Names of groups, and for each the agents in it, by name or pattern (`wolf_*`), where agents are unlike.
+            Observations are then rows of numbers as long as the longest, and say which group sees it; of counted
+            actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
+        wrappers: Put around each world in which all act at once, the innermost first: dotted paths of what takes a
+            `pettingzoo.ParallelEnv` and gives one, or mappings of `class_path` and `init_args`.
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    snapshots: Literal["captured", "none"] = "captured"
+    groups: dict[str, list[str]] | None = None
+    wrappers: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made, and groups whose agents are unlike."""
+        env = self.make_parallel()
+        try:
+            agents = list(env.possible_agents)
+            require(bool(agents), "id", self.id, "an environment with agents; its possible_agents are none")
+            self._refuse_unlike(env, agents)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's environment raises
+            accepted = f"an environment with possible_agents and a space of each ({told(error)})"
+            raise ConfigError("id", self.id, accepted) from None
+        env.close()
+
+    def _refuse_unlike(self, env: Any, agents: list[str]) -> None:
+        for alike in members_of(self.groups, agents):
+            for agent in alike[1:]:
+                for kind in ("observation_space", "action_space"):
+                    if getattr(env, kind)(alike[0]) != getattr(env, kind)(agent):
+                        accepted = f"agents alike, or `groups` of such: {alike[0]} and {agent} differ in {kind}"
+                        raise ConfigError("id" if self.groups is None else "groups", self.groups or self.id, accepted)
+
+    @property
+    def group(self) -> int:
+        """The agents of a world."""
+        return _agents_of(self.id, json.dumps(self.kwargs, sort_keys=True))
+
+    @property
+    def snapshot_kind(self) -> SnapshotKind:
+        """As `snapshots` says."""
+        return SnapshotKind.EXACT if self.snapshots == "captured" else SnapshotKind.RESTARTED
+
+    def make_parallel(self, **options: Any) -> Any:
+        """One world.
+
+        Raises:
+            ConfigError: If there is no such environment, or it does not take the arguments.
+        """
+        try:
+            module = importlib.import_module(self.id)
+        except Exception as error:  # whatever a user's module raises
+            accepted = f"a module with parallel_env or env that can be imported ({told(error)})"
+            raise ConfigError("id", self.id, accepted) from None
+        if not (hasattr(module, "parallel_env") or hasattr(module, "env")):
+            raise ConfigError("id", self.id, "a module with parallel_env or env; this one has neither")
+        try:
+            world = _made(module, {**self.kwargs, **options})
+        except Exception as error:
+            raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({told(error)})") from None
+        return self._wrapped(world)
+
+    def _wrapped(self, world: Any) -> Any:
+        from hydrahive.envs.pettingzoo.vector import TURNS
+
+        wrappers = wrappers_of(self.wrappers, "wrappers of pettingzoo.ParallelEnv")
+        if wrappers and isinstance(world, TURNS):
+            raise ConfigError("wrappers", self.wrappers, "none, where agents take turns")
+        try:
+            for wrapper in wrappers:
+                world = wrapper(world)
+        except Exception as error:  # whatever a user's wrapper raises
+            raise ConfigError("wrappers", self.wrappers, f"what goes around {self.id} ({told(error)})") from None
+        return world
+
+    def make_vector(self, num_envs: int) -> Any:
+        """As many whole worlds as have `num_envs` agents, at least one."""
+        from hydrahive.envs.pettingzoo.vector import PettingZooVector
+
+        worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
+        return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured")
+
+    def make_single(self, render_mode: str | None = None) -> Any:
+        """One world, all agents at once, for playing and recording."""
+        from hydrahive.envs.pettingzoo.vector import PettingZooVector, WorldView
+
+        drawn = {} if render_mode is None else {"render_mode": render_mode}
+        vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
+        return WorldView(vector, is_drawn=bool(drawn))
+
+
+def members_of(groups: Mapping[str, Sequence[str]] | None, agents: list[str]) -> list[list[str]]:
+    """The agents of each group; without groups, all in one.
+
+    Raises:
+        ConfigError: If a group has no agent, or an agent not exactly one group.
+    """
+    if groups is None:
+        return [agents]
+    members = [
+        [agent for agent in agents if any(fnmatchcase(agent, name) for name in named)] for named in groups.values()
+    ]
+    for name, found in zip(groups, members, strict=True):
+        if not found:
+            raise ConfigError("groups", name, f"patterns that agents' names match: {', '.join(agents)}")
+    for agent in agents:
+        count = sum(agent in found for found in members)
+        if count != 1:
+            raise ConfigError("groups", dict(groups), f"each agent in one group; {agent} is in {count or 'none'}")
+    return members
+
+
+def _made(module: Any, kwargs: dict[str, Any]) -> Any:
+    """A parallel environment; one in which agents take turns is converted by PettingZoo."""
+    if hasattr(module, "parallel_env"):
+        return module.parallel_env(**kwargs)
+    from pettingzoo.utils import conversions
+
+    turns = module.env(**kwargs)
+    if turns.metadata.get("is_parallelizable"):
+        return conversions.aec_to_parallel(turns)
+    return conversions.turn_based_aec_to_parallel(turns)
+
+
+@cache
+def _agents_of(module: str, kwargs: str) -> int:
+    env = _made(importlib.import_module(module), json.loads(kwargs))
+    count = len(env.possible_agents)
+    env.close()
+    return count

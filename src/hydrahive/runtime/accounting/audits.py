@@ -1,0 +1,206 @@
+"""The audits of a run: which intervals are computed again, and what follows from what is found."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hydrahive.core.errors import LostError
+from hydrahive.core.receipt import Consumed
+from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.posting import Verdict, WorkerFacts
+from hydrahive.runtime.fleet.fleet import Fleet, Ref
+from hydrahive.runtime.roles.auditor import AuditJob, Finding, shard_digest
+from hydrahive.runtime.runs.boundary import Boundary
+from hydrahive.runtime.schedule.dataflow import Update, Work
+
+ATTEMPTS = 3
+"""How often an audit is begun again when its auditor is lost."""
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A worker whose interval was invalid.
+
+    Attributes:
+        worker: Who.
+        verdict: What was found.
+        believed_until: The round from which on its work cannot be believed.
+        boundary: The cut at the end of the interval.
+    """
+
+    worker: WorkerFacts
+    verdict: Verdict
+    believed_until: int
+    boundary: Boundary
+
+
+@dataclass
+class _Audit:
+    """An audit under way."""
+
+    job: AuditJob
+    weights: tuple[Ref, ...]
+    workers: tuple[WorkerFacts, ...]
+    giver: WorkerFacts
+    finding: Ref
+    auditor: int
+    attempts: int = 1
+
+
+@dataclass
+class _Waiting:
+    """A boundary, and the audits of what led to it."""
+
+    boundary: Boundary
+    audits: list[_Audit]
+
+
+class Audits:
+    """Lets a boundary pass once every interval that led to it was audited as the rules want it.
+
+    Only such boundaries are written or returned to, so that every checkpoint is an honest one as far as is known.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        standings: Standings,
+        secret: bytes,
+        segment: int,
+        start: Boundary | None,
+        most_waiting: int = 1,
+    ) -> None:
+        """Audit from `start` on, which is believed, or from the beginning.
+
+        Args:
+            fleet: Whose work it is, and who computes it again.
+            standings: What is known of the nodes.
+            secret: The run's; draws depend on it.
+            segment: The run's.
+            start: Where the run begins.
+            most_waiting: Boundaries that may wait for their audits; then the run waits, too, so that what they need
+                stays bounded.
+        """
+        self._most_waiting = most_waiting
+        self._fleet, self.standings, self._secret, self._segment = fleet, standings, secret, segment
+        self._verdicts: list[Verdict] = []
+        self._auditors = 0
+        self.audited_env_steps = 0
+        self.restart(start)
+
+    def restart(self, start: Boundary | None) -> None:
+        """Begin again at a boundary that has passed; what was found behind it will be found again."""
+        at = start.updates if start else 0
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= at]
+        self._start = start
+        self._since_start: list[Work] = []
+        self._waiting: deque[_Waiting] = deque()
+
+    def take(self, update: Update) -> None:
+        """Note an update; at a cut, begin the audits of what led to it."""
+        if self._fleet.may_audit:  # else nobody will ask, and the object store may have the weights' memory back
+            self._since_start.append(update.work)
+        if update.boundary is None:
+            return
+        audits = [
+            audit
+            for shard in range(len(update.givers))
+            if (audit := self._begun(shard, update.boundary, update.givers[shard])) is not None
+        ]
+        self._waiting.append(_Waiting(update.boundary, audits))
+        if update.boundary.resumable:
+            self._start, self._since_start = update.boundary, []
+
+    def take_verdicts(self) -> list[Verdict]:
+        """What was found valid since the last call."""
+        verdicts, self._verdicts = self._verdicts, []
+        return verdicts
+
+    def passed(self, *, wait: bool) -> Iterator[Boundary | Caught]:
+        """The boundaries whose audits are in, in order; the first worker that was caught ends them.
+
+        Args:
+            wait: For all of them; else only until no more than `most_waiting` are left.
+
+        Raises:
+            LostError: If auditors, or what they need, are lost again and again.
+        """
+        while self._waiting:
+            must_wait = wait or len(self._waiting) > self._most_waiting
+            first = self._waiting[0]
+            for audit in list(first.audits):
+                if not must_wait and not self._fleet.ready([audit.finding], 0):
+                    return
+                finding = self._found(audit)
+                if finding is None:
+                    continue
+                first.audits.remove(audit)
+                caught = self._judged(audit, finding, first.boundary)
+                if caught:
+                    yield caught
+                    return
+            if not first.audits:
+                self._waiting.popleft()
+                yield first.boundary
+
+    def _begun(self, shard: int, boundary: Boundary, giver: WorkerFacts) -> _Audit | None:
+        """The audit of a shard's way to a boundary; None if nobody on it is audited."""
+        mine = [(work, *found) for work in self._since_start if (found := _of_shard(work, shard))]
+        workers = tuple(worker for _, _, worker in mine)
+        if not any(map(self._fleet.audits, (*workers, giver))):
+            return None
+        first_round = self._start.updates if self._start else 0
+        nodes = {worker.node for worker in (*workers, giver) if self._fleet.audits(worker)}
+        in_full = self.standings.is_drawn(self._secret, self._segment, shard, first_round, sorted(nodes))
+        job = AuditJob(
+            shard,
+            self._start.shard(shard) if self._start else None,
+            first_round,
+            tuple(consumed for _, consumed, _ in mine),
+            tuple(work.told.get(shard, "") for work, _, _ in mine),
+            tuple(work.acting for work, _, _ in mine),
+            in_full,
+            shard_digest(boundary.shard(shard), in_full=in_full),
+        )
+        weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
+        return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)
+
+    def _found(self, audit: _Audit) -> Finding | None:
+        """What came of an audit; None if it had to be begun again."""
+        try:
+            finding: Finding = self._fleet.get(audit.finding)
+        except LostError:
+            if audit.attempts >= ATTEMPTS:
+                raise
+            audit.attempts += 1
+            if audit.auditor == self._auditors:  # else another audit that was lost with it has seen to that
+                self._fleet.forget_auditor()
+                self._auditors += 1
+            audit.auditor = self._auditors
+            audit.finding = self._fleet.audit(audit.job, audit.weights)
+            return None
+        return finding
+
+    def _judged(self, audit: _Audit, finding: Finding, boundary: Boundary) -> Caught | None:
+        self.audited_env_steps += finding.env_steps
+        job = audit.job
+        until = job.first_round + len(job.consumed)
+        if finding.wrong is None:
+            nodes = [worker.node for worker in set(audit.workers) if self._fleet.audits(worker)]
+            self.standings.note(sorted(set(nodes)), job.first_round, in_full=job.in_full)
+            outcome = "verified" if job.in_full else "replayed"
+            names = tuple(dict.fromkeys(worker.name for worker in audit.workers))
+            self._verdicts.append(Verdict(job.shard, job.first_round, until, outcome, names, finding.env_steps))
+            return None
+        at = "at the end" if finding.round is None else f"in round {finding.round}"
+        worker = audit.giver if finding.round is None else audit.workers[finding.round - job.first_round]
+        verdict = Verdict(
+            job.shard, job.first_round, until, "invalid", (worker.name,), finding.env_steps, f"{at}: {finding.wrong}"
+        )
+        return Caught(worker, verdict, self.standings.catch(worker.node, job.first_round), boundary)
+
+
+def _of_shard(work: Work, shard: int) -> tuple[Consumed, WorkerFacts] | None:
+    return next(((one, worker) for one, worker, _ in work.by_fragment() if one.id.shard == shard), None)

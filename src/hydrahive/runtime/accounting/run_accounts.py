@@ -1,0 +1,246 @@
+"""A run's own books: receipts on their way into checkpoints, and postings on their way from there to the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydrahive.core.errors import CheckpointError, LedgerError, RefusedError
+from hydrahive.core.receipt import Consumed, Receipt
+from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
+from hydrahive.ledger.prices import Price
+from hydrahive.runtime.fleet.fleet import Listener
+from hydrahive.runtime.fleet.ledger_line import Answer, LedgerLine, RunAccount
+from hydrahive.runtime.runs.boundary import Progress
+from hydrahive.runtime.schedule.dataflow import Update
+
+LAST_WORD_SECONDS = 30.0
+"""Longest wait for the ledger at the end of a run; what it has not answered is posted when that is run again."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What one update consumed: receipts, their workers, and their leases' first rounds."""
+
+    update: int
+    receipts: tuple[Receipt, ...]
+    workers: tuple[WorkerFacts, ...]
+    leased_since: tuple[int, ...]
+
+
+class RunAccounts:
+    """Collects what updates consumed, seals it at each checkpoint, and posts it until the ledger has answered.
+
+    What was not posted travels in the checkpoints (`outbox`): delivery is at least once, and the ledger pays each
+    fragment once. A ledger that is away delays payment, never training.
+    """
+
+    def __init__(
+        self,
+        account: RunAccount,
+        price: Price,
+        segment: int,
+        start: Progress,
+        line: LedgerLine | None,
+        outbox: Sequence[Sealed] = (),
+    ) -> None:
+        """Keep the books from a checkpoint on.
+
+        Args:
+            account: The run.
+            price: Of an env step.
+            segment: The run's.
+            start: Where it begins.
+            line: To the ledger; None if no accounts are kept.
+            outbox: What was not posted before.
+        """
+        self._account, self._price, self._segment, self._line = account, price, segment, line
+        self._sealed_up_to = (start.updates, start.env_steps)
+        self._taken: deque[_Taken] = deque()
+        self._verdicts: list[Verdict] = []
+        self._unposted: list[Sealed] = list(outbox)
+        self._under_way = 0
+        self._was_away = False
+        self.credited: dict[str, int] = {}
+
+    def take(self, update: Update) -> None:
+        """Note what an update consumed."""
+        if self._line is None:
+            return
+        at = update.progress.updates - 1
+        fragments = list(update.work.by_fragment())
+        receipts = tuple(self._receipt(fragment, worker, at) for fragment, worker, _ in fragments)
+        workers = tuple(worker for _, worker, _ in fragments)
+        self._taken.append(_Taken(at, receipts, workers, tuple(since for *_, since in fragments)))
+
+    def judge(self, verdicts: Sequence[Verdict]) -> None:
+        """Note what audits found."""
+        self._verdicts += verdicts
+
+    def drop_from(self, update: int) -> None:
+        """Forget what was consumed from this update on: it is being done again."""
+        while self._taken and self._taken[-1].update >= update:
+            self._taken.pop()
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= update]
+
+    def seal(self, at: Progress) -> None:
+        """Close the books at a boundary that is about to be written: a posting of all that came before it."""
+        if self._line is None:
+            return
+        mine = [taken for taken in self._taken if taken.update < at.updates]
+        self._taken = deque(taken for taken in self._taken if taken.update >= at.updates)
+        # A verdict goes with the receipts that it is about, or after them.
+        verdicts = tuple(verdict for verdict in self._verdicts if verdict.until_round <= at.updates)
+        self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round > at.updates]
+        from_update, from_steps = self._sealed_up_to
+        posting = Posting(
+            self._account.run_id,
+            self._segment,
+            from_update,
+            at.updates,
+            at.env_steps - from_steps,
+            self._price,
+            _workers(mine),
+            _leases(mine),
+            tuple(receipt for taken in mine for receipt in taken.receipts),
+            verdicts,
+        )
+        self._unposted.append(sealed(posting, self._account.key))
+        self._sealed_up_to = (at.updates, at.env_steps)
+
+    def condemn(self, verdict: Verdict, worker: WorkerFacts) -> list[dict[str, Any]]:
+        """Close the books of a part of the run that is taken back; all that the ledger must have of it, as plain data.
+
+        Everybody is paid for what was consumed since the last checkpoint, but the worker who was caught: that is
+        claimed, and voided.
+        """
+        if self._line is None:
+            return []
+        mine, (from_update, _) = list(self._taken), self._sealed_up_to
+        receipts = [receipt for taken in mine for receipt in taken.receipts]
+        honest = tuple(receipt for receipt in receipts if receipt.worker != worker.name)
+        posting = Posting(
+            self._account.run_id,
+            self._segment,
+            from_update,
+            max((taken.update + 1 for taken in mine), default=from_update),
+            sum(receipt.env_steps for receipt in honest),
+            self._price,
+            tuple(dict.fromkeys((*_workers(mine), worker))),
+            _leases(mine),
+            honest,
+            (*self._verdicts, verdict),
+            tuple(receipt for receipt in receipts if receipt.worker == worker.name),
+        )
+        self._taken.clear()
+        self._verdicts.clear()
+        self._unposted.append(sealed(posting, self._account.key))
+        return [given.as_plain() for given in self._unposted]
+
+    def outbox(self) -> bytes | None:
+        """All that is not answered yet, as a checkpoint carries it."""
+        if self._line is None:
+            return None
+        return json.dumps([posting.as_plain() for posting in self._unposted]).encode()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the ledger has answered everything that was sealed."""
+        return not self._unposted
+
+    @property
+    def outstanding(self) -> int:
+        """Receipts that the ledger has not answered yet."""
+        return sum(len(given.posting.receipts) for given in self._unposted)
+
+    def post(self, listener: Listener) -> None:
+        """Hand over what is not answered yet, unless a call is under way; to be called when a checkpoint is durable."""
+        if self._line is None or self._under_way or not self._unposted:
+            return
+        self._under_way = len(self._unposted)
+        self._line.post(self._account, self._unposted[: self._under_way])
+        self.tend(listener)
+
+    def tend(self, listener: Listener, timeout_s: float = 0) -> None:
+        """Take the ledger's answer, if it is there."""
+        if self._line is None or not self._under_way:
+            return
+        try:
+            answer = self._line.answer(timeout_s)
+        except LedgerError as error:
+            self._under_way = 0
+            if isinstance(error, RefusedError):
+                listener("ledger_refused", f"the ledger refuses this run: {error}")
+            elif not self._was_away:
+                text = f"the ledger does not answer ({error}); training goes on, payment waits"
+                listener("ledger_away", text)
+            self._was_away = True
+            return
+        if answer is not None:
+            self._hear(answer, listener)
+
+    def finish(self, listener: Listener) -> None:
+        """Post what is left and wait for the answer, but not for ever."""
+        self.tend(listener, LAST_WORD_SECONDS)
+        self.post(listener)
+        self.tend(listener, LAST_WORD_SECONDS)
+        if self._unposted and self._line is not None:
+            text = f"{self.outstanding} receipts are not paid yet; the same command posts them again"
+            listener("ledger_outstanding", text, receipts=self.outstanding)
+
+    def figures(self) -> dict[str, Any]:
+        """What the ledger last said of this run, for rows and the summary."""
+        if self._line is None:
+            return {}
+        return {**self.credited, "outstanding_receipts": self.outstanding}
+
+    def _receipt(self, fragment: Consumed, worker: WorkerFacts, at: int) -> Receipt:
+        id_ = fragment.id
+        return Receipt(self._segment, id_.round, id_.shard, at, worker.name, fragment.env_steps, fragment.digest)
+
+    def _hear(self, answer: Answer, listener: Listener) -> None:
+        if self._was_away:
+            self._was_away = False
+            listener("ledger_back", "the ledger answers again")
+        del self._unposted[: self._under_way]
+        self._under_way = 0
+        for refusal in answer.refused:
+            listener("ledger_refused", f"the ledger refused: {refusal}")
+        last = next((settled for settled in reversed(answer.settled) if settled), None)
+        if last is not None:
+            self.credited = {
+                "credited_env_steps": last.credited_env_steps,
+                "credited_microtokens": last.credited_microtokens,
+                "conservation_difference": sum(s.conservation_difference for s in answer.settled if s),
+            }
+
+
+def read_outbox(outbox: bytes | None) -> tuple[Sealed, ...]:
+    """The postings that a checkpoint carries.
+
+    Raises:
+        CheckpointError: If they cannot be read.
+    """
+    if outbox is None:
+        return ()
+    try:
+        return tuple(Sealed.from_plain(plain) for plain in json.loads(outbox))
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise CheckpointError(f"its outbox cannot be read ({error!r})") from None
+
+
+def _workers(taken: Sequence[_Taken]) -> tuple[WorkerFacts, ...]:
+    return tuple(dict.fromkeys(worker for one in taken for worker in one.workers))
+
+
+def _leases(taken: Sequence[_Taken]) -> tuple[Lease, ...]:
+    """Who had which shard from when on, until the last round that was consumed from him."""
+    until: dict[tuple[int, str, int], int] = {}
+    for one in taken:
+        for receipt, since in zip(one.receipts, one.leased_since, strict=True):
+            key = (receipt.shard, receipt.worker, since)
+            until[key] = max(until.get(key, 0), receipt.round + 1)
+    return tuple(Lease(shard, worker, since, end) for (shard, worker, since), end in sorted(until.items()))

@@ -1,0 +1,137 @@
+"""The run's actor classes: thin shells around plain classes, with a heart.
+
+Actors are never restarted and their methods never retried by Ray: re-running a method that changes state would
+change the run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from hydrahive.core.sink import Clip
+from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.auditor import Auditor
+from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
+from hydrahive.runtime.roles.evaluation import Evaluation, evaluate_weights
+from hydrahive.runtime.roles.heart import Heart, Work
+from hydrahive.runtime.roles.learner import Learner
+from hydrahive.runtime.roles.pictures import Undrawn, clip_of
+from hydrahive.runtime.roles.replay import Replay
+
+NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
+
+
+@dataclass(frozen=True)
+class About:
+    """What an actor says of its process."""
+
+    machine_class: str
+    node_id: str
+    node_ip: str
+    pid: int
+
+
+class _Process:
+    """What the run's actors share: they say who they are, and show that they live."""
+
+    def about(self) -> About:
+        """Who and where this process is."""
+        context = ray.get_runtime_context()
+        machine_class: str = self.machine_class()  # type: ignore[attr-defined]  # the plain class that this is mixed into
+        return About(machine_class, context.get_node_id(), ray.util.get_node_ip_address(), os.getpid())
+
+    def show_life(self, name: str, coordinator: Any) -> None:
+        """Begin to send signs of life under this name."""
+        work: Work = getattr(self, "work", Work())
+        Heart(work, lambda sign: coordinator.beat.remote(name, sign)).start()
+
+
+class EnvWorkerActor(_Process, EnvWorker):
+    """`EnvWorker` in a process of its own."""
+
+    def __init__(self, config: RunConfig, run_id: str) -> None:
+        """Fix the threads before anything is computed."""
+        prepare_torch(config, WORKER_THREADS)
+        super().__init__(config, run_id)
+
+    @ray.method(num_returns=2)
+    def simulate(self, *arguments: Any) -> Any:
+        """As `EnvWorker.simulate`, its two results as two objects."""
+        return super().simulate(*arguments)
+
+
+class LearnerActor(_Process, Learner):
+    """`Learner` in a process of its own."""
+
+    def __init__(self, config: RunConfig, device: str) -> None:
+        """Fix the threads before anything is computed."""
+        prepare_torch(config, config.learner.threads)
+        super().__init__(config, device)
+
+    @ray.method(num_returns=2)
+    def update(self, *arguments: Any) -> Any:
+        """As `Learner.update`, its two results as two objects."""
+        return super().update(*arguments)
+
+
+class ReplayActor(_Process, Replay):
+    """`Replay` in a process of its own."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Begin empty."""
+        super().__init__(config)
+        self._run_config = config
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._run_config)
+
+    @ray.method(num_returns=2)
+    def take(self, *arguments: Any) -> Any:
+        """As `Replay.take`, its two results as two objects."""
+        return super().take(*arguments)
+
+
+class AuditorActor(Auditor):
+    """`Auditor` in a process of its own."""
+
+    def __init__(self, config: RunConfig, run_id: str) -> None:
+        """Fix the threads before anything is computed: as a worker does, whose bytes it must get."""
+        prepare_torch(config, WORKER_THREADS)
+        super().__init__(config, run_id)
+
+
+class EvaluatorActor:
+    """Plays held-out episodes beside the training."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Fix the threads before anything is computed."""
+        prepare_torch(config, WORKER_THREADS)
+        self._config = config
+
+    def evaluate(self, weights: Any) -> Evaluation:
+        """Greedy scores of the weights."""
+        return evaluate_weights(self._config, weights, self._config.evaluate_episodes)
+
+    def picture(self, weights: Any) -> Clip | Undrawn:
+        """A greedy episode of the weights."""
+        return clip_of(self._config, weights)
+
+
+def end_process(pid: int) -> None:
+    """SIGKILL a Ray worker process on this node: the one way to end a process that no longer answers.
+
+    A process that is no Ray worker (any longer) is left alone.
+    """
+    try:
+        if (Path("/proc") / str(pid) / "cmdline").read_bytes().startswith(b"ray::"):
+            os.kill(pid, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return

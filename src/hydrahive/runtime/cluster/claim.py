@@ -1,0 +1,68 @@
+"""One driver at a time for a run that lies where no file can be locked: a name that only one actor can have."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.cluster.actors import NEVER_AGAIN
+from hydrahive.runtime.coordinator.actor import NAMESPACE, on_the_head
+
+PATIENCE_SECONDS = 20.0
+"""How long a name is waited for: Ray frees a killed driver's names once it has noticed its death."""
+
+LOOK_SECONDS = 1.0
+"""Time between two attempts."""
+
+
+class ClaimActor:
+    """Holds its name for as long as its driver lives."""
+
+    def hold(self) -> None:
+        """Answer, which shows that it does."""
+
+
+@contextmanager
+def claimed_on_cluster(what: str, refusal: str) -> Iterator[Callable[[], None]]:
+    """Hold the claim on something, such as a run's place, among all drivers of this cluster.
+
+    Yields:
+        What sees that it is still held, and claims again if its holder was lost.
+
+    Raises:
+        UsageError: With this refusal, if another driver holds it; from the call as well.
+    """
+    holder = [_claimed(what, refusal, PATIENCE_SECONDS)]
+
+    def see() -> None:
+        try:
+            ray.get(holder[0].hold.remote())
+        except RayError:
+            holder[0] = _claimed(what, refusal, 0.0)
+
+    try:
+        yield see
+    finally:
+        ray.kill(holder[0])
+
+
+def _claimed(what: str, refusal: str, patience_s: float) -> Any:
+    name = f"hydrahive-claim-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    actor = ray.remote(num_cpus=0, **NEVER_AGAIN)(ClaimActor)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            holder = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=on_the_head()).remote()
+            ray.get(holder.hold.remote())  # a client learns only now whether it has the name
+            return holder
+        except (ValueError, RayError):
+            if time.monotonic() >= deadline:
+                raise UsageError(refusal) from None
+            time.sleep(LOOK_SECONDS)

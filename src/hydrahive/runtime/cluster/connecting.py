@@ -1,0 +1,142 @@
+"""Connecting to Ray: a running cluster where there is one, else one inside this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from hydrahive.core.errors import HydrahiveError
+from hydrahive.runtime.cluster.address import await_answer, cluster_address, is_embedded, refusal
+from hydrahive.runtime.cluster.embedded import embedded_node
+
+OWNER_LABEL = "hydrahive.owner"
+"""The Ray node label that says which account a node works for."""
+
+SPOT_LABEL = "hydrahive.spot"
+"""The Ray node label of nodes that may be taken away at any time."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster offers.
+
+    Attributes:
+        gpus: GPUs on nodes that are not somebody else's: the learner is believed, and goes nowhere else.
+        object_store_bytes: Memory of the object stores in all.
+    """
+
+    gpus: int
+    object_store_bytes: int
+
+
+def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str] | None = None) -> Cluster:
+    """Connect to the cluster at `address` or `RAY_ADDRESS`, else start an embedded one.
+
+    Args:
+        address: As `ray.init` takes it, or None.
+        cpus_needed: CPUs an embedded cluster must offer, even if the machine has fewer: actors that wait cost none.
+        environment: Variables that all processes of this job get.
+
+    Raises:
+        HydrahiveError: If the cluster cannot be reached.
+    """
+    embedded = is_embedded(address)
+    address = cluster_address(address)
+    # A call on an actor that has died fails; whoever opens its result deals with it and tells it in one line.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says goes into a log
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if environment:
+        quiet["runtime_env"] = {"env_vars": dict(environment)}
+    try:
+        if embedded:
+            # "local" is immune to a stale address file that an earlier cluster left behind.
+            cpus = max(os.cpu_count() or 1, cpus_needed)
+            _yield_politely()
+            with embedded_node():
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        else:
+            assert address is not None, "not embedded"
+            await_answer(address)
+            with _without_words():
+                ray.init(address=address, namespace="hydrahive", **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
+        raise HydrahiveError(f"cannot connect to {where}: {refusal(str(error))}") from None
+    offered = ray.cluster_resources()
+    return Cluster(
+        gpus=sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if OWNER_LABEL not in node["Labels"]),
+        object_store_bytes=int(offered.get("object_store_memory", 0)),
+    )
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a running cluster during the block; errors as `connect`."""
+    connect(address, 0)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Nothing reaches standard error: Ray's core writes a line there for each attempt that fails, whatever is asked."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def draining_nodes() -> set[str]:
+    """Nodes that are about to go."""
+    found: set[str] = set(_asked_of_a_node(_draining))
+    return found
+
+
+def free_by_node() -> dict[str, dict[str, float]]:
+    """What each node has free."""
+    found: dict[str, dict[str, float]] = _asked_of_a_node(_free)
+    return found
+
+
+def _asked_of_a_node(question: Callable[[], Any]) -> Any:
+    """The answer to a question that only a process on a node can ask; a client has one asked."""
+    if ray.util.client.ray.is_connected():
+        return ray.get(ray.remote(num_cpus=0)(question).remote())
+    return question()
+
+
+def _draining() -> list[str]:
+    return list(ray._private.state.state.get_draining_nodes())
+
+
+def _free() -> dict[str, dict[str, float]]:
+    return {str(node): dict(found) for node, found in ray._private.state.available_resources_per_node().items()}
+
+
+def _yield_politely() -> None:
+    """Run this process, and the Ray that it starts, as batch work: who wakes up waits for a core to be free.
+
+    Otherwise each of Ray's many short wake-ups preempts the learner, which costs a twentieth of the speed where
+    every core is busy.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

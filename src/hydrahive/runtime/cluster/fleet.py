@@ -1,0 +1,341 @@
+"""The run's objects as Ray actors. Object references pass between them; this process holds references, not data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, first_line
+from hydrahive.core.sink import Sink
+from hydrahive.core.state import State
+from hydrahive.core.watched import Wish
+from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.cluster.actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
+from hydrahive.runtime.cluster.member import RunOnCluster
+from hydrahive.runtime.cluster.members import Members
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
+from hydrahive.runtime.coordinator.metrics import metrics_sink
+from hydrahive.runtime.fleet.fleet import Listener, Ref, Stock
+from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.roles.auditor import AuditJob
+from hydrahive.runtime.runs.run_user import run_user
+from hydrahive.runtime.runs.watch_feed import Shown, Watched
+
+LAST_SHOW_SECONDS = 10.0
+"""Longest wait for the coordinator to take what a run came to."""
+
+LOOK_SECONDS = 1.0
+"""Time after which a wait is interrupted to look after the members."""
+
+
+class RayFleet:
+    """A learner actor and env-worker actors on the Ray cluster that this process is connected to."""
+
+    def __init__(self, config: RunConfig, run: RunOnCluster) -> None:
+        """Start the actors, as many of the asked workers as there are CPUs for, and wait for them.
+
+        Raises:
+            HydrahiveError: If an actor cannot be built.
+        """
+        self._config, self._run = config, run
+        self.segment = 0
+        self.wishes: tuple[Wish, ...] = ()
+        self._members = Members(config, run)
+        self._showing: Any = None
+        self._evaluator: Any = None
+        self._auditor: Any = None
+        self._members.assemble()
+
+    @property
+    def worker_count(self) -> int:
+        """Env workers that are there."""
+        return len(self._members.workers)
+
+    @property
+    def listener(self) -> Listener:
+        """Who is told what happens to the members."""
+        return self._members.listener
+
+    @listener.setter
+    def listener(self, listener: Listener) -> None:
+        self._members.listener = listener
+
+    def machine_class(self) -> str:
+        """The learner's machine class, which every worker had to show before it joined."""
+        return self._members.learner.about.machine_class
+
+    def workers(self) -> list[int]:
+        """The workers that have joined and are not leaving."""
+        return self._members.staying()
+
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Have a worker take over a shard."""
+        self._members.actor(worker).adopt.remote(shard, state, self.segment)
+
+    def release(self, worker: int, shard: int) -> None:
+        """Have a worker forget a shard."""
+        self._members.actor(worker).release.remote(shard)
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Do without a worker."""
+        self._members.bury(worker, why)
+
+    def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
+        """Give the learner a state."""
+        learner = self._members.learner.actor
+        self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
+
+    def follow(self, config: RunConfig) -> None:
+        """Have the learner follow, and those that come after it."""
+        self._config = self._members.config = config
+        self.get(Ref(self._members.learner.actor.follow.remote(config)))
+
+    def renew(self, *, everything: bool) -> None:
+        """New generations of the learner, wherever there is room, and of the replay; and at least one worker."""
+        self._members.renew(everything=everything)
+        self._members.await_worker()
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state."""
+        self.get(Ref(self._members.replay.actor.restore.remote(state, blocks)))
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update."""
+        return Ref(self._members.replay.actor.sample.remote())
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round."""
+        sample, told = self._members.replay.actor.take.remote(round_, *fragments, *summaries)
+        return sample, told
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state."""
+        return Ref(self._members.replay.actor.state.remote(since))
+
+    def weights(self) -> Ref:
+        """The learner's current weights."""
+        return Ref(self._members.learner.actor.weights.remote())
+
+    def put(self, value: Any) -> Ref:
+        """A reference to a value of this process."""
+        return Ref(ray.put(value))
+
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have fragments computed by the worker that holds their shards.
+
+        One call and two objects for a worker's whole share of a round: Ray's part in a round's cost goes with
+        their number, not with their size.
+        """
+        actor = self._members.actor(worker)
+        fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)
+        return fragments, summaries
+
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+        """Have a round learned."""
+        weights, learned = self._members.learner.actor.update.remote(version, keep_actions, sample, *parts)
+        return weights, learned
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """A worker as its receipts name it."""
+        return self._members.facts[worker]
+
+    @property
+    def may_audit(self) -> bool:
+        """Where everyone is audited, or others than the run's user may join."""
+        wanted = self._config.audit.workers
+        on_cluster = self._config.schedule == "fixed-lag" and not self._run.embedded
+        return wanted == "all" or (wanted == "others" and on_cluster)
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """By the config: everyone, or who works for another account."""
+        return self.may_audit and (self._config.audit.workers == "all" or worker.owner != run_user())
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
+        if self._auditor is None or self._auditor[0] != self._members.learner.about.node_id:
+            self.forget_auditor()
+            node = self._members.learner.about.node_id
+            where = NodeAffinitySchedulingStrategy(node, soft=False)
+            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.environment()}
+            auditor: Any = ray.remote(**options)(AuditorActor)
+            self._auditor = node, auditor.remote(self._config, self._run.run_id)
+        return Ref(self._auditor[1].audit.remote(job, *weights))
+
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+        if self._auditor is not None:
+            ray.kill(self._auditor[1])
+        self._auditor = None
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """Do without the worker's node.
+
+        Raises:
+            HydrahiveError: If that is the only one there will ever be.
+        """
+        if self._run.embedded:
+            raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
+        self._members.quarantine(worker.node, why)
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """The coordinator's."""
+        return CoordinatorLine(path, embedded=self._run.embedded)
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Ray's metrics, unless the cluster is this process's own."""
+        if self._run.embedded:
+            return None
+        return metrics_sink(coordinator(), run, self._config, self.machine_class())
+
+    def watched(self) -> Watched | None:
+        """What the coordinator last said; of an embedded cluster nobody else knows."""
+        return None if self._run.embedded else self._members.watched
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """Whether the coordinator has taken what was shown last."""
+        if self._showing is None:
+            return "free"
+        if not ray.wait([self._showing], timeout=0, fetch_local=False)[0]:
+            return "busy"
+        call, self._showing = self._showing, None
+        try:
+            ray.get(call)
+        except RayError:
+            return "lost"
+        return "free"
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Have the coordinator show it."""
+        if self._run.embedded:
+            return
+        with suppress(RayError):  # whoever watches sees that nothing comes
+            self._showing = self._members.coordinator.show.remote(self._run.run_id, shown, last=last)
+            if last:  # this process may end now
+                ray.wait([self._showing], timeout=LAST_SHOW_SECONDS, fetch_local=False)
+
+    def conditions(self) -> Mapping[str, str]:
+        """What the members are known to be."""
+        return self._members.conditions()
+
+    def snapshot(self, worker: int, shard: int) -> Ref:
+        """The shard's state after all calls made so far."""
+        return Ref(self._members.actor(worker).snapshot.remote(shard))
+
+    def learner_state(self) -> Ref:
+        """The learner's state after all calls made so far."""
+        return Ref(self._members.learner.actor.state.remote())
+
+    def evaluate(self, weights: Ref) -> Ref:
+        """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
+        return Ref(self._evaluating().evaluate.remote(weights))
+
+    def picture(self, weights: Ref) -> Ref:
+        """Have the greedy policy played in that process."""
+        return Ref(self._evaluating().picture.remote(weights))
+
+    def _evaluating(self) -> Any:
+        if self._evaluator is None:
+            evaluator: Any = ray.remote(num_cpus=0, **NEVER_AGAIN)(EvaluatorActor)
+            self._evaluator = evaluator.remote(self._config)
+        return self._evaluator
+
+    def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
+        """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
+        left = float("inf") if timeout_s is None else timeout_s
+        while True:
+            wait_s = min(left, LOOK_SECONDS)
+            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait_s, fetch_local=False)
+            if len(done) == len(refs):
+                return True
+            self._members.look_after()
+            left -= wait_s
+            if left <= 0:
+                return False
+
+    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Wait until at least one is ready and give those that are."""
+        while not ray.wait(list(refs), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)[0]:
+            self._members.look_after()
+        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
+        return list(done)
+
+    def get(self, ref: Ref) -> Any:
+        """Fetch a value, or a list of them; the house's own errors come through as they were raised.
+
+        Raises:
+            LostError: If an actor or an object is gone.
+            HydrahiveError: If making the value failed.
+        """
+        try:
+            while True:
+                try:
+                    return ray.get(ref, timeout=LOOK_SECONDS)
+                except GetTimeoutError:
+                    self._members.look_after()
+        except RayTaskError as error:
+            cause: Any = error
+            while isinstance(cause, RayTaskError):
+                cause = cause.cause
+            if isinstance(cause, HydrahiveError):
+                raise cause from None
+            if isinstance(cause, RayError):
+                raise LostError(first_line(cause)) from None
+            raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
+        except RayError as error:
+            raise LostError(first_line(error)) from None
+
+    def stock(self) -> Stock:
+        """Wait for all calls made so far, bury who does not answer, and see what there is.
+
+        Raises:
+            LearnerLostError: If the learner or the replay is gone.
+        """
+        asked = {worker: self._members.actor(worker).positions.remote() for worker in self._members.workers}
+        positions: dict[int, Mapping[int, int]] = {}
+        for worker, ref in asked.items():
+            try:
+                positions[worker] = self.get(Ref(ref))
+            except LostError as error:
+                self._members.bury(worker, str(error))
+        try:
+            version = self.get(Ref(self._members.learner.actor.position.remote()))
+        except LostError as error:
+            self._members.learner_lost(str(error))
+            raise LearnerLostError(f"the learner is gone: {error}") from None
+        taken = None
+        if self._config.replay:
+            try:
+                taken = self.get(Ref(self._members.replay.actor.position.remote()))
+            except LostError as error:
+                self._members.replay_lost(str(error))
+                raise LearnerLostError(f"the replay is gone: {error}") from None
+        self._members.await_worker()
+        return Stock(version, positions, self._members.suspects(), taken)
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Look after the members; what was asked of the run."""
+        self._members.env_steps, self._members.paused = env_steps, paused
+        self._members.look_after()
+        return self._members.request()
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Write the leases down, and see those off who leave and hold nothing any more."""
+        self._members.note_homes(homes, round_)
+
+    def forget_evaluator(self) -> None:
+        """Start a new evaluator at the next evaluation."""
+        self._evaluator = None
+
+    def close(self) -> None:
+        """End all actors."""
+        if self._evaluator is not None:
+            ray.kill(self._evaluator)
+        self.forget_auditor()
+        self._members.end()

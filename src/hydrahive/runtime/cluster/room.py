@@ -1,0 +1,129 @@
+"""Where on a cluster a run's actors go: nodes with room, and those that are not wanted."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from hydrahive.runtime.cluster.connecting import OWNER_LABEL, SPOT_LABEL, draining_nodes, free_by_node
+from hydrahive.runtime.cluster.member import RunOnCluster, is_ready
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.runs.run_user import run_user
+
+AUTOSCALED = "HYDRAHIVE_AUTOSCALED"
+"""The variable by which a cluster says that its nodes follow demand."""
+
+
+class Room:
+    """The nodes of a cluster as one run sees them.
+
+    Attributes:
+        refused: Nodes that it wants no work from: of another machine class, unproven, caught, or where a
+            worker could not be built.
+    """
+
+    def __init__(self, config: RunConfig, run: RunOnCluster) -> None:
+        """Refuse no node yet."""
+        self._config, self._run = config, run
+        self.refused: set[str] = set()
+
+    def wanted_workers(self) -> int:
+        """How many env workers the run wants of the cluster as it is now."""
+        if self._run.workers is not None:
+            return self._run.workers
+        return self._config.worker_count(int(ray.cluster_resources().get("CPU", 0)))
+
+    def for_workers(self) -> int:
+        """How many env workers there is room for beside the learner."""
+        if reserved():
+            return self.wanted_workers()
+        return int(ray.available_resources().get("CPU", 0)) - self._config.learner.threads
+
+    @property
+    def follows_demand(self) -> bool:
+        """Whether workers may wait unplaced: that is the demand from which an autoscaler makes nodes."""
+        return self._run.workers is not None and not self._run.embedded and AUTOSCALED in os.environ
+
+    def free_node(self, cpus: int, *, gpus: int = 0, trusted: bool = False) -> str | None:
+        """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's.
+
+        Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
+        """
+        unfit = self.refused | draining_nodes()
+        spot = {found["NodeID"] for found in ray.nodes() if SPOT_LABEL in found["Labels"]} if trusted else set()
+        for node, resources in sorted(free_by_node().items(), key=lambda item: (item[0] in spot, item[0])):
+            if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
+                continue
+            if not trusted or is_own(node):
+                return node
+        return None
+
+    def demand(self, cpus: int, gpus: int) -> Demand | None:
+        """What shows that so much is wanted, where nodes follow demand."""
+        return Demand({"CPU": cpus, **({"GPU": gpus} if gpus else {})}) if self.follows_demand else None
+
+    def worker_options(self, node: str | None) -> dict[str, Any]:
+        """Ray's options for a worker: on this node if it still has room, else wherever is not refused."""
+        if group := reserved():
+            return {"scheduling_strategy": group}
+        if node:
+            return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+        if self.refused:
+            return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self.refused))})"}}
+        return {}
+
+    @staticmethod
+    def trusted(node: str) -> NodeAffinitySchedulingStrategy:
+        """On this node; if somebody else's are in the cluster, on no other."""
+        others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
+        return NodeAffinitySchedulingStrategy(node, soft=not others)
+
+    def report(self) -> str:
+        """How much is free, and how many nodes are refused, in words."""
+        free, total = (found.get("CPU", 0) for found in (ray.available_resources(), ray.cluster_resources()))
+        refused = f"; nodes refused: {len(self.refused)}" if self.refused else ""
+        return f"{free:.0f} of the cluster's {total:.0f} CPUs are free{refused}"
+
+
+class Demand:
+    """Shows an autoscaler that something is wanted: a placement group that is given up as soon as it is met."""
+
+    def __init__(self, wanted: dict[str, float]) -> None:
+        """Want nothing yet."""
+        self._wanted = wanted
+        self._group: Any = None
+        self._met: Any = None
+
+    def show(self) -> None:
+        """Ask, unless that was asked and is still waited for."""
+        if self._group is None:
+            self._group = ray.util.placement_group([self._wanted])
+            self._met = self._group.ready()
+        elif is_ready(self._met):
+            self.end()  # there is room now, which whoever looks for it will find
+
+    def end(self) -> None:
+        """Want it no more."""
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
+        self._group = None
+
+
+def reserved() -> PlacementGroupSchedulingStrategy | None:
+    """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles."""
+    group = ray.util.get_current_placement_group()
+    return PlacementGroupSchedulingStrategy(group) if group is not None else None
+
+
+def owner_label(node_id: str) -> str | None:
+    """The account that a node is labelled with."""
+    found = (node["Labels"].get(OWNER_LABEL) for node in ray.nodes() if node["NodeID"] == node_id)
+    return next(found, None)
+
+
+def is_own(node_id: str) -> bool:
+    """Whether a node says of nobody but the run's user that it works for them."""
+    return owner_label(node_id) in (None, run_user())

@@ -1,0 +1,87 @@
+"""Changes inside a run: values that are others from an update on, as population-based training makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hydrahive.core.config import AlgorithmConfig
+from hydrahive.core.errors import ConfigError
+from hydrahive.runtime.config.parsing import as_plain, built, key_in
+from hydrahive.runtime.config.run_config import RunConfig
+
+
+def value_of(config: RunConfig, key: str) -> Any:
+    """The value at a dotted key, as plain data; `init_args` may be left out.
+
+    Raises:
+        UsageError: If there is no such key.
+    """
+    plain = as_plain(config)
+    for part in key_in(plain, key):
+        plain = plain[part]
+    return plain
+
+
+def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The config with plain values at dotted keys, whose types are not looked at.
+
+    Raises:
+        UsageError: If a key is unknown, or a value not accepted.
+    """
+    plain = as_plain(config)
+    for key, value in values.items():
+        *above, last = key_in(plain, key)
+        holder = plain
+        for part in above:
+            holder = holder[part]
+        holder[last] = value
+    return built(plain)
+
+
+def in_force(config: RunConfig, updates: int) -> RunConfig:
+    """The config with the changes up to so many updates as its own values.
+
+    Raises:
+        ConfigError: If one is not accepted.
+    """
+    due = [change for change in config.changes if change.from_update <= updates]
+    plain = dataclasses.replace(config, changes=[])
+    values = {change.key: change.value for change in sorted(due, key=lambda change: change.from_update)}
+    return with_values(plain, values) if values else plain
+
+
+def without_future(config: RunConfig, updates: int) -> RunConfig:
+    """The config without the changes that a run of so many updates has not come to, and so may yet be given or lose."""
+    return dataclasses.replace(config, changes=[one for one in config.changes if one.from_update < updates])
+
+
+def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
+    """The learning rule's configs, each with the update from which on it is in force, in order.
+
+    Raises:
+        ConfigError: If a change is of a key that only a new run could have another value of, or is not accepted.
+    """
+    for change in config.changes:
+        refuse_fixed(config, change.key)
+    starts = sorted({change.from_update for change in config.changes} | {0})
+    return [(at, in_force(config, at).algorithm) for at in starts]
+
+
+def algorithm_at(known: list[tuple[int, AlgorithmConfig]], update: int) -> AlgorithmConfig:
+    """The one of `algorithms` that the update after so many is made with."""
+    return next(algorithm for since, algorithm in reversed(known) if since <= update)
+
+
+def refuse_fixed(config: RunConfig, key: str) -> None:
+    """Refuse a key that cannot change inside a run.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    names = sorted(config.algorithm.changeable)
+    first, _, rest = key.replace("init_args.", "").partition(".")
+    if first != "algorithm" or rest.split(".")[0] not in names:
+        listed = ", ".join(f"algorithm.{name}" for name in names)
+        raise ConfigError("changes", key, f"a key that can change inside a run: {listed}")
+    value_of(config, key)

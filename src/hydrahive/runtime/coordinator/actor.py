@@ -1,0 +1,138 @@
+"""The coordinator as the cluster's one detached actor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hydrahive.core.errors import HydrahiveError, LedgerError
+from hydrahive.ledger.ledger import ledger_path
+from hydrahive.ledger.posting import Sealed
+from hydrahive.runtime.coordinator.coordinator import Coordinator
+from hydrahive.runtime.coordinator.metrics import Figures, LedgerMetrics, RunMetrics
+from hydrahive.runtime.fleet.ledger_line import Answer, RunAccount
+from hydrahive.runtime.runs.run_folder import runs_folder
+
+OPEN_ATTEMPTS = 3
+"""How often the coordinator is asked for the ledger while it is being restarted."""
+
+NAME, NAMESPACE = "hydrahive-coordinator", "hydrahive"
+
+
+class CoordinatorActor(Coordinator):
+    """`Coordinator` in a process of its own, its file in the Ray session's folder: it lives as long as the cluster."""
+
+    def __init__(self) -> None:
+        """Open the file, or find it again after a restart."""
+        context = ray.get_runtime_context()
+        session = Path(context.get_temp_dir()) / context.get_session_name()
+        # What the head's environment says is the operator's word: no run can choose another ledger.
+        ledger = ledger_path(None, runs_folder(None) if "HYDRAHIVE_RUNS" in os.environ else None)
+        super().__init__(session / "hydrahive" / "coordinator.sqlite", ledger=ledger)
+        self._metrics = LedgerMetrics()
+        self._run_metrics = RunMetrics()
+
+    def export(self, figures: Figures) -> None:
+        """Export a run's figures to Prometheus."""
+        self._run_metrics.export(figures)
+
+    def settle(self, run: RunAccount, postings: Sequence[Sealed]) -> Answer:
+        """As `Coordinator.settle`; exports what came of it."""
+        answer = super().settle(run, postings)
+        for settled in answer.settled:
+            if settled:
+                self._metrics.export(run.name, settled)
+        return answer
+
+
+def on_the_head() -> Any:
+    """Ray's scheduling strategy for actors that belong beside the cluster's own state."""
+    heads = [node for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]]
+    return NodeAffinitySchedulingStrategy(heads[0]["NodeID"], soft=False) if heads else "DEFAULT"
+
+
+def coordinator() -> Any:
+    """The cluster's coordinator, started on the head node if there is none yet."""
+    actor: Any = ray.remote(CoordinatorActor)
+    return actor.options(
+        name=NAME,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        scheduling_strategy=on_the_head(),
+    ).remote()
+
+
+class CoordinatorLine:
+    """The cluster's ledger, through its coordinator."""
+
+    def __init__(self, path: Path | None, *, embedded: bool) -> None:
+        """Have the coordinator open the ledger, at `path` where the cluster has none yet.
+
+        Raises:
+            LedgerError: If the ledger cannot be used, or the coordinator is not there.
+        """
+        self._coordinator = coordinator()
+        self._call: Any = None
+        where = self._asked(path, insist=embedded)
+        self.place = where if embedded else f"{where} on the head"
+
+    def post(self, run: RunAccount, postings: Sequence[Sealed]) -> None:
+        """Send them."""
+        self._call = self._coordinator.settle.remote(run, list(postings))
+
+    def answer(self, timeout_s: float) -> Answer | None:
+        """The coordinator's answer, if it is there."""
+        if not ray.wait([self._call], timeout=timeout_s, fetch_local=False)[0]:
+            return None
+        call, self._call = self._call, None
+        try:
+            answer: Answer = ray.get(call)
+        except ray.exceptions.RayTaskError as error:
+            raise _ledger_error(error) from None
+        except ray.exceptions.RayError as error:
+            raise LedgerError(f"the coordinator is away ({type(error).__name__})") from None
+        return answer
+
+    def close(self) -> None:
+        """The coordinator stays."""
+
+    def _asked(self, path: Path | None, *, insist: bool) -> str:
+        for attempt in range(OPEN_ATTEMPTS):
+            try:
+                place: str = ray.get(self._coordinator.use_ledger.remote(path, insist=insist))
+            except ray.exceptions.RayTaskError as error:
+                raise _ledger_error(error) from None
+            except ray.exceptions.RayError as error:
+                if attempt == OPEN_ATTEMPTS - 1:
+                    raise LedgerError(f"the coordinator is away ({type(error).__name__})") from None
+            else:
+                return place
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _ledger_error(error: Any) -> HydrahiveError:
+    """The house's own error that a call on the coordinator raised."""
+    if isinstance(error.cause, HydrahiveError):
+        return error.cause
+    return LedgerError(f"{type(error.cause).__name__} in the coordinator: {error.cause}")
+
+
+def existing_coordinator() -> Any:
+    """The cluster's coordinator.
+
+    Raises:
+        HydrahiveError: If there is none: nothing was trained on this cluster.
+    """
+    try:
+        return ray.get_actor(NAME, namespace=NAMESPACE)
+    except ValueError:
+        raise HydrahiveError("no run was ever trained on this cluster: it has no coordinator") from None

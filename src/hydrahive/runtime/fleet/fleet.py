@@ -1,0 +1,425 @@
+"""The run's objects and how they are called: inline in this process, or as Ray actors.
+
+A fleet hands out references; a reference may be passed on to another call before it is ready. The schedule says
+who computes what, the fleet only carries out, so both fleets run the very same dataflow.
+"""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NewType, Protocol
+
+from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.sink import Sink
+from hydrahive.core.state import State
+from hydrahive.core.watched import Wish
+from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.config.machine_class import prepare_torch
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine
+from hydrahive.runtime.roles.auditor import AuditJob, Auditor
+from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
+from hydrahive.runtime.roles.evaluation import evaluate_weights
+from hydrahive.runtime.roles.learner import Learner
+from hydrahive.runtime.roles.pictures import clip_of
+from hydrahive.runtime.roles.replay import Replay
+from hydrahive.runtime.runs.run_user import run_user
+from hydrahive.runtime.runs.watch_feed import Shown, Watched
+
+Ref = NewType("Ref", object)
+"""A value that may still be in the making; only the fleet that gave it can open it."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What is there once all calls made so far have been carried out or have failed.
+
+    Attributes:
+        version: The learner's.
+        replay_position: Rounds that the replay has taken; None without one.
+        positions: Next round of each shard, by the worker that holds it.
+        suspects: Fragments, as (shard, round), at which a worker hung until it was given up.
+    """
+
+    version: int
+    positions: Mapping[int, Mapping[int, int]]
+    suspects: Sequence[tuple[int, int]] = ()
+    replay_position: int | None = None
+
+
+class Listener(Protocol):
+    """Is told what happens to a fleet's members."""
+
+    def __call__(self, kind: str, text: str, **fields: object) -> None:
+        """Take an event: a stable kind, a sentence for people, and the facts."""
+
+
+def nobody(kind: str, text: str, **fields: object) -> None:
+    """Listen to nothing."""
+
+
+class Fleet(Protocol):
+    """A learner and some workers, named by numbers, that the shards of a run lie on.
+
+    A call on something that is gone does not raise; opening its result with `get` raises `LostError`.
+    """
+
+    listener: Listener
+    segment: int
+    """The run's segment, which the fragments are named by."""
+    wishes: tuple[Wish, ...]
+    """What is watched: the workers show it with their next fragments."""
+
+    @property
+    def worker_count(self) -> int:
+        """Env workers that are there; 0 inline."""
+
+    def machine_class(self) -> str:
+        """The machine class that all members share."""
+
+    def workers(self) -> list[int]:
+        """The workers that shards may lie on now."""
+
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Have a worker take over a shard, from its first round or from a snapshot."""
+
+    def release(self, worker: int, shard: int) -> None:
+        """Have a worker forget a shard."""
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Do without a worker from now on; it is ended at once."""
+
+    def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
+        """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
+
+    def follow(self, config: RunConfig) -> None:
+        """Go on with a config that differs in what can change inside a run only."""
+
+    def renew(self, *, everything: bool) -> None:
+        """Replace the learner and the replay by fresh ones where they are gone, or both; each must then be restored."""
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state and its episodes; None to begin empty."""
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update: `Ref` of a `Sample`."""
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round: references to the `Sample` for the next update and to its `ReplayTold`."""
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state after all calls made so far, with the episodes since the cut at round `since`."""
+
+    def weights(self) -> Ref:
+        """The learner's current weights, `Ref` of a flat vector."""
+
+    def put(self, value: Any) -> Ref:
+        """A reference to a value of this process."""
+
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
+
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+        """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
+
+        `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
+        """
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """A worker as its receipts name it, also once it is gone."""
+
+    @property
+    def may_audit(self) -> bool:
+        """Whether there may be workers, now or later, whose work is computed again by the auditor."""
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """Whether a worker's work is computed again by the auditor."""
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Have a shard's rounds computed again by a process that is trusted: `Ref` of a `Finding`."""
+
+    def forget_auditor(self) -> None:
+        """Start a new auditor at the next audit."""
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """Do without a worker, and without the node that it runs on, from now on.
+
+        Raises:
+            HydrahiveError: If it is this process itself.
+        """
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """A line to the ledger: the one at `path`, or that of the cluster.
+
+        Raises:
+            LedgerError: If the ledger cannot be used.
+        """
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Where a run's figures are exported to whoever watches the cluster; None where nobody can."""
+
+    def watched(self) -> Watched | None:
+        """Who watches through the cluster's coordinator; None if nobody does, or there is none to watch through."""
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """Whether what was shown last has arrived there, is on its way, or is lost."""
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Show how the run is to those; `last`: it is over, and kept for whoever comes later."""
+
+    def conditions(self) -> Mapping[str, str]:
+        """How the workers that are there are, by name: `alive`, `late` or `leaving`."""
+
+    def snapshot(self, worker: int, shard: int) -> Ref:
+        """The shard's state after all calls made so far."""
+
+    def learner_state(self) -> Ref:
+        """The learner's state after all calls made so far."""
+
+    def evaluate(self, weights: Ref) -> Ref:
+        """Have the greedy policy evaluated on held-out seeds: `Ref` of an `Evaluation`."""
+
+    def picture(self, weights: Ref) -> Ref:
+        """Have the greedy policy played by the evaluator: `Ref` of a `Clip`."""
+
+    def forget_evaluator(self) -> None:
+        """Start a new evaluator at the next evaluation."""
+
+    def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
+        """Wait until all are ready, made or failed; False if that takes longer than `timeout_s`."""
+
+    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Wait until at least one is ready and give those that are."""
+
+    def get(self, ref: Ref) -> Any:
+        """The value; raises what its making raised, and `LostError` if it or its maker is gone."""
+
+    def stock(self) -> Stock:
+        """Wait for all calls made so far, give up who is gone, and see what there is.
+
+        At least one worker is there when it returns.
+
+        Raises:
+            LearnerLostError: If the learner or the replay is gone.
+        """
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Look after the members: who is silent, who joins, who leaves. To be called often; costs little.
+
+        Returns:
+            What was asked of the run since the last call: `pause`, `continue`, `stop`, or nothing.
+        """
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Write down which worker holds which shard from a round on."""
+
+    def close(self) -> None:
+        """End all members."""
+
+
+class InlineFleet:
+    """The same objects in this process, each call carried out at once; no Ray."""
+
+    worker_count = 0
+    segment = 0
+    wishes: tuple[Wish, ...] = ()
+
+    def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
+        """Build the learner and one worker."""
+        self._config, self._run_id, self._device = config, run_id, device
+        self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", run_user(), platform.node() or "here")
+        self._auditor: Auditor | None = None
+        self.listener: Listener = nobody
+        prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
+        self._learner = Learner(config, device)
+        self._replay = Replay(config) if config.replay else None
+        self._worker = EnvWorker(config, run_id)
+
+    def machine_class(self) -> str:
+        """The machine class of this process."""
+        return self._learner.machine_class()
+
+    def workers(self) -> list[int]:
+        """The one worker."""
+        return [0]
+
+    def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
+        """Hand a shard to the one worker."""
+        taken: Any = state
+        self._worker.adopt(shard, taken, self.segment)
+
+    def release(self, worker: int, shard: int) -> None:
+        """Forget a shard."""
+        self._worker.release(shard)
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """Never asked for: there is no other worker."""
+        raise AssertionError(why)
+
+    def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
+        """Give the learner a state."""
+        (self._learner.load_weights if weights_only else self._learner.restore)(state)
+
+    def follow(self, config: RunConfig) -> None:
+        """Have the learner follow."""
+        self._config = config
+        self._learner.follow(config)
+
+    def renew(self, *, everything: bool) -> None:
+        """A fresh learner; the replay begins anew when it is restored."""
+        prepare_torch(self._config, self._config.learner.threads)
+        self._learner = Learner(self._config, self._device)
+
+    def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Give the replay a state."""
+        self._there_is_replay.restore(state, blocks)
+
+    def sample(self) -> Ref:
+        """What the replay gives with the next update."""
+        return Ref(self._there_is_replay.sample())
+
+    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+        """Have the replay take a round."""
+        sample, told = self._there_is_replay.take(round_, *map(self.get, (*fragments, *summaries)))
+        return Ref(sample), Ref(told)
+
+    def replay_state(self, since: int) -> Ref:
+        """The replay's state."""
+        return Ref(self._there_is_replay.state(since))
+
+    @property
+    def _there_is_replay(self) -> Replay:
+        assert self._replay is not None, "the run has a replay"
+        return self._replay
+
+    def weights(self) -> Ref:
+        """The learner's current weights."""
+        return Ref(self._learner.weights())
+
+    def put(self, value: Any) -> Ref:
+        """The value itself."""
+        return Ref(value)
+
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Compute fragments."""
+        prepare_torch(self._config, WORKER_THREADS)
+        fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights), self.wishes)
+        return Ref(fragments), Ref(summaries)
+
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+        """Learn a round."""
+        prepare_torch(self._config, self._config.learner.threads)
+        drawn = None if sample is None else self.get(sample)
+        weights, learned = self._learner.update(version, keep_actions, drawn, *map(self.get, parts))
+        return Ref(weights), Ref(learned)
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """This process, which works for its user."""
+        return self._facts
+
+    @property
+    def may_audit(self) -> bool:
+        """Only where everyone is audited: this process works for the run's own user."""
+        return self._config.audit.workers == "all"
+
+    def audits(self, worker: WorkerFacts) -> bool:
+        """Only where everyone is."""
+        return self.may_audit
+
+    def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
+        """Compute a shard's rounds again."""
+        prepare_torch(self._config, WORKER_THREADS)
+        self._auditor = self._auditor or Auditor(self._config, self._run_id)
+        return Ref(self._auditor.audit(job, *(self.get(ref) for ref in weights)))
+
+    def forget_auditor(self) -> None:
+        """Make a new one at the next audit."""
+        self._auditor = None
+
+    def quarantine(self, worker: WorkerFacts, why: str) -> None:
+        """There is nobody else.
+
+        Raises:
+            HydrahiveError: Always.
+        """
+        raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """The ledger itself, opened here."""
+        assert path is not None, "an inline run has a folder of runs"
+        return DirectLine(Ledger(path))
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """There is no cluster."""
+        return None
+
+    def watched(self) -> Watched | None:
+        """Whoever watches does so through the run's folder."""
+        return None
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """There is none."""
+        return "busy"
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Nobody to show it to."""
+
+    def conditions(self) -> Mapping[str, str]:
+        """This process lives."""
+        return {self._facts.name: "alive"}
+
+    def snapshot(self, worker: int, shard: int) -> Ref:
+        """The shard's state."""
+        return Ref(self._worker.snapshot(shard))
+
+    def learner_state(self) -> Ref:
+        """The learner's state."""
+        return Ref(self._learner.state())
+
+    def evaluate(self, weights: Ref) -> Ref:
+        """Evaluate the greedy policy; `get` tells of an environment that fails."""
+        try:
+            return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+        except HydrahiveError as failed:
+            return Ref(failed)
+
+    def picture(self, weights: Ref) -> Ref:
+        """Play with the greedy policy."""
+        return Ref(clip_of(self._config, self.get(weights)))
+
+    def forget_evaluator(self) -> None:
+        """There is none."""
+
+    def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
+        """Always: every call is carried out at once."""
+        return True
+
+    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
+        """All of them."""
+        return list(refs)
+
+    def get(self, ref: Ref) -> Any:
+        """The value, which the reference is; or raises it, if it is an error."""
+        if isinstance(ref, HydrahiveError):
+            raise ref
+        return ref
+
+    def stock(self) -> Stock:
+        """What there is."""
+        taken = self._replay.position() if self._replay else None
+        return Stock(self._learner.position(), {0: self._worker.positions()}, replay_position=taken)
+
+    def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
+        """Nobody to look after."""
+        return None
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """All shards are here."""
+
+    def close(self) -> None:
+        """Nothing outlives this process."""

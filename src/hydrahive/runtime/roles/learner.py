@@ -1,0 +1,124 @@
+"""What the learner does: turns each round of fragments into the next weights version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydrahive.algorithms.rule import Computing, Round, Rule
+from hydrahive.core.errors import DivergedError, OutOfStepError
+from hydrahive.core.fragment import Fragment
+from hydrahive.core.receipt import Consumed, consumed
+from hydrahive.core.sequences import Sample
+from hydrahive.core.state import State
+from hydrahive.core.streams import derived_seed
+from hydrahive.runtime.config.changes import algorithm_at, algorithms
+from hydrahive.runtime.config.machine_class import learner_device, machine_class
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the learner says of an update: its figures, and for each part of the round what was consumed of it."""
+
+    metrics: dict[str, float]
+    consumed: tuple[tuple[Consumed, ...], ...]
+
+
+class Learner:
+    """Holds weights, optimizer and the counters that schedules run on; version v has seen v updates."""
+
+    def __init__(self, config: RunConfig, device: str) -> None:
+        """Draw the initial weights; `device` is `cpu` or `cuda`."""
+        self._config = config
+        self._device = learner_device(device)
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, "weights"))
+        computing = Computing(self._device, config.learner.slices, config.precision == "bfloat16")
+        network = build_network(config, generator).to(self._device)
+        self._rule: Rule = config.algorithm.build(network, computing, config.seed)
+        self._algorithms = algorithms(config)
+        self.version = 0
+        self.env_steps = 0
+
+    def follow(self, config: RunConfig) -> None:
+        """Make the next updates as a config says that differs in what can change inside a run only."""
+        self._config, self._algorithms = config, algorithms(config)
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._config, self._device.type)
+
+    def weights(self) -> np.ndarray:
+        """The weights of the current version as one flat vector."""
+        weights: np.ndarray = self._rule.weights.numpy()
+        return weights
+
+    def update(
+        self, version: int, keep_actions: bool, sample: Sample | None, *parts: Sequence[Fragment]
+    ) -> tuple[np.ndarray, Learned]:
+        """Learn from one round and give the next version's weights, and what is to be said of the update.
+
+        Args:
+            version: The version to update; must be the current one.
+            keep_actions: Whether somebody will audit the round.
+            sample: What the replay gives with the round; None without one.
+            *parts: The round's fragments, however they are grouped; they are learned in shard order.
+
+        Raises:
+            OutOfStepError: If `version` is not the current one: an update was lost or repeated.
+            DivergedError: If the loss or the gradient is not finite.
+        """
+        if version != self.version:
+            raise OutOfStepError(
+                f"the learner is at version {self.version}; an update of version {version} was asked for"
+            )
+        started = time.perf_counter()
+        told = self._consumed(parts, keep_actions)
+        fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
+        round_ = Round(fragments, sample, self.env_steps)
+        algorithm = algorithm_at(self._algorithms, version)
+        if algorithm != self._rule.config:
+            self._rule.change(algorithm)
+        metrics = self._rule.learn(round_)
+        loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
+        if not np.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} in update {version}")
+        self.version += 1
+        self.env_steps += round_.valid_rows
+        lags = [version - fragment.version for fragment in fragments]
+        metrics |= {
+            "lag": float(np.mean(lags)),
+            "lag_max": max(lags),
+            "gradient_steps": self._rule.gradient_steps,
+            "learn_seconds": time.perf_counter() - started,
+        }
+        return self.weights(), Learned(metrics, told)
+
+    def position(self) -> int:
+        """The current version, after all calls made so far."""
+        return self.version
+
+    def state(self) -> State:
+        """Weights, optimizer and counters: what the digest is taken over."""
+        counters = np.array([self.version, self._rule.gradient_steps, self.env_steps], np.int64)
+        return {**self._rule.state(), "counters": counters}
+
+    def restore(self, state: State) -> None:
+        """Continue from `state`'s version."""
+        self.version, gradient_steps, self.env_steps = (int(value) for value in state["counters"])
+        self._rule.restore(state, gradient_steps)
+
+    def load_weights(self, state: State) -> None:
+        """Begin version 0 with the weights of another run's `state`."""
+        self._rule.load_weights(state)
+
+    def _consumed(self, parts: Sequence[Sequence[Fragment]], keep_actions: bool) -> tuple[tuple[Consumed, ...], ...]:
+        """What is to be said of each part's fragments; nothing where nobody keeps accounts or audits."""
+        if not (self._config.ledger.enabled or keep_actions):
+            return tuple(() for _ in parts)
+        return tuple(tuple(consumed(fragment, keep_actions=keep_actions) for fragment in part) for part in parts)

@@ -1,0 +1,124 @@
+"""What the replay does: takes each round, and draws what the next update learns from besides its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hydrahive.core.errors import OutOfStepError
+from hydrahive.core.fragment import Fragment, FragmentSummary
+from hydrahive.core.sequences import ReplayEvent, Sample
+from hydrahive.core.state import State, nested
+from hydrahive.core.streams import stream
+from hydrahive.policies.distributions import distribution_of
+from hydrahive.replay.episodes import Layout
+from hydrahive.replay.memory import SequenceReplay
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import shown_by
+
+
+@dataclass(frozen=True)
+class ReplayTold:
+    """What the replay says after a round: what has happened, and its figures."""
+
+    events: tuple[ReplayEvent, ...]
+    figures: dict[str, float]
+
+
+def replay_layout(config: RunConfig) -> Layout:
+    """What a run's replay holds."""
+    space, actions, stack = shown_by(config.env)
+    distribution = distribution_of(actions)
+    return Layout(
+        columns=config.shards * config.envs_per_shard,
+        fragment_length=config.fragment_length,
+        observation_shape=space.shape,
+        observation_dtype=space.dtype,
+        parameters=distribution.parameters,
+        memory=config.policy.memory_size,
+        action_shape=distribution.action_shape,
+        action_dtype=distribution.action_dtype,
+        stack=stack,
+    )
+
+
+class Replay:
+    """A run's replay; after r rounds it stands at position r, and the sample for update r follows from that alone."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Begin empty at position 0."""
+        self._config, self._layout = config, replay_layout(config)
+        self._memory = self._empty()
+        self._memory.mark("0")
+        self._position = 0
+
+    def take(self, round_: int, *parts: Sequence[Fragment] | Sequence[FragmentSummary]) -> tuple[Sample, ReplayTold]:
+        """Take the round of an update, and draw for the next one.
+
+        Args:
+            round_: The update; must be the replay's position.
+            *parts: The round's fragments, however they are grouped, then their summaries, grouped likewise.
+
+        Raises:
+            OutOfStepError: If `round_` is not the position: a call before this one was lost.
+        """
+        if round_ != self._position:
+            raise OutOfStepError(f"the replay is at round {self._position}; round {round_} was given")
+        everything: list[Any] = [one for part in parts for one in part]
+        half = len(everything) // 2
+        pairs = sorted(zip(everything[:half], everything[half:], strict=True), key=lambda pair: int(pair[0].id.shard))
+        fragments, summaries = zip(*pairs, strict=True)
+        self._memory.insert(fragments, summaries)
+        self._position += 1
+        count, batches = self._wanted()
+        if self._memory.can_draw(count):
+            self._memory.serve(batches)
+        elif batches and count != 0:
+            self._memory.starve()
+        told = ReplayTold(tuple(self._memory.take_events()), self._memory.figures())
+        return self.sample(), told
+
+    def sample(self) -> Sample:
+        """What the update at this position learns from besides its round; the same however often it is asked for."""
+        count, batches = self._wanted()
+        stagnant = self._memory.stagnant
+        if not self._memory.can_draw(count):
+            return Sample(stagnant=stagnant)
+        generator = stream(self._config.seed, "replay", self._position)
+        return Sample(tuple(self._memory.draw(generator, count) for _ in range(batches)), stagnant)
+
+    def position(self) -> int:
+        """Rounds taken, after all calls made so far."""
+        return self._position
+
+    def state(self, since: int) -> State:
+        """The state under `state/`, and under `block/` the episodes stored since the cut at position `since`."""
+        state = {**self._memory.state(), "position": np.array([self._position], np.int64)}
+        block = self._memory.block_since(str(since))
+        self._memory.mark(str(self._position))
+        return {**nested("state", state), **nested("block", block)}
+
+    def restore(self, state: State | None, blocks: Sequence[State]) -> None:
+        """Continue from `state` and the blocks up to it; from the beginning if there is none."""
+        self._memory = self._empty()
+        self._position = 0 if state is None else int(state["position"][0])
+        if state is None:
+            self._memory.mark("0")
+        else:
+            self._memory.restore(state, blocks, str(self._position))
+
+    def _empty(self) -> SequenceReplay:
+        assert self._config.replay is not None, "the run has a replay"
+        memory: SequenceReplay = self._config.replay.build(self._layout)
+        return memory
+
+    def _wanted(self) -> tuple[int | None, int]:
+        """Sequences of a batch (None: as the replay says), and batches, for the next update."""
+        batches = self._config.algorithm.batches(self._memory.finished_in_round)
+        if batches is not None:
+            return None, batches
+        frames = self._config.replayed_frames
+        return (max(1, frames // self._memory.sequence) if frames else 0), 1

@@ -1,0 +1,272 @@
+"""Boundaries on disk: atomic, checked when read, loadable without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from hydrahive.core.durable import TEMPORARY_SUFFIX, whole_folder, write_synced, write_whole
+from hydrahive.core.errors import CheckpointError
+from hydrahive.runtime.runs.boundary import Block, Boundary, Progress
+
+FORMAT = 1
+"""Version of the layout: `state.safetensors` with the arrays, and `manifest.json`, written last.
+
+A replay's episodes lie beside them in `replay/`, in blocks that several checkpoints share; each is named by its digest.
+"""
+
+BLOCKS = "replay"
+
+FACTS, CUT = ("seconds", "machine_class", "digest", "state_digest"), ("updates", "resumable", "score_mean", "progress")
+"""What every manifest says of a checkpoint, and of the boundary in it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A boundary read back from disk.
+
+    Attributes:
+        path: Its folder.
+        boundary: The cut itself.
+        seconds: Training time up to it.
+        machine_class: Where its bytes were made.
+        digest: The boundary's digest.
+        state_digest: The boundary's state digest.
+        outbox: What the ledger had not answered yet; None if no accounts were kept.
+        standings: What was known of the nodes that work for the run.
+    """
+
+    path: Path
+    boundary: Boundary
+    seconds: float
+    machine_class: str
+    digest: str
+    state_digest: str
+    outbox: bytes | None
+    standings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a run's line: from an update on, behind which nothing of the parts before is the run's any more.
+
+    Attributes:
+        from_update: Where it begins.
+        why: In words.
+        tainted: Whether dishonest work may be in what it begins with.
+        owed: Postings of the part before that the ledger must have, as plain data.
+    """
+
+    from_update: int
+    why: str
+    tainted: bool = False
+    owed: Sequence[dict[str, Any]] = ()
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in a folder of its own."""
+
+    def __init__(self, folder: Path, keep: int = 3, segments: Sequence[Segment] = ()) -> None:
+        """Look after `folder`, which need not exist yet; `segments` are those behind the run's first one."""
+        self._folder, self._keep, self._segments = folder, keep, segments
+        self._sound_blocks: set[str] = set()
+
+    def write(
+        self,
+        boundary: Boundary,
+        seconds: float,
+        machine_class: str,
+        *,
+        outbox: bytes | None = None,
+        standings: dict[str, Any] | None = None,
+        way_back: int | None = None,
+    ) -> Path:
+        """Write a boundary, whole or not at all, then remove what need not be kept.
+
+        Args:
+            boundary: The cut.
+            seconds: Training time up to it.
+            machine_class: Where its bytes were made.
+            outbox: What the ledger has not answered yet.
+            standings: What is known of the nodes that work for the run.
+            way_back: An update that the run may have to return to; the newest checkpoint up to it is kept.
+
+        Raises:
+            OSError: If the disk does not take it; nothing half-written is left.
+        """
+        for block in boundary.blocks:
+            self._write_block(block)
+        tensors = save_tensors(boundary.state)
+        manifest = {
+            "format": FORMAT,
+            "segment": len(self._segments),
+            "updates": boundary.updates,
+            "resumable": boundary.resumable,
+            "seconds": seconds,
+            "machine_class": machine_class,
+            "digest": boundary.digest(),
+            "state_digest": boundary.state_digest(),
+            "state_sha256": hashlib.sha256(tensors).hexdigest(),
+            "score_mean": boundary.progress.score_mean,
+            "progress": boundary.progress.as_plain(),
+            "replay_blocks": [block.digest for block in boundary.blocks],
+            "standings": standings or {},
+            "outbox_sha256": None if outbox is None else hashlib.sha256(outbox).hexdigest(),
+        }
+        path = self._folder / f"{boundary.updates:09d}"
+        with whole_folder(path) as partial:
+            write_synced(partial / "state.safetensors", tensors)
+            if outbox is not None:
+                write_synced(partial / "outbox.json", outbox)
+            manifest["manifest_sha256"] = _sealed(manifest)
+            write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+        self._prune(way_back)
+        return path
+
+    def _write_block(self, block: Block) -> None:
+        """Write a replay's block unless it is known to be there, whole."""
+        if block.digest in self._sound_blocks:
+            return
+        path = _block_path(self._folder, block.digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, save_tensors(block.arrays))
+        self._sound_blocks.add(block.digest)
+
+    def newest(
+        self, *, resumable: bool = False, up_to: int | None = None, with_replay: bool = False
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole, and why newer ones were passed over.
+
+        Args:
+            resumable: Only consider those that the run can be continued from.
+            up_to: Only consider those up to this update.
+            with_replay: Read the replay's episodes, too, without which a run cannot be continued.
+        """
+        passed_over = []
+        for path in sorted(self._paths(), reverse=True):
+            if up_to is not None and int(path.name) > up_to:
+                continue
+            try:
+                if not self._is_on_the_line(_manifest(path)):
+                    continue
+                checkpoint = read_checkpoint(path, with_replay=with_replay)
+            except CheckpointError as error:
+                passed_over.append(str(error))
+                continue
+            if checkpoint.boundary.resumable or not resumable:
+                return checkpoint, passed_over
+        return None, passed_over
+
+    def _paths(self) -> Iterator[Path]:
+        if self._folder.is_dir():
+            yield from (path for path in self._folder.iterdir() if path.name.isdigit())
+
+    def _is_on_the_line(self, manifest: dict[str, Any]) -> bool:
+        """Whether a checkpoint belongs to the run as it is now: no later segment begins before it."""
+        later = self._segments[manifest.get("segment", 0) :]
+        return all(manifest["updates"] <= segment.from_update for segment in later)
+
+    def _prune(self, way_back: int | None) -> None:
+        """Keep the newest ones, the best by score_mean, the newest to continue from, and the way back."""
+        manifests = {}
+        for path in sorted(self._paths(), reverse=True):
+            try:
+                manifests[path] = _manifest(path)
+            except CheckpointError:
+                continue
+        beside = {path for path, manifest in manifests.items() if not self._is_on_the_line(manifest)}
+        for path in beside:
+            del manifests[path]
+        scored = [path for path, manifest in manifests.items() if manifest["score_mean"] is not None]
+        kept = set(list(manifests)[: self._keep])
+        kept |= {max(scored, key=lambda path: manifests[path]["score_mean"])} if scored else set()
+        resumable = [path for path, manifest in manifests.items() if manifest["resumable"]]
+        kept |= set(resumable[:1])
+        if way_back is not None:
+            kept |= set([path for path in resumable if manifests[path]["updates"] <= way_back][:1])
+        for path in (set(manifests) - kept) | beside:
+            path.rename(path.with_name(path.name + TEMPORARY_SUFFIX))  # gone at once, not file by file
+        for path in self._folder.iterdir():
+            if path.name.endswith(TEMPORARY_SUFFIX):
+                shutil.rmtree(path)
+        shared = {digest for path in kept for digest in manifests[path].get("replay_blocks", ())}
+        for path in (self._folder / BLOCKS).glob("*"):
+            if path.stem not in shared:
+                path.unlink()
+                self._sound_blocks.discard(path.stem)
+
+
+def _block_path(folder: Path, digest: str) -> Path:
+    return folder / BLOCKS / f"{digest}.safetensors"
+
+
+def _read_block(folder: Path, digest: str) -> Block:
+    """A replay's block.
+
+    Raises:
+        CheckpointError: If it is missing, truncated or altered.
+    """
+    path = _block_path(folder, digest)
+    try:
+        block = Block(load_tensors(path.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"replay block {path}: cannot be read ({error})") from None
+    if block.digest != digest:
+        raise CheckpointError(f"replay block {path}: is altered")
+    return block
+
+
+def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
+    """The checkpoint in a folder; `with_replay`: with its replay's episodes.
+
+    Raises:
+        CheckpointError: If it is missing, truncated, altered, or of another format version.
+    """
+    manifest = _manifest(path)
+    try:
+        tensors = (path / "state.safetensors").read_bytes()
+        if hashlib.sha256(tensors).hexdigest() != manifest["state_sha256"]:
+            raise CheckpointError(f"checkpoint {path}: its arrays are truncated or altered")
+        outbox = (path / "outbox.json").read_bytes() if manifest.get("outbox_sha256") else None
+        if outbox is not None and hashlib.sha256(outbox).hexdigest() != manifest["outbox_sha256"]:
+            raise CheckpointError(f"checkpoint {path}: its outbox is truncated or altered")
+        digests = manifest.get("replay_blocks", ()) if with_replay else ()
+        blocks = tuple(_read_block(path.parent, digest) for digest in digests)
+        progress = Progress.from_plain(manifest["progress"])
+        boundary = Boundary(load_tensors(tensors), progress, manifest["resumable"], blocks)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
+    seconds, machine_class, digest, state_digest = (manifest[key] for key in FACTS)
+    standings = manifest.get("standings", {})
+    return Checkpoint(path, boundary, seconds, machine_class, digest, state_digest, outbox, standings)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+        format_ = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: its manifest cannot be read ({error})") from None
+    if format_ != FORMAT:
+        raise CheckpointError(f"checkpoint {path}: is of format {format_}, this version reads format {FORMAT}")
+    missing = [key for key in (*FACTS, *CUT) if key not in manifest]
+    if missing:
+        raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
+    if "manifest_sha256" in manifest and manifest["manifest_sha256"] != _sealed(manifest):  # older ones have none
+        raise CheckpointError(f"checkpoint {path}: its manifest is altered")
+    return manifest
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of all else that a manifest says."""
+    said = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "manifest_sha256"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

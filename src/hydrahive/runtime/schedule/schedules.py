@@ -1,0 +1,18 @@
+"""The schedules by name."""
+
+from __future__ import annotations
+
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.runs.boundary import Boundary
+from hydrahive.runtime.schedule.dataflow import Replayed
+from hydrahive.runtime.schedule.fixed_lag import FixedLag
+from hydrahive.runtime.schedule.free_running import FreeRunning
+
+
+def schedule_of(
+    config: RunConfig, fleet: Fleet, start: Boundary | None, replayed: Replayed | None = None
+) -> FixedLag | FreeRunning:
+    """The configured schedule, beginning at `start`, whose state the learner already has."""
+    kinds: dict[str, type[FixedLag] | type[FreeRunning]] = {"fixed-lag": FixedLag, "free-running": FreeRunning}
+    return kinds[config.schedule](fleet, config, start, replayed or Replayed())

@@ -1,0 +1,151 @@
+"""A run's books: its line to the ledger, its accounts and its audits, opened and closed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import UsageError
+from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.ledger import Ledger, ledger_path
+from hydrahive.ledger.posting import Sealed
+from hydrahive.ledger.prices import price_of
+from hydrahive.runtime.accounting.audits import Audits
+from hydrahive.runtime.accounting.run_accounts import RunAccounts, read_outbox
+from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
+from hydrahive.runtime.runs.boundary import Progress
+from hydrahive.runtime.runs.checkpoints import Checkpoint
+from hydrahive.runtime.runs.run_folder import Identity, RunFolder
+from hydrahive.runtime.runs.run_user import run_user
+from hydrahive.runtime.training.request import Request, say
+from hydrahive.runtime.training.trainer import Books, summary_of
+
+
+def ledger_of(request: Request) -> Path | None:
+    """Where the ledger lies; None if only the cluster knows.
+
+    Raises:
+        UsageError: If nobody has said it: beside runs in a storage there is no local disk.
+    """
+    config = request.config
+    path = ledger_path(config.ledger.path, None if request.folder.stored else request.runs)
+    if path is None and (config.workers == 0 or is_embedded(request.address)):
+        raise UsageError(
+            "HYDRAHIVE_LEDGER: runs at a URI have no ledger beside them; name its file, on a local disk, or give "
+            "--ledger.enabled false"
+        )
+    return path
+
+
+@contextmanager
+def ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
+    """A line to the ledger for as long as the run is trained; None where no accounts are kept.
+
+    Raises:
+        LedgerError: If the ledger cannot be used.
+    """
+    if not request.config.ledger.enabled:
+        yield None
+        return
+    line = fleet.ledger_line(ledger_of(request))
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+def _account(request: Request, run_id: str) -> RunAccount:
+    return RunAccount(run_id, request.title or request.folder.name, run_user(), request.folder.secret())
+
+
+def outbox_of(folder: RunFolder, start: Checkpoint | None) -> list[Sealed]:
+    """What the ledger may not have answered of a run that goes on from a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    segments = folder.segments()
+    if start and folder.was_posted(len(segments), start.boundary.updates):
+        return []
+    outbox = [*read_outbox(start.outbox)] if start else []
+    outbox += [Sealed.from_plain(plain) for segment in segments for plain in segment.owed]
+    # A checkpoint carries what was owed before it, too.
+    return list({one.seal: one for one in outbox}.values())
+
+
+def books_of(
+    request: Request,
+    identity: Identity,
+    fleet: Fleet,
+    line: LedgerLine | None,
+    start: Checkpoint | None,
+    most_waiting: int,
+    before: Books | None = None,
+) -> Books:
+    """The run's accounts and audits from `start` on; `before` are those until it was taken back."""
+    config, folder = request.config, request.folder
+    segments = folder.segments()
+    fleet.segment = len(segments)
+    outbox = outbox_of(folder, start)
+    progress = start.boundary.progress if start else Progress()
+    price = price_of(config.ledger, config.env.step_weight)
+    accounts = RunAccounts(_account(request, identity.run_id), price, len(segments), progress, line, outbox)
+    if before:
+        standings = before.audits.standings
+        standings.go_back(progress.updates)
+    else:
+        standings = Standings.from_plain(config.audit, start.standings if start else {})
+    begin = start.boundary if start else None
+    audits = Audits(fleet, standings, folder.secret(), len(segments), begin, most_waiting)
+    audits.audited_env_steps = before.audits.audited_env_steps if before else 0
+    return Books(accounts, audits)
+
+
+def summary_if_finished(request: Request, identity: Identity | None) -> dict[str, Any] | None:
+    """The summary of a run that has already reached its stop; what it still owes is posted."""
+    if identity is None:
+        return None
+    folder, config = request.folder, request.config
+    last, _ = folder.checkpoints().newest()
+    if last is None or not last.boundary.progress.reached(config.stop, last.seconds):
+        return None
+    written = folder.read_summary()
+    summary = written or summary_of(last.boundary, last.seconds, identity, config, folder.name)
+    owes = written is None or (written.get("ledger") or {}).get("outstanding_receipts", 0)
+    if config.ledger.enabled and owes:
+        summary["ledger"] = _settle_outbox(request, identity, last)
+        write_whole(folder.summary, json.dumps(summary, indent=1).encode())
+        folder.publish(folder.summary)
+    return summary
+
+
+def _settle_outbox(request: Request, identity: Identity, last: Checkpoint) -> dict[str, Any]:
+    """Post what a finished run has not been answered for; what the ledger says of it then.
+
+    Raises:
+        LedgerError: If the ledger cannot be used.
+    """
+    config = request.config
+    with ExitStack() as stack:
+        path = ledger_of(request)
+        if config.workers == 0 or is_embedded(request.address):
+            assert path is not None, "runs are in a folder"
+            line: LedgerLine = DirectLine(Ledger(path))
+        else:
+            from hydrahive.runtime.cluster.connecting import connected
+            from hydrahive.runtime.coordinator.actor import CoordinatorLine
+
+            stack.enter_context(connected(request.address))
+            line = CoordinatorLine(path, embedded=False)
+        stack.callback(line.close)
+        price = price_of(config.ledger, config.env.step_weight)
+        account, progress = _account(request, identity.run_id), last.boundary.progress
+        accounts = RunAccounts(account, price, 0, progress, line, outbox_of(request.folder, last))
+        accounts.finish(say)
+        return accounts.figures()

@@ -1,0 +1,89 @@
+"""Gathers the fleet that a run is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.config.machine_class import chosen_device
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.training.memory_plan import memory_plan
+from hydrahive.runtime.training.request import Request, say
+from hydrahive.runtime.training.start_times import StartTimes
+
+
+@contextmanager
+def gathered_fleet(
+    config: RunConfig,
+    run_id: str,
+    name: str,
+    address: str | None,
+    claim: Callable[[], AbstractContextManager[None]] = nullcontext,
+    times: StartTimes | None = None,
+) -> Iterator[Fleet]:
+    """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
+
+    Args:
+        config: The run's.
+        run_id: Its id.
+        name: Its name.
+        address: As `ray.init` takes it, or None.
+        claim: Is entered on the cluster before anybody is hired.
+        times: Is told when the cluster is connected to, and when everybody is there.
+
+    Raises:
+        UsageError: If the config does not fit the cluster.
+        HydrahiveError: If the cluster cannot be reached.
+    """
+    if config.workers == 0:
+        yield InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
+        return
+    import ray
+
+    from hydrahive.runtime.cluster.connecting import connect
+    from hydrahive.runtime.cluster.fleet import RayFleet
+    from hydrahive.runtime.cluster.member import RunOnCluster
+
+    times = times or StartTimes()
+    cluster = connect(address, config.worker_count() + config.learner.threads)
+    times.note("connected")
+    try:
+        wanted = config.learner.device
+        if wanted == "cuda" and not cluster.gpus:
+            raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
+        device = chosen_device(wanted, offered=bool(cluster.gpus))
+        memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
+        workers = config.workers if isinstance(config.workers, int) else None
+        run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say)
+        with claim():
+            fleet = RayFleet(config, run)
+            times.note("gathered")
+            try:
+                yield fleet
+            finally:
+                fleet.close()
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def claimed_by(request: Request) -> Iterator[None]:
+    """The claim on a run in a storage, where the lock in its folder says nothing to other machines."""
+    folder = request.folder
+    if folder.stored is None or request.config.workers == 0:
+        yield
+        return
+    from hydrahive.runtime.cluster.claim import claimed_on_cluster
+
+    stored = folder.stored
+    with claimed_on_cluster(f"{stored.storage.uri}/{folder.name}", folder.claim_refusal) as see:
+        stored.see_claim = see
+        try:
+            yield
+        finally:
+            stored.see_claim = lambda: None

@@ -1,0 +1,215 @@
+"""`hydrahive train` without the command line: find or create the run, gather its fleet, train it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from hydrahive.core.errors import HydrahiveError, TakenBackError
+from hydrahive.core.interrupts import Interrupts
+from hydrahive.core.sink import Sink
+from hydrahive.core.state import State
+from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.runtime.config.changes import algorithms
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.books import books_of, ledger_line, ledger_of, summary_if_finished
+from hydrahive.runtime.training.found import (
+    Found,
+    found_for,
+    initial_weights,
+    refuse_if_trained_meanwhile,
+    refuse_other_weights,
+    settled_identity,
+)
+from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
+from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan
+from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.start_times import StartTimes
+from hydrahive.runtime.training.trainer import Trainer
+from hydrahive.telemetry.jsonl import JsonlSink, cut_after
+from hydrahive.telemetry.progress import ProgressSink
+from hydrahive.telemetry.tensorboard import TensorBoardSink
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's summary (None if it was asked to stop before its end), and whether anything was left to train."""
+
+    summary: dict[str, Any] | None
+    trained: bool
+
+
+def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Outcome:
+    """Train a run to its end, creating or continuing it.
+
+    Args:
+        request: What to train.
+        at_the_end: Is called once the run has been trained to its end, while the fleet is still there.
+
+    Raises:
+        UsageError: If the request cannot be met; nothing was written.
+        HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
+        Interrupted: After Ctrl-C or SIGTERM; likewise.
+    """
+    folder, config = request.folder, request.config
+    algorithms(config)  # refuses what cannot change
+    if config.ledger.enabled:
+        ledger_of(request)  # refuses before anything is begun
+    folder.prove_writable()
+    folder.refresh()
+    if folder.exists():
+        with folder.claimed():
+            pass  # whoever has no chance need not gather a fleet first
+    found = found_for(request)
+    initial = initial_weights(request) if request.init_from else None
+    refuse_other_weights(found.identity, initial)
+    finished = summary_if_finished(request, found.identity)
+    if finished:
+        return Outcome(finished, trained=False)
+    run_id = found.identity.run_id if found.identity else str(uuid.uuid4())
+    interrupts = Interrupts()
+    claim, times = partial(claimed_by, request), StartTimes()
+    times.note("asked")
+    with gathered_fleet(config, run_id, folder.name, request.address, claim, times) as fleet, interrupts.installed():
+        summary = train_on(fleet, request, found, run_id, interrupts, initial=initial, times=times)
+        if summary is not None:
+            at_the_end()
+        return Outcome(summary, trained=True)
+
+
+def train_on(
+    fleet: Fleet,
+    request: Request,
+    found: Found,
+    run_id: str,
+    interrupts: Interrupts,
+    *,
+    initial: State | None = None,
+    until: int | None = None,
+    times: StartTimes | None = None,
+) -> dict[str, Any] | None:
+    """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
+
+    The event that training begins carries the `times` of its start.
+
+    Raises:
+        HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
+        Interrupted: If `interrupts` say so; likewise.
+    """
+    folder, config, start = request.folder, request.config, found.start
+    identity = settled_identity(found.identity, run_id, fleet, initial)
+    plan = memory_plan(config, weights_bytes(config))
+    if fleet.worker_count:
+        plan.refuse_versions_above(config.faults.kept_versions_mb)
+    with readable_disk_errors(), ledger_line(request, fleet) as line, folder.claimed():
+        folder.refresh(claimed=True)
+        refuse_if_trained_meanwhile(folder, found.identity is not None, start)
+        folder.create(identity, config)
+        if start and config.schedule == "free-running":
+            folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
+        most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
+        books = books_of(request, identity, fleet, line, start, most_waiting)
+        again, passed_over = False, list(found.passed_over)
+        while True:
+            with _stored_at_the_end(folder), _sinks(request, start, fleet) as sinks:
+                _announce(sinks, request, fleet, plan, line, start, passed_over, times)
+                folder.send()  # the run is there, and no summary of before it went on
+                trainer = Trainer(
+                    config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
+                )
+                try:
+                    return trainer.run(interrupts)
+                except TakenBackError:
+                    start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
+                    again = True
+            books = books_of(request, identity, fleet, line, start, most_waiting, books)
+
+
+@contextmanager
+def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
+    """Where runs lie in a storage: store what was written since the last checkpoint, however the block ends."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # what went wrong first is what is told
+            folder.send()
+        raise
+    folder.send()
+
+
+@contextmanager
+def _sinks(request: Request, start: Checkpoint | None, fleet: Fleet) -> Iterator[list[Sink]]:
+    """The run's sinks, with what lies behind the start cut off."""
+    folder, config = request.folder, request.config
+    for path in (folder.metrics, folder.episodes):
+        cut_after(path, start.boundary.updates if start else 0)
+    purge_from = start.boundary.progress.env_steps + 1 if start else (0 if folder.tensorboard.exists() else None)
+    folder.summary.unlink(missing_ok=True)
+    sinks: list[Sink] = [
+        JsonlSink(folder.metrics, folder.events, folder.episodes),
+        TensorBoardSink(folder.tensorboard, purge_from),
+    ]
+    sinks += [] if request.quiet else [ProgressSink(config.stop.env_steps)]
+    exported = fleet.metrics_sink(request.title or folder.name)
+    sinks += [exported] if exported else []
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _announce(
+    sinks: list[Sink],
+    request: Request,
+    fleet: Fleet,
+    plan: MemoryPlan,
+    line: LedgerLine | None,
+    start: Checkpoint | None,
+    passed_over: list[str],
+    times: StartTimes | None,
+) -> None:
+    """Say what begins."""
+    folder, config = request.folder, request.config
+    for reason in passed_over:
+        for sink in sinks:
+            sink.event("checkpoint_passed_over", f"{reason}; using the one before")
+    workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
+    begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
+    if config.schedule == "free-running":
+        workers += ", free-running: not reproducible"
+    for sink in sinks:
+        sink.event(
+            "resumed" if start else "started",
+            f"{folder.name}: {begin}, {workers}, {plan}",
+            workers=fleet.worker_count,
+            updates=start.boundary.updates if start else 0,
+            ledger=line.place if line else None,
+            **(times.done if times else {}),
+        )
+
+
+def weights_bytes(config: RunConfig) -> int:
+    """Bytes of one weights version."""
+    return FlatWeights(build_network(config, torch.Generator())).vector.nbytes
+
+
+@contextmanager
+def readable_disk_errors() -> Iterator[None]:
+    """Turn a failing disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise HydrahiveError(f"cannot write{where}: {error.strerror or error}; the run stops here") from error

@@ -1,0 +1,1 @@
+"""Where a trial's values come from, and which trials go on."""

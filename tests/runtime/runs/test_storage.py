@@ -1,0 +1,310 @@
+"""Runs on a filesystem that is spoken to: what is stored is the run, and nothing relies on renaming."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, Hydrahive, digests_of
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.runs.run_folder import RunFolder, runs_folder
+from hydrahive.runtime.runs.storage import Storage, StoredRun, scratch_of, storage_of
+
+RUN = [*TINY, "--shards", 2, "--boundary_every", 2, "--checkpoint.every_boundaries", 1, "--metrics_every", 1]
+STEPS = 12_288
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HYDRAHIVE_SCRATCH", str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+def stored(tmp_path: Path) -> tuple[Hydrahive, Path]:
+    """The command over runs at a URI, and the folder behind it."""
+    place = tmp_path / "bucket"
+    place.mkdir()
+    hydrahive = Hydrahive(place, {"HYDRAHIVE_RUNS": f"file://{place}", "HYDRAHIVE_LEDGER": str(tmp_path / "l.sqlite")})
+    return hydrahive, place
+
+
+def test_a_stored_run_has_the_digest_and_files_of_any_other(tmp_path: Path, scratch: Path) -> None:
+    hydrahive, place = stored(tmp_path)
+    plain = Hydrahive(tmp_path / "plain").train("snake/vtrace", "run", *RUN, "--stop.env_steps", STEPS)
+    hydrahive.train("snake/vtrace", "run", *RUN, "--stop.env_steps", STEPS)
+    summary = json.loads((place / "run" / "summary.json").read_text())
+    assert digests_of(summary) == digests_of(plain)
+
+    def shape(folder: Path) -> set[str]:
+        files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return {
+            name for name in files if "tfevents" not in name and name not in ("lock", "state.json", "watch/shown.json")
+        }
+
+    assert shape(place / "run") == shape(tmp_path / "plain" / "run")
+    shutil.rmtree(scratch)  # another machine
+    assert str(plain["digest"]) in hydrahive("digest", "run").stdout
+    assert "finished" in hydrahive("runs").stdout
+    assert "nearest: run" in hydrahive("digest", "rum", code=2).stderr
+    assert not (scratch_of(f"file://{place}") / "rum").exists()
+
+
+def test_another_machine_goes_on_from_what_is_stored(tmp_path: Path, scratch: Path) -> None:
+    hydrahive, place = stored(tmp_path)
+    expected = Hydrahive(tmp_path / "plain").train("snake/vtrace", "run", *RUN, "--stop.env_steps", 8 * STEPS)
+    options = [*RUN, "--stop.env_steps", 8 * STEPS]
+    process = hydrahive.start_training("snake/vtrace", "run", *options)
+    hydrahive.stop_at(process, "run", STEPS, signal.SIGKILL)
+    shutil.rmtree(scratch)
+    second = hydrahive("train", "snake/vtrace", "--name", "run", "--recording", "false", *options)
+    assert "resuming at" in second.stderr
+    assert digests_of(json.loads((place / "run" / "summary.json").read_text())) == digests_of(expected)
+
+    def rows(folder: Path) -> list[tuple[int, int, float]]:
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [(row["updates"], row["env_steps"], row["loss"]) for row in lines]
+
+    assert rows(place / "run") == rows(tmp_path / "plain" / "run"), "no row is written twice, or lost"
+    assert "98,304 env steps paid and conserved" in hydrahive("ledger", "verify").stdout
+
+
+def test_a_second_training_of_the_same_run_is_refused(tmp_path: Path, scratch: Path) -> None:
+    hydrahive, _ = stored(tmp_path)
+    options = [*RUN, "--stop.env_steps", 10**9]
+    process = hydrahive.start_training("snake/vtrace", "run", *options)
+    try:
+        while not (tmp_path / "bucket" / "run" / "checkpoints").is_dir():
+            assert process.poll() is None
+        assert "is being trained" in hydrahive("train", "snake/vtrace", "--name", "run", *options, code=2).stderr
+        assert len(hydrahive("digest", "run").stdout.split()[0]) == 64, "reading is not refused"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def run_with(folder: Path, checkpoints: dict[str, str]) -> RunFolder:
+    """A folder that looks like a run: checkpoints by name, each with what its one array file holds."""
+    for name, text in checkpoints.items():
+        path = folder / "checkpoints" / name
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "state.safetensors").write_text(text)
+        (path / "manifest.json").write_text(json.dumps({"of": text}))
+    (folder / "run.json").write_text("{}")
+    return RunFolder(folder)
+
+
+CHANGES = 9
+"""That `send` makes in the tests below at most."""
+
+
+class Failing(Storage):
+    """A storage that fails at its nth change."""
+
+    left = 10**9
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("the network is gone")
+
+    def write(self, path: str, data: bytes, mode: int = 0o666) -> None:
+        self._change()
+        super().write(path, data, mode)
+
+    def remove(self, path: str) -> None:
+        self._change()
+        super().remove(path)
+
+
+def whole(place: Path) -> dict[str, str]:
+    """The checkpoints that a storage holds completely, each with what its array file holds."""
+    found = {}
+    for manifest in (place / "run" / "checkpoints").glob("*/manifest.json"):
+        text = (manifest.parent / "state.safetensors").read_text()
+        assert json.loads(manifest.read_text())["of"] == text, "a manifest speaks of other bytes"
+        found[manifest.parent.name] = text
+    return found
+
+
+def test_whenever_it_fails_what_is_stored_is_whole(tmp_path: Path) -> None:
+    """A checkpoint is replaced by another of the same number, one goes and one comes: stopped after each change."""
+    for fails_at in range(CHANGES + 1):
+        place, here = tmp_path / f"bucket{fails_at}", tmp_path / f"here{fails_at}" / "run"
+        place.mkdir()
+        storage = Failing(f"file://{place}")
+        run_with(here, {"1": "a", "2": "b", "3": "c"})
+        mirror = StoredRun(storage, "run", here)
+        mirror.send()
+        shutil.rmtree(here / "checkpoints" / "1")
+        run_with(here, {"3": "other", "4": "d"})
+        storage.left = fails_at
+        if fails_at < CHANGES:
+            with pytest.raises(OSError, match="the network is gone"):
+                mirror.send()
+            found = whole(place)
+            assert found["2"] == "b", "what stays is never touched"
+            assert set(found.items()) <= {("1", "a"), ("2", "b"), ("3", "c"), ("3", "other"), ("4", "d")}
+            storage.left = 10**9
+        mirror.send()
+        assert storage.left >= 0
+        assert whole(place) == {"2": "b", "3": "other", "4": "d"}
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_where_one_checkpoint_is_kept_there_is_always_one(tmp_path: Path) -> None:
+    for fails_at in range(CHANGES):
+        place, here = tmp_path / f"bucket{fails_at}", tmp_path / f"here{fails_at}" / "run"
+        place.mkdir()
+        storage = Failing(f"file://{place}")
+        run_with(here, {"1": "a"})
+        mirror = StoredRun(storage, "run", here)
+        mirror.send()
+        shutil.rmtree(here / "checkpoints" / "1")
+        run_with(here, {"2": "b"})
+        storage.left = fails_at
+        with suppress(OSError):
+            mirror.send()
+        assert whole(place)
+    assert whole(place) == {"2": "b"}
+    assert not (place / "run" / "checkpoints" / "1").exists()
+
+
+def test_a_run_that_goes_on_has_no_summary_there(tmp_path: Path) -> None:
+    """Else another machine would take it for finished, with what it came to before."""
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    run_with(here, {"1": "a"})
+    (here / "summary.json").write_text("{}")
+    (here / "secret").write_text("00")
+    StoredRun(Storage(f"file://{place}"), "run", here).send()
+    assert (place / "run" / "summary.json").exists()
+    assert (place / "run" / "secret").stat().st_mode & 0o777 == 0o600
+    later = StoredRun(Storage(f"file://{place}"), "run", here)
+    later.fetch()
+    (here / "summary.json").unlink()
+    later.send()
+    assert not (place / "run" / "summary.json").exists()
+
+
+def test_who_has_lost_the_claim_changes_nothing(tmp_path: Path) -> None:
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    run_with(here, {"1": "a"})
+    mirror = StoredRun(Storage(f"file://{place}"), "run", here)
+
+    def lost() -> None:
+        raise UsageError("somebody else has it")
+
+    mirror.see_claim = lost
+    with pytest.raises(UsageError):
+        mirror.send()
+    assert not list(place.iterdir())
+
+
+def test_what_opens_a_storage_is_not_told() -> None:
+    storage = Storage("memory://key:word@runs")
+    assert storage.shown == "memory://runs"
+
+
+def test_what_was_half_stored_is_not_fetched(tmp_path: Path) -> None:
+    place = tmp_path / "bucket"
+    run_with(place / "run", {"1": "a", "2": "b"})
+    (place / "run" / "checkpoints" / "2" / "manifest.json").unlink()
+    (place / "run" / "secret").write_text("00")
+    there = tmp_path / "there" / "run"
+    run_with(there, {"9": "stale"})
+    (there / "lock").write_text("")
+    StoredRun(Storage(f"file://{place}"), "run", there).fetch()
+    assert sorted(path.name for path in (there / "checkpoints").iterdir()) == ["1"]
+    assert (there / "secret").stat().st_mode & 0o777 == 0o600
+    assert (there / "lock").is_file(), "what is between processes of this machine stays"
+
+
+def test_without_a_run_there_is_no_copy(tmp_path: Path) -> None:
+    there = tmp_path / "there" / "run"
+    run_with(there, {"9": "stale"})
+    StoredRun(Storage(f"file://{tmp_path / 'bucket'}"), "run", there).fetch()
+    assert not RunFolder(there).exists()
+    assert not list((there / "checkpoints").iterdir())
+
+
+def test_nothing_is_sent_twice(tmp_path: Path) -> None:
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    storage = Failing(f"file://{place}")
+    run_with(here, {"1": "a"})
+    StoredRun(storage, "run", here).send()
+    later = StoredRun(storage, "run", here)
+    later.fetch()
+    storage.left = 0
+    later.send()
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("nowhere://bucket/runs", "nowhere://bucket/runs"),
+        ("file:///proc/runs", "cannot write to file:///proc/runs"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_one_line(tmp_path: Path, scratch: Path, uri: str, says: str) -> None:
+    hydrahive = Hydrahive(tmp_path, {"HYDRAHIVE_RUNS": uri, "HYDRAHIVE_LEDGER": str(tmp_path / "l.sqlite")})
+    said = hydrahive("train", "snake/vtrace", *TINY, code=2).stderr
+    assert says in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    said = Hydrahive(tmp_path)("train", "snake/vtrace", *TINY, "--runs", "/proc/runs", code=2).stderr
+    assert said.startswith("hydrahive: error: --runs: cannot write to /proc/runs")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_ledger_must_be_named(tmp_path: Path, scratch: Path) -> None:
+    hydrahive = Hydrahive(tmp_path, {"HYDRAHIVE_RUNS": f"file://{tmp_path}/bucket"})
+    said = hydrahive("train", "snake/vtrace", *TINY, code=2).stderr
+    assert said.startswith("hydrahive: error: HYDRAHIVE_LEDGER: runs at a URI")
+    assert not (tmp_path / "bucket").exists()
+
+
+def test_a_relative_folder_is_refused_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.setenv("HYDRAHIVE_RUNS", "runs")
+    with pytest.raises(UsageError, match="an absolute folder is required"):
+        runs_folder(None)
+    assert runs_folder("/tmp/runs") == Path("/tmp/runs")
+
+
+def test_sweeps_want_a_folder(tmp_path: Path, scratch: Path) -> None:
+    said = Hydrahive(tmp_path)("tune", "run", "sweeps/snake-pbt", "--runs", f"file://{tmp_path}", code=2).stderr
+    assert "mount the storage" in said
+
+
+def test_fsspec_speaks_what_pyarrow_does_not(tmp_path: Path) -> None:
+    storage = Storage("memory://runs")
+    storage.prove_writable()
+    storage.write("a/b", b"c")
+    assert storage.read("a/b") == b"c"
+    assert storage.files("a") == ["b"]
+    assert storage.names() == ["a"]
+    storage.remove("a")
+    assert storage.names() == []
+
+
+def test_a_scratch_knows_its_storage(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRAHIVE_RUNS", f"file://{tmp_path}/bucket/")
+    folder = runs_folder(None)
+    assert folder.parent == scratch
+    assert storage_of(folder).uri == f"file://{tmp_path}/bucket"
+    assert runs_folder(f"file://{tmp_path}/bucket") == folder
+    assert storage_of(tmp_path) is None
+    monkeypatch.setenv("HYDRAHIVE_SCRATCH", "/proc/scratch")
+    with pytest.raises(UsageError, match="HYDRAHIVE_SCRATCH"):
+        runs_folder(None)
+    assert os.path.isdir(folder)

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from hydrahive.runtime.config.parsing import dump
+from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.jsonl import read_rows
 

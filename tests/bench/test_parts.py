@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from hydrahive.bench.parts import Parts, PartsAlone, ceiling_report
-from hydrahive.runtime.config.parsing import find_config, load_run_config
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import find_config
 
 
 @pytest.mark.parametrize(

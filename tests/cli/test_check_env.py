@@ -3,7 +3,8 @@
 import pytest
 
 from conftest import ROOT, full_only
-from hydrahive.runtime.config.parsing import find_config, load_run_config
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import find_config
 from hydrahive.runtime.inspect.env_check import checked
 
 

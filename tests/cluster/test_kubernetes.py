@@ -20,7 +20,8 @@ import yaml
 from conftest import ROOT
 from hydrahive.cli.hive.drain import parser as drain_parser
 from hydrahive.cli.train import train_parser
-from hydrahive.runtime.config.parsing import config_arguments, find_config, instantiate, parse, shipped_sweeps
+from hydrahive.runtime.config.parsing import config_arguments, instantiate, parse
+from hydrahive.runtime.config.shipped import find_config, shipped_sweeps
 from hydrahive.tuning.config import SweepConfig, sweep_of, sweep_parser
 
 K8S = ROOT / "k8s"

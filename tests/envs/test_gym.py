@@ -8,7 +8,8 @@ from gymnasium import spaces
 from conftest import ROOT
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.gym.config import Gym
-from hydrahive.runtime.config.parsing import find_config, load_run_config
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import find_config
 
 
 @pytest.mark.parametrize(

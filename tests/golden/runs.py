@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hydrahive.runtime.config.parsing import find_config, load_run_config, shipped_experiments
+from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.config.shipped import find_config, shipped_experiments
 
 TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS / "games"))  # where the games of the tests lie

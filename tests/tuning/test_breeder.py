@@ -7,7 +7,7 @@ import yaml
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
-from hydrahive.runtime.config.parsing import dump
+from hydrahive.runtime.config.plain import dump
 from hydrahive.tuning.config import load_sweep
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.search.schedulers import scheduler_of

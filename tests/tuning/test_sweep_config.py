@@ -5,10 +5,13 @@ import yaml
 
 from conftest import FULL, ROOT
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config.parsing import dump, load_run_config, shipped_sweeps
-from hydrahive.tuning.config import known_metrics, load_sweep
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.plain import dump
+from hydrahive.runtime.config.shipped import shipped_sweeps
+from hydrahive.tuning.checks import known_metrics, refuse_unusable
+from hydrahive.tuning.config import load_sweep
 from hydrahive.tuning.search.sources import Listed
-from hydrahive.tuning.search.space import Range
+from hydrahive.tuning.space import Range
 
 GOOD = {
     "experiment": "snake/vtrace",
@@ -21,7 +24,7 @@ def refused(tmp_path, **changes):
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump({**GOOD, **changes}))
     with pytest.raises(UsageError) as error:
-        load_sweep(path).settled().refuse_unusable()
+        refuse_unusable(load_sweep(path).settled())
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -86,7 +89,7 @@ def test_choices_are_what_configs_hold(tmp_path):
     sweep = load_sweep(path).settled()
     assert sweep == sweep.settled()
     assert sweep.domains["algorithm.learning_rate"].values == (1e-3, 5e-4)
-    base = sweep.refuse_unusable()
+    base = refuse_unusable(sweep)
     kinds = []
     for value in sweep.domains["policy.core"].values:
         config = sweep.run_config(base, {"policy.core": value})
@@ -113,7 +116,7 @@ def test_a_grid_is_not_listed_beyond_its_trials():
 @pytest.mark.parametrize("name", shipped_sweeps())
 def test_every_shipped_sweep_can_be_run(name):
     sweep = load_sweep(shipped_sweeps()[name])
-    base = sweep.refuse_unusable()
+    base = refuse_unusable(sweep)
     assert sweep.milestones(base) >= 3
 
 

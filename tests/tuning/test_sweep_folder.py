@@ -11,7 +11,7 @@ from hydrahive.core.errors import HydrahiveError, LedgerError, LostError, Machin
 from hydrahive.tuning.config import Optuna, load_sweep
 from hydrahive.tuning.folder import Ending, SweepFolder, append_line, read_lines
 from hydrahive.tuning.search.sources import Estimated
-from hydrahive.tuning.search.space import Range
+from hydrahive.tuning.space import Range
 from hydrahive.tuning.sweep import winner_of
 from hydrahive.tuning.trial import PUT_OFF, why_it_failed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import AlgorithmConfig, require, require_integer, require_number
+from hydrahive.core.config import AlgorithmConfig, made, require, require_integer, require_number
 from hydrahive.core.schedules import Linear, bounds, value_at
 from hydrahive.policies.config import PolicyConfig
 
@@ -42,6 +42,8 @@ class VTrace(AlgorithmConfig):
             of its slices where there are several, and of replayed sequences by themselves.
     """
 
+    network_maker = "hydrahive.policies.actor_critic:ActorCritic"
+    maker = "hydrahive.algorithms.vtrace:VTraceUpdate"
     changeable: ClassVar[frozenset[str]] = frozenset(
         {
             "learning_rate",
@@ -122,18 +124,6 @@ class VTrace(AlgorithmConfig):
         """Minibatches of a round of so many environments, each learned from in so many slices."""
         return min(self.minibatches, columns // slices)
 
-    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.actor_critic.ActorCritic`."""
-        from hydrahive.policies.actor_critic import ActorCritic
-
-        return ActorCritic(policy, observation_space, action_space, generator)
-
-    def build(self, network: Any, computing: Any, seed: int) -> Any:
-        """A `hydrahive.algorithms.vtrace.VTraceUpdate` over `network`."""
-        from hydrahive.algorithms.vtrace import VTraceUpdate
-
-        return VTraceUpdate(self, network, computing, seed)
-
 
 CORE_DEFAULTS: dict[str, dict[str, Any]] = {
     "none": {"learning_rate": 5e-4, "discount": 0.97},
@@ -212,6 +202,8 @@ class AthQ(AlgorithmConfig):
         exploration: How actions are tried out.
     """
 
+    network_maker = "hydrahive.policies.q_network:QNetwork"
+    maker = "hydrahive.algorithms.ath_q:AthQUpdate"
     changeable: ClassVar[frozenset[str]] = frozenset(
         {
             "learning_rate",
@@ -276,12 +268,4 @@ class AthQ(AlgorithmConfig):
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.q_network.QNetwork`."""
-        from hydrahive.policies.q_network import QNetwork
-
-        return QNetwork(policy, observation_space, action_space, generator, self.exploration.ladder)
-
-    def build(self, network: Any, computing: Any, seed: int) -> Any:
-        """A `hydrahive.algorithms.ath_q.AthQUpdate` over `network`."""
-        from hydrahive.algorithms.ath_q import AthQUpdate
-
-        return AthQUpdate(self, network, computing, seed)
+        return made(self.network_maker, policy, observation_space, action_space, generator, self.exploration.ladder)

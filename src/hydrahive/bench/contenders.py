@@ -24,7 +24,7 @@ from hydrahive.runtime.accounting.audits import Audits, Caught
 from hydrahive.runtime.accounting.run_accounts import RunAccounts
 from hydrahive.runtime.cluster.fleet import RayFleet
 from hydrahive.runtime.cluster.member import RunOnCluster
-from hydrahive.runtime.config.parsing import as_plain
+from hydrahive.runtime.config.plain import as_plain
 from hydrahive.runtime.config.run_config import RunConfig, StopConfig
 from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount

@@ -36,7 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     given, overrides = parser.parse_known_args(arguments)
 
-    from hydrahive.runtime.config.parsing import find_config, load_run_config
+    from hydrahive.runtime.config.parsing import load_run_config
+    from hydrahive.runtime.config.shipped import find_config
     from hydrahive.runtime.training.request import with_experiment
 
     path, name = find_config(given.config)

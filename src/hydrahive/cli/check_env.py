@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     given, overrides = parser.parse_known_args(arguments)
 
-    from hydrahive.runtime.config.parsing import find_config
+    from hydrahive.runtime.config.shipped import find_config
     from hydrahive.runtime.inspect.env_watch import watched
 
     path, _ = find_config(given.config)

@@ -11,15 +11,8 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import split_config
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config.parsing import (
-    config_arguments,
-    config_parser,
-    find_config,
-    instantiate,
-    parse,
-    part_help,
-    shipped_experiments,
-)
+from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
+from hydrahive.runtime.config.shipped import find_config, shipped_experiments
 from hydrahive.runtime.runs.run_folder import new_run_folder, runs_folder
 
 USAGE = (

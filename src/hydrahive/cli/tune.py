@@ -12,8 +12,9 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import add_runs, command_parser, split_config
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.config.parsing import config_arguments, find_config, parse, shipped_sweeps
+from hydrahive.runtime.config.parsing import config_arguments, parse
 from hydrahive.runtime.config.portable import pin_portable
+from hydrahive.runtime.config.shipped import find_config, shipped_sweeps
 from hydrahive.runtime.runs.run_folder import NAME, runs_folder
 from hydrahive.runtime.runs.storage import storage_of
 

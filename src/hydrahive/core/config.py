@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from dataclasses import dataclass
@@ -59,11 +60,13 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """A network that turns observations into features."""
+    """A network that turns observations into features; `maker` names its class, as `made` takes it."""
+
+    maker: ClassVar[str]
 
     def build(self, observation_space: Any, generator: Any) -> Any:
         """A `torch.nn.Module` with an `out_features` attribute, its weights drawn from `generator`."""
-        raise NotImplementedError(f"{type(self).__name__} must define build")
+        return made(self.maker, self, observation_space, generator)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,11 @@ class AlgorithmConfig:
 
     `takes_masks` declares that it learns from actions of which some were not legal. `changeable` are the keys that may
     get other values while a run is trained, because only the learner's next update depends on them. `figures` are what
-    its updates tell.
+    its updates tell. `network_maker` and `maker` name the classes of the network and of the rule, as `made` takes them.
     """
 
+    network_maker: ClassVar[str]
+    maker: ClassVar[str]
     takes_masks: ClassVar[bool] = True
     changeable: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[tuple[str, ...]] = ()
@@ -100,11 +105,11 @@ class AlgorithmConfig:
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """The `hydrahive.policies.network.Network` that acts and learns, for one environment's spaces."""
-        raise NotImplementedError(f"{type(self).__name__} must define network")
+        return made(self.network_maker, policy, observation_space, action_space, generator)
 
     def build(self, network: Any, computing: Any, seed: int) -> Any:
         """The `hydrahive.algorithms.rule.Rule` over `network`."""
-        raise NotImplementedError(f"{type(self).__name__} must define build")
+        return made(self.maker, self, network, computing, seed)
 
     def for_policy(self, policy: Any) -> AlgorithmConfig:
         """This config with what it leaves to the policy's kind filled in."""
@@ -120,7 +125,7 @@ class AlgorithmConfig:
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """A memory of episodes that updates draw sequences from.
+    """A memory of episodes that updates draw sequences from; `maker` names its class, as `made` takes it.
 
     Attributes:
         capacity: Frames of finished episodes that are kept; the oldest whole episodes leave first.
@@ -129,6 +134,8 @@ class ReplayConfig:
         burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
         states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
     """
+
+    maker: ClassVar[str]
 
     capacity: int = 125_000
     ratio: float = 0.5
@@ -148,7 +155,16 @@ class ReplayConfig:
 
     def build(self, layout: Any) -> Any:
         """A `hydrahive.replay.memory.SequenceReplay` of this layout."""
-        raise NotImplementedError(f"{type(self).__name__} must define build")
+        return made(self.maker, self, layout)
+
+
+def made(maker: str, *arguments: Any, **options: Any) -> Any:
+    """What `package.module:name` makes of the arguments; the module is imported only now.
+
+    So a config names its maker without importing it: configs are read without torch, and no circle of imports is left.
+    """
+    module, _, name = maker.partition(":")
+    return getattr(importlib.import_module(module), name)(*arguments, **options)
 
 
 def require(accepted: bool, key: str, given: object, expected: str) -> None:

@@ -123,3 +123,8 @@ class RefusedError(LedgerError):
     def __reduce__(self) -> tuple[type[RefusedError], tuple[str, str]]:
         """Travel between processes whole."""
         return type(self), (self.code, str(self))
+
+
+def one_line(error: object) -> str:
+    """An error's text without line breaks."""
+    return re.sub(r"\s+", " ", str(error)).strip()

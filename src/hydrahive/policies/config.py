@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import CoreConfig, EncoderConfig, require, require_integer
+from hydrahive.core.config import CoreConfig, EncoderConfig, made, require, require_integer
 
 WIDEST = 65_536
 """Units of a layer; more of them fit no machine."""
@@ -19,6 +19,8 @@ class Mlp(EncoderConfig):
         hidden: Width of each layer.
     """
 
+    maker = "hydrahive.policies.encoders:MlpEncoder"
+
     hidden: list[int] = field(default_factory=lambda: [256, 256])
 
     def __post_init__(self) -> None:
@@ -26,12 +28,6 @@ class Mlp(EncoderConfig):
         require(bool(self.hidden), "hidden", self.hidden, "at least one layer")
         for width in self.hidden:
             require_integer("hidden", width, 1, WIDEST)
-
-    def build(self, observation_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.encoders.MlpEncoder`."""
-        from hydrahive.policies.encoders import MlpEncoder
-
-        return MlpEncoder(self, observation_space, generator)
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,8 @@ class Conv(EncoderConfig):
         strides: Step of each convolution, as many as `channels`; 2 halves both sides.
         features: Width of the fully connected layer.
     """
+
+    maker = "hydrahive.policies.encoders:ConvEncoder"
 
     channels: list[int] = field(default_factory=lambda: [16, 32, 32])
     strides: list[int] = field(default_factory=lambda: [1, 2, 2])
@@ -59,12 +57,6 @@ class Conv(EncoderConfig):
             require_integer("strides", stride, 1)
         require_integer("features", self.features, 1)
 
-    def build(self, observation_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.encoders.ConvEncoder`."""
-        from hydrahive.policies.encoders import ConvEncoder
-
-        return ConvEncoder(self, observation_space, generator)
-
 
 NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 """Channels, kernel and stride of each of the Nature network's convolutions."""
@@ -78,17 +70,13 @@ class Nature(EncoderConfig):
         features: Width of the fully connected layer.
     """
 
+    maker = "hydrahive.policies.pixels:NatureEncoder"
+
     features: int = 512
 
     def __post_init__(self) -> None:
         """Refuse a layer without width."""
         require_integer("features", self.features, 1)
-
-    def build(self, observation_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.pixels.NatureEncoder`."""
-        from hydrahive.policies.pixels import NatureEncoder
-
-        return NatureEncoder(self, observation_space, generator)
 
 
 @dataclass(frozen=True)
@@ -100,6 +88,8 @@ class Impala(EncoderConfig):
         features: Width of the fully connected layer.
     """
 
+    maker = "hydrahive.policies.pixels:ImpalaEncoder"
+
     channels: list[int] = field(default_factory=lambda: [16, 32, 32])
     features: int = 256
 
@@ -110,12 +100,6 @@ class Impala(EncoderConfig):
             require_integer("channels", channels, 1)
         require_integer("features", self.features, 1)
 
-    def build(self, observation_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.pixels.ImpalaEncoder`."""
-        from hydrahive.policies.pixels import ImpalaEncoder
-
-        return ImpalaEncoder(self, observation_space, generator)
-
 
 @dataclass(frozen=True)
 class PerGroup(EncoderConfig):
@@ -125,13 +109,9 @@ class PerGroup(EncoderConfig):
         encoder: Of each group's observations.
     """
 
+    maker = "hydrahive.policies.encoders:PerGroupEncoder"
+
     encoder: EncoderConfig = field(default_factory=Mlp)
-
-    def build(self, observation_space: Any, generator: Any) -> Any:
-        """A `hydrahive.policies.encoders.PerGroupEncoder`."""
-        from hydrahive.policies.encoders import PerGroupEncoder
-
-        return PerGroupEncoder(self, observation_space, generator)
 
 
 @dataclass(frozen=True)
@@ -159,9 +139,8 @@ class _Recurrent(CoreConfig):
 
     def build(self, in_features: int, generator: Any) -> Any:
         """A `hydrahive.policies.cores.RecurrentCore`."""
-        from hydrahive.policies.cores import RecurrentCore
-
-        return RecurrentCore(self.kind, in_features, self.hidden, self.layers, generator)
+        maker = "hydrahive.policies.cores:RecurrentCore"
+        return made(maker, self.kind, in_features, self.hidden, self.layers, generator)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from hydrahive.core.config import ReplayConfig, require, require_integer
 
@@ -39,6 +39,8 @@ class Ath(ReplayConfig):
         hunting: Whether to shift also where the new gear would at once call for shifting back.
         status_every: Served batches between two events that tell the buckets.
     """
+
+    maker = "hydrahive.replay.ath:AthReplay"
 
     gears: Literal["formula", "classic"] | list[list[int]] = "formula"
     max_gear: int = 26
@@ -97,12 +99,6 @@ class Ath(ReplayConfig):
         lengths = [2 * gear + 2 for gear in range(1, self.max_gear + 1)]
         return tuple((length, max(1, self.max_training_frames // length)) for length in lengths)
 
-    def build(self, layout: Any) -> Any:
-        """A `hydrahive.replay.ath.AthReplay`."""
-        from hydrahive.replay.ath import AthReplay
-
-        return AthReplay(self, layout)
-
 
 @dataclass(frozen=True)
 class Uniform(ReplayConfig):
@@ -112,6 +108,8 @@ class Uniform(ReplayConfig):
         sequence: Frames of a sequence.
         batch: Sequences in a batch.
     """
+
+    maker = "hydrahive.replay.uniform:UniformReplay"
 
     sequence: int = 16
     batch: int = 32
@@ -127,9 +125,3 @@ class Uniform(ReplayConfig):
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The one that there is."""
         return ((self.sequence, self.batch),)
-
-    def build(self, layout: Any) -> Any:
-        """A `hydrahive.replay.uniform.UniformReplay`."""
-        from hydrahive.replay.uniform import UniformReplay
-
-        return UniformReplay(self, layout)

@@ -8,7 +8,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import require, require_integer, require_number
-from hydrahive.runtime.config.parsing import built, config_arguments, parse
+from hydrahive.runtime.config.parsing import config_arguments, parse
+from hydrahive.runtime.config.plain import built
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,18 +13,13 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import require, require_integer, require_number
-from hydrahive.core.errors import UsageError
-from hydrahive.runtime.config.changes import refuse_fixed, value_of, with_values
-from hydrahive.runtime.config.parsing import (
-    built,
-    choose_among,
-    config_arguments,
-    find_config,
-    load_run_config,
-    parse,
-)
+from hydrahive.runtime.config.changes import value_of, with_values
+from hydrahive.runtime.config.parsing import config_arguments, load_run_config, parse
+from hydrahive.runtime.config.parts import choose_among
+from hydrahive.runtime.config.plain import built
 from hydrahive.runtime.config.run_config import CheckpointConfig, RunConfig, StopConfig
-from hydrahive.tuning.search.space import Choice, Domain, domain_of
+from hydrahive.runtime.config.shipped import find_config
+from hydrahive.tuning.space import Choice, Domain, domain_of
 
 REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates")
 """Metrics of every run; none that depends on a clock."""
@@ -38,6 +32,10 @@ SET_BY_SWEEP = ("stop", "workers", "changes", "recording", "experiment")
 
 ONLY_MILESTONES = 1_000_000
 """`checkpoint.every_boundaries` of trials that are bred: milestones are written anyway, and must not be pushed out."""
+
+
+EVALUATED = "evaluation_"
+"""What metrics of evaluations begin with."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +294,7 @@ class SweepConfig:
             UsageError: If the experiment or a fixed value is not accepted.
         """
         path, experiment = find_config(self.experiment)
-        config = load_run_config(path, [*self._overrides(), f"--workers={self.workers}"])
+        config = load_run_config(path, [*self.overrides(), f"--workers={self.workers}"])
         require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
         accepted = "one without changes inside the run, which would take the place of what is searched"
         require(not config.changes, "experiment", self.experiment, accepted)
@@ -312,11 +310,12 @@ class SweepConfig:
         space = dict(self.space)
         for key, domain in self.domains.items():
             if isinstance(domain, Choice):
-                runs = [load_run_config(path, [*self._overrides(), given(key, value)]) for value in domain.values]
+                runs = [load_run_config(path, [*self.overrides(), given(key, value)]) for value in domain.values]
                 space[key] = {"choice": [value_of(run, key) for run in runs]}
         return dataclasses.replace(self, space=space)
 
-    def _overrides(self) -> list[str]:
+    def overrides(self) -> list[str]:
+        """The fixed values as a parser of configs reads them."""
         return [given(key, value) for key, value in self.fixed.items()]
 
     def milestone_updates(self, config: RunConfig) -> int:
@@ -345,64 +344,6 @@ class SweepConfig:
             require(config.evaluate_every <= every, "evaluate_every", config.evaluate_every, accepted)
         checkpoint = CheckpointConfig(ONLY_MILESTONES, 3) if self.is_bred else config.checkpoint
         return dataclasses.replace(config, stop=stop, checkpoint=checkpoint)
-
-    def _refuse_trials(self, base: RunConfig) -> None:
-        """Refuse trials whose values do not go together, where they are known before anything is trained."""
-        if self.search.depends_on_results:
-            return
-        source, trials = _sources(self), 0
-        for number in range(self.budget.trials):
-            values = source.values(number)
-            if values is None:
-                break
-            trials += 1
-            self.run_config(base, values)
-        enough = not self.is_bred or trials == self.budget.trials
-        require(
-            enough, "budget.trials", self.budget.trials, f"at most {trials}, the combinations of the grid, beside Pbt"
-        )
-
-    def refuse_unusable(self) -> RunConfig:
-        """Check everything that can be known before anything is trained; the base run.
-
-        Raises:
-            UsageError: What is wrong, in one line.
-        """
-        base = self.base()
-        path, _ = find_config(self.experiment)
-        fixed = self._overrides()
-        for key, domain in self.domains.items():
-            value_of(base, key)
-            if self.is_bred:
-                refuse_fixed(base, key)
-            for value in domain.extremes():
-                load_run_config(path, [*fixed, given(key, value)])
-                self.run_config(base, {key: value})
-        self._refuse_trials(base)
-        known = known_metrics(base)
-        if self.metric not in known:
-            near = difflib.get_close_matches(self.metric, known, n=3, cutoff=0.5)
-            hint = f"; nearest: {', '.join(near)}" if near else ""
-            raise UsageError(f"metric: nobody reports {self.metric!r}{hint}; known: {', '.join(known)}")
-        return base
-
-
-EVALUATED = "evaluation_"
-"""What metrics of evaluations begin with."""
-
-
-def _sources(config: SweepConfig) -> Any:
-    from hydrahive.tuning.search.sources import source_of
-
-    return source_of(config, Path())
-
-
-def known_metrics(base: RunConfig) -> list[str]:
-    """What the runs of a sweep report."""
-    known = [*REPORTED, *base.algorithm.figures]
-    if base.evaluate_every:
-        known += [f"{EVALUATED}{name}" for name in ("mean", "median", "max", "min")]
-    return known
 
 
 def given(key: str, value: Any) -> str:

@@ -13,7 +13,8 @@ import yaml
 
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
-from hydrahive.runtime.config.parsing import as_plain, dump, first_difference, load_run_config
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.plain import as_plain, dump, first_difference
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_folder import RunFolder, locked
 from hydrahive.tuning.config import SweepConfig, sweep_of

@@ -22,7 +22,7 @@ from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.hparams import write_hparams
 from hydrahive.tuning.search.breeding import ranked
-from hydrahive.tuning.search.space import Choice, Range
+from hydrahive.tuning.space import Choice, Range
 from hydrahive.tuning.sweep import Winner, scores_again, winner_of
 from hydrahive.tuning.table import shown
 

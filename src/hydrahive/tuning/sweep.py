@@ -26,11 +26,12 @@ from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.cluster.connecting import connect
 from hydrahive.runtime.config.changes import in_force
 from hydrahive.runtime.config.machine_class import chosen_device
-from hydrahive.runtime.config.parsing import dump
+from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.config.run_config import CheckpointConfig, LearnerConfig, RunConfig
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.tuning.accounts import note_tokens
+from hydrahive.tuning.checks import refuse_unusable
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import Ending, SweepFolder, again_name, trial_name
 from hydrahive.tuning.search.breeding import ranked
@@ -73,7 +74,7 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
     """
     folder.refuse_run()
     config = config.settled()
-    base = config.refuse_unusable()
+    base = refuse_unusable(config)
     with folder.claimed(), _quiet_tune():
         folder.create(config, base)
         embedded = is_embedded(address)

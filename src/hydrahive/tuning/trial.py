@@ -23,7 +23,7 @@ from hydrahive.core.errors import (
 )
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.config.changes import in_force, value_of
-from hydrahive.runtime.config.parsing import first_difference
+from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.config.run_config import Change, RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment

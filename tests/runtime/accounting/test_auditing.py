@@ -14,7 +14,8 @@ from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.ledger.statements import audits, balances, work_credits
 from hydrahive.ledger.verification import verify
-from hydrahive.runtime.config.parsing import load_run_config, shipped_experiments
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import shipped_experiments
 from hydrahive.runtime.fleet.fleet import InlineFleet, Ref, Stock
 from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.runs.run_folder import RunFolder

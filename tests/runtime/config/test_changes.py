@@ -10,7 +10,8 @@ import pytest
 from conftest import FULL, ROOT, digests_of
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.runtime.config.changes import algorithms, value_of, with_values
-from hydrahive.runtime.config.parsing import dump, load_run_config
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.run_config import Change
 from hydrahive.runtime.fleet.fleet import InlineFleet
 from hydrahive.runtime.roles.learner import Learner

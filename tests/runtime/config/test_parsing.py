@@ -8,15 +8,9 @@ from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.core.schedules import Linear
 from hydrahive.envs.snake.config import Snake
 from hydrahive.runtime.config.changes import in_force
-from hydrahive.runtime.config.parsing import (
-    dump,
-    find_config,
-    first_difference,
-    known_keys,
-    load_run_config,
-    part_help,
-    shipped_experiments,
-)
+from hydrahive.runtime.config.parsing import load_run_config, part_help
+from hydrahive.runtime.config.plain import dump, first_difference, known_keys
+from hydrahive.runtime.config.shipped import find_config, shipped_experiments
 
 VTRACE = shipped_experiments()["snake/vtrace"]
 

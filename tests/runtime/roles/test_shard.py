@@ -6,7 +6,8 @@ import torch
 
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.runtime.config.machine_class import prepare_torch
-from hydrahive.runtime.config.parsing import load_run_config, shipped_experiments
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import shipped_experiments
 from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.roles.learner import Learner
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import EnvConfig, require, require_integer, require_number
+from hydrahive.core.config import EnvConfig, made, require, require_integer, require_number
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
 
@@ -153,15 +153,11 @@ class Atari(EnvConfig):
 
     def make_vector(self, num_envs: int) -> Any:
         """`num_envs` games."""
-        from hydrahive.envs.atari.vector import AtariVector
-
-        return AtariVector(self, num_envs)
+        return made("hydrahive.envs.atari.vector:AtariVector", self, num_envs)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One game; `rgb_array` draws it in its own colours and size."""
-        from hydrahive.envs.atari.single import AtariSingle
-
-        return AtariSingle(self, render_mode)
+        return made("hydrahive.envs.atari.single:AtariSingle", self, render_mode)
 
 
 def _roms() -> Any:

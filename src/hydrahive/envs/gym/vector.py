@@ -13,7 +13,7 @@ from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.gym.config import Maker
+from hydrahive.envs.gym.maker import Maker
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Literal
 
@@ -14,6 +12,7 @@ from hydrahive.core.config import EnvConfig, require
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.extras import told
+from hydrahive.envs.pettingzoo.groups import members_of
 from hydrahive.envs.wrappers import wrappers_of
 
 
@@ -120,27 +119,6 @@ class PettingZoo(EnvConfig):
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
         return WorldView(vector, is_drawn=bool(drawn))
-
-
-def members_of(groups: Mapping[str, Sequence[str]] | None, agents: list[str]) -> list[list[str]]:
-    """The agents of each group; without groups, all in one.
-
-    Raises:
-        ConfigError: If a group has no agent, or an agent not exactly one group.
-    """
-    if groups is None:
-        return [agents]
-    members = [
-        [agent for agent in agents if any(fnmatchcase(agent, name) for name in named)] for named in groups.values()
-    ]
-    for name, found in zip(groups, members, strict=True):
-        if not found:
-            raise ConfigError("groups", name, f"patterns that agents' names match: {', '.join(agents)}")
-    for agent in agents:
-        count = sum(agent in found for found in members)
-        if count != 1:
-            raise ConfigError("groups", dict(groups), f"each agent in one group; {agent} is in {count or 'none'}")
-    return members
 
 
 def _made(module: Any, kwargs: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
-from hydrahive.envs.pettingzoo.config import members_of
+from hydrahive.envs.pettingzoo.groups import members_of
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, take_state
 from hydrahive.envs.world import World
 

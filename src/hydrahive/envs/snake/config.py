@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import EnvConfig, require, require_integer, require_number
-
-if TYPE_CHECKING:
-    from hydrahive.envs.snake.single import SnakeEnv
-    from hydrahive.envs.snake.vector import SnakeVector
+from hydrahive.core.config import EnvConfig, made, require, require_integer, require_number
 
 START_LENGTH = 3
 
@@ -75,14 +71,10 @@ class Snake(EnvConfig):
         if self.observation == "window":
             require(fits, "window", self.window, f"an odd integer from 3 to {largest} on a board of {self.size}")
 
-    def make_vector(self, num_envs: int) -> SnakeVector:
+    def make_vector(self, num_envs: int) -> Any:
         """`num_envs` boards behind Gymnasium's `VectorEnv`."""
-        from hydrahive.envs.snake.vector import SnakeVector
+        return made("hydrahive.envs.snake.vector:SnakeVector", num_envs, self)
 
-        return SnakeVector(num_envs, self)
-
-    def make_single(self, render_mode: str | None = None) -> SnakeEnv:
+    def make_single(self, render_mode: str | None = None) -> Any:
         """One board as a `gymnasium.Env`."""
-        from hydrahive.envs.snake.single import SnakeEnv
-
-        return SnakeEnv(render_mode=render_mode, config=self)
+        return made("hydrahive.envs.snake.single:SnakeEnv", render_mode=render_mode, config=self)

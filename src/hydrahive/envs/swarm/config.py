@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from hydrahive.core.config import EnvConfig, require, require_integer, require_number
+from hydrahive.core.config import EnvConfig, made, require, require_integer, require_number
 from hydrahive.core.state import SnapshotKind
-
-if TYPE_CHECKING:
-    from hydrahive.envs.swarm.vector import SwarmVector
-    from hydrahive.envs.swarm.view import SwarmView
 
 WALL = 5.0
 """How far the walls reach into the arena, in units."""
@@ -205,14 +201,10 @@ class Swarm(EnvConfig):
         accepted = f"an arena with more room inside its margin of {MARGIN:g}, as {side:.0f} by {side:.0f} has"
         require(2 * taken <= inside and fits, "width", f"{stage.width:g} by {stage.height:g}", accepted)
 
-    def make_vector(self, num_envs: int) -> SwarmVector:
+    def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""
-        from hydrahive.envs.swarm.vector import SwarmVector
+        return made("hydrahive.envs.swarm.vector:SwarmVector", max(1, num_envs // self.agents), self)
 
-        return SwarmVector(max(1, num_envs // self.agents), self)
-
-    def make_single(self, render_mode: str | None = None) -> SwarmView:
+    def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""
-        from hydrahive.envs.swarm.view import SwarmView
-
-        return SwarmView(self, render_mode)
+        return made("hydrahive.envs.swarm.view:SwarmView", self, render_mode)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.errors import ConfigError
-from hydrahive.runtime.config.parsing import as_plain, built, key_in
+from hydrahive.runtime.config.plain import as_plain, built, key_in
 from hydrahive.runtime.config.run_config import RunConfig
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.config.parsing import as_plain, flat
+from hydrahive.runtime.config.plain import as_plain, flat
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.jsonl import read_rows
 

@@ -11,7 +11,7 @@ import torch
 
 from hydrahive import __version__
 from hydrahive.core.durable import write_whole
-from hydrahive.runtime.config.parsing import as_plain, flat
+from hydrahive.runtime.config.plain import as_plain, flat
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.run_folder import RunFolder

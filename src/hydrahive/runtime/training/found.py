@@ -11,7 +11,7 @@ from hydrahive.core.errors import HydrahiveError, MachineClassError, UsageError
 from hydrahive.core.state import State, digest_of_state, under
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.changes import without_future
-from hydrahive.runtime.config.parsing import first_difference
+from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, read_checkpoint

@@ -9,7 +9,7 @@ import numpy as np
 
 from hydrahive.core.streams import stream
 from hydrahive.tuning.config import Pbt
-from hydrahive.tuning.search.space import Domain
+from hydrahive.tuning.space import Domain
 
 
 def ranked(scores: Mapping[int, float | None], *, most_is_best: bool) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hydrahive.core.durable import write_whole
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.tuning.config import GridSearch, Optuna, RandomSearch, SweepConfig
-from hydrahive.tuning.search.space import Choice, Domain
+from hydrahive.tuning.space import Choice, Domain
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydrahive.core.state import State, digest_of_state
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import InlineFleet
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.schedule.schedules import schedule_of
 
 SHOWN = 16

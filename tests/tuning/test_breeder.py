@@ -11,7 +11,7 @@ from hydrahive.runtime.config.plain import dump
 from hydrahive.tuning.config import load_sweep
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.search.schedulers import scheduler_of
-from hydrahive.tuning.trial import Task
+from hydrahive.tuning.trials.trial import Task
 
 SWEEP = {
     "experiment": "snake/vtrace",

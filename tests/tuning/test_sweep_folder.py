@@ -12,8 +12,8 @@ from hydrahive.tuning.config import Optuna, load_sweep
 from hydrahive.tuning.folder import Ending, SweepFolder, append_line, read_lines
 from hydrahive.tuning.search.sources import Estimated
 from hydrahive.tuning.space import Range
-from hydrahive.tuning.sweep import winner_of
-from hydrahive.tuning.trial import PUT_OFF, why_it_failed
+from hydrahive.tuning.trials.trial import PUT_OFF, why_it_failed
+from hydrahive.tuning.winner import winner_of
 
 SWEEP = {
     "experiment": "snake/vtrace",

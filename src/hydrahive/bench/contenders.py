@@ -26,7 +26,8 @@ from hydrahive.runtime.cluster.fleet import RayFleet
 from hydrahive.runtime.cluster.member import RunOnCluster
 from hydrahive.runtime.config.plain import as_plain
 from hydrahive.runtime.config.run_config import RunConfig, StopConfig
-from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.schedule.schedules import schedule_of

@@ -95,7 +95,7 @@ def _replay(arguments: Sequence[str]) -> int:
 def _report(arguments: Sequence[str]) -> int:
     given = _of_a_sweep("report", arguments)
     from hydrahive.tuning.report import summary_text, write_report
-    from hydrahive.tuning.sweep import winner_of
+    from hydrahive.tuning.winner import winner_of
 
     folder = _found(given.sweep, given.runs)
     config = folder.config()

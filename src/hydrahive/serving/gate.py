@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import ray
-from fastapi import Depends, FastAPI, Header, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Header
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from ray import serve
-from starlette.exceptions import HTTPException
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
@@ -41,9 +38,9 @@ from hydrahive.serving.models import (
     Model,
     Models,
     Payment,
-    Problem,
 )
 from hydrahive.serving.policy import Asked, Given, ServedPolicy, require_names, require_one_precision, shown_name
+from hydrahive.serving.refusals import HANDLERS, PROBLEMS, STATUS, RefusalError
 from hydrahive.serving.together import Together
 from hydrahive.telemetry.recording import gif_of
 
@@ -74,32 +71,14 @@ Once = Annotated[
         description="Names the query: asked again under the same name, it is answered again and not paid again.",
     ),
 ]
-STATUS = {"wrong-key": 401, "overdraft": 402, "reused-key": 422}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "No key, or nobody's."},
-    402: {"model": Problem, "description": "The account has too few tokens."},
-    404: {"model": Problem, "description": "No such run is served."},
-    413: {"model": Problem, "description": "The body, or the number of rows, is too large."},
-    422: {"model": Problem, "description": "What was sent has the wrong shape, or is not finite."},
-    429: {"model": Problem, "description": "The account asks too fast; `Retry-After` says when to ask again."},
-    503: {"model": Problem, "description": "Still loading, or the ledger is away; asking again may help."},
-}
 web = FastAPI(
     title="Hydrahive",
     version=__version__,
     description="Answers of trained policies, for tokens. A query that fails is not paid.",
     responses={503: PROBLEMS[503]},
+    exception_handlers=HANDLERS,
 )
 web.add_middleware(BodyLimit)
-
-
-class RefusalError(Exception):
-    """A query that is not answered."""
-
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-        """With an HTTP status, and why in one line."""
-        super().__init__(text)
-        self.status, self.text, self.headers = status, text, headers
 
 
 @dataclass(frozen=True)
@@ -108,35 +87,6 @@ class Paying:
 
     hold: int | None
     payment: Payment | None
-
-
-@web.exception_handler(RefusalError)
-async def failed(request: Request, failure: RefusalError) -> JSONResponse:
-    """A query that is not answered."""
-    return JSONResponse({"error": failure.text}, failure.status, failure.headers)
-
-
-@web.exception_handler(RequestValidationError)
-async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
-    """What does not follow the description."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
-
-
-@web.exception_handler(HTTPException)
-async def refused(request: Request, error: HTTPException) -> JSONResponse:
-    """No such path, or method; or bytes that are no text, which are refused like text that is no JSON."""
-    if error.status_code == 400:
-        return JSONResponse({"error": "body: it is not JSON in UTF-8"}, 422)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
-
-
-@web.exception_handler(Exception)
-async def broken(request: Request, error: Exception) -> JSONResponse:
-    """A bug of ours: its traceback is for the log, not for who asks."""
-    log.error("a query failed", exc_info=error)
-    return JSONResponse({"error": "internal error"}, 500)
 
 
 def _key_of(credentials: HTTPAuthorizationCredentials | None) -> str:

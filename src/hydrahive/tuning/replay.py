@@ -13,7 +13,7 @@ from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.train import train
 from hydrahive.tuning.folder import SweepFolder, trial_name
-from hydrahive.tuning.sweep import winner_of
+from hydrahive.tuning.winner import winner_of
 
 
 def replay_winner(folder: SweepFolder) -> tuple[str, str]:

@@ -23,8 +23,8 @@ from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.hparams import write_hparams
 from hydrahive.tuning.search.breeding import ranked
 from hydrahive.tuning.space import Choice, Range
-from hydrahive.tuning.sweep import Winner, scores_again, winner_of
 from hydrahive.tuning.table import shown
+from hydrahive.tuning.winner import Winner, scores_again, winner_of
 
 COLOURS = plt.get_cmap("viridis")
 

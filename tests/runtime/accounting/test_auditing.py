@@ -16,10 +16,11 @@ from hydrahive.ledger.statements import audits, balances, work_credits
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
-from hydrahive.runtime.fleet.fleet import InlineFleet, Ref, Stock
+from hydrahive.runtime.fleet.fleet import Ref, Stock
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.runs.run_folder import RunFolder
-from hydrahive.runtime.training.train import train as training
+from hydrahive.runtime.training import train as training
 
 SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]
 SIZES += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=9000", "--checkpoint.every_boundaries=2"]

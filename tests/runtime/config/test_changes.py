@@ -13,7 +13,7 @@ from hydrahive.runtime.config.changes import algorithms, value_of, with_values
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.run_config import Change
-from hydrahive.runtime.fleet.fleet import InlineFleet
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.roles.learner import Learner
 from hydrahive.runtime.schedule.schedules import schedule_of
 

@@ -3,7 +3,8 @@
 import pytest
 
 from hydrahive.core.errors import UsageError
-from hydrahive.runtime.coordinator.coordinator import Coordinator, Member
+from hydrahive.runtime.coordinator.coordinator import Coordinator
+from hydrahive.runtime.coordinator.registry import Member
 from hydrahive.runtime.roles.heart import Heart, Sign, Work
 
 SIGN = Sign(shard=3, round=7, busy_s=0.1)

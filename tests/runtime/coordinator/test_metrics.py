@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hydrahive.runtime.coordinator.coordinator import metrics as ray_metrics
+from hydrahive.runtime.coordinator import metrics as ray_metrics
 from hydrahive.runtime.coordinator.metrics import EXPORTED, Figures, RayMetricsSink, RunMetrics
 
 

@@ -21,7 +21,7 @@ from hydrahive.runtime.cluster.room import Room, is_own, owner_label, reserved
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import coordinator
-from hydrahive.runtime.coordinator.coordinator import Health, Heard, Member
+from hydrahive.runtime.coordinator.registry import Health, Heard, Member
 from hydrahive.runtime.fleet.fleet import Listener
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.runs.watch_feed import Watched

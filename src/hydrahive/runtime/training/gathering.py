@@ -11,7 +11,8 @@ from hydrahive.core.errors import UsageError
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.training.memory_plan import memory_plan
 from hydrahive.runtime.training.request import Request, say
 from hydrahive.runtime.training.start_times import StartTimes

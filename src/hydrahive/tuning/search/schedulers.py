@@ -11,7 +11,7 @@ from hydrahive.runtime.config.changes import in_force, value_of
 from hydrahive.tuning.config import Asha, Median, Pbt, SweepConfig
 from hydrahive.tuning.folder import Decision, Exploit, SweepFolder, trial_name
 from hydrahive.tuning.search.breeding import donors, explored
-from hydrahive.tuning.trial import PUT_OFF
+from hydrahive.tuning.trials.trial import PUT_OFF
 
 
 def scheduler_of(config: SweepConfig, folder: SweepFolder) -> Any:

@@ -32,8 +32,8 @@ from hydrahive.runtime.training.books import outbox_of
 from hydrahive.runtime.training.found import Found
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.train import train_on
-from hydrahive.tuning.fleets import trial_fleet
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
+from hydrahive.tuning.trials.fleets import trial_fleet
 
 ORPHAN_SECONDS = 60.0
 """How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""

@@ -10,7 +10,7 @@ from ray import tune
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
 from hydrahive.runtime.runs.run_user import act_for
 from hydrahive.tuning.folder import SweepFolder
-from hydrahive.tuning.trial import EndedError, Task, Trial, Workshop, why_it_failed
+from hydrahive.tuning.trials.trial import EndedError, Task, Trial, Workshop, why_it_failed
 
 
 class TrialProcess(tune.Trainable):

@@ -22,7 +22,8 @@ from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
 from hydrahive.runtime.coordinator.metrics import metrics_sink
-from hydrahive.runtime.fleet.fleet import Fleet, InlineFleet
+from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.runs.run_user import run_user
 

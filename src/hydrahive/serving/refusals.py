@@ -1,0 +1,71 @@
+"""How the application says no: statuses, and one line in JSON."""
+
+import logging
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from hydrahive.serving.models import (
+    Problem,
+)
+
+
+class RefusalError(Exception):
+    """A query that is not answered."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        """With an HTTP status, and why in one line."""
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, headers
+
+
+log = logging.getLogger("hydrahive.serving")
+STATUS = {"wrong-key": 401, "overdraft": 402, "reused-key": 422}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "No key, or nobody's."},
+    402: {"model": Problem, "description": "The account has too few tokens."},
+    404: {"model": Problem, "description": "No such run is served."},
+    413: {"model": Problem, "description": "The body, or the number of rows, is too large."},
+    422: {"model": Problem, "description": "What was sent has the wrong shape, or is not finite."},
+    429: {"model": Problem, "description": "The account asks too fast; `Retry-After` says when to ask again."},
+    503: {"model": Problem, "description": "Still loading, or the ledger is away; asking again may help."},
+}
+
+
+async def failed(request: Request, failure: RefusalError) -> JSONResponse:
+    """A query that is not answered."""
+    return JSONResponse({"error": failure.text}, failure.status, failure.headers)
+
+
+async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+    """What does not follow the description."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
+
+
+async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    """No such path, or method; or bytes that are no text, which are refused like text that is no JSON."""
+    if error.status_code == 400:
+        return JSONResponse({"error": "body: it is not JSON in UTF-8"}, 422)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+async def broken(request: Request, error: Exception) -> JSONResponse:
+    """A bug of ours: its traceback is for the log, not for who asks."""
+    log.error("a query failed", exc_info=error)
+    return JSONResponse({"error": "internal error"}, 500)
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    RefusalError: failed,
+    RequestValidationError: unreadable,
+    HTTPException: refused,
+    Exception: broken,
+}
+"""Which of them answers for what is raised."""

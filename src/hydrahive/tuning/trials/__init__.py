@@ -1,0 +1,1 @@
+"""What Tune runs: a trial of a sweep, trained from milestone to milestone where Tune has put it."""

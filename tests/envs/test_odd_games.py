@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from conftest import ROOT
 from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.atari.config import FOR_SEVERAL, Atari
 from hydrahive.envs.gym.config import Gym
+from hydrahive.envs.gym.vector import GymVector
 from hydrahive.envs.pettingzoo.config import PettingZoo
 from hydrahive.policies.config import Conv, PolicyConfig
 from hydrahive.policies.distributions import distribution_of
@@ -97,6 +99,17 @@ def test_a_vector_that_does_not_say_when_it_resets_is_not_used():
     assert fragment.terminated.dtype == np.bool_
     with pytest.raises(ValueError, match="gives no final_obs"):
         fragment_of("Withholds-v0")
+
+
+def test_what_one_vector_declares_no_other_is_believed_to():
+    """ALE's vector writes into the metadata that all vectors share which have none of their own."""
+    shared = dict(gymnasium.vector.VectorEnv.metadata)
+    Atari("pong").make_vector(1).close()
+    assert gymnasium.vector.VectorEnv.metadata == shared
+    writes = Gym("odd:Writes-v0").make_vector(3)
+    assert isinstance(writes, GymVector)  # it says of itself when it resets
+    assert gymnasium.vector.VectorEnv.metadata == shared
+    assert not isinstance(Gym("odd:Together-v0").make_vector(3), GymVector)
 
 
 def test_agents_may_join_in_mid_episode():

@@ -158,6 +158,14 @@ class Says(Together):
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
 
+class Writes(Together):
+    """Says it where all vectors do that have no metadata of their own, as ALE's does."""
+
+    def __init__(self, num_envs=1):
+        super().__init__(num_envs)
+        self.metadata["autoreset_mode"] = AutoresetMode.NEXT_STEP
+
+
 class Withholds(Together):
     """Says that episodes begin anew in the same step, and keeps the last observations back."""
 
@@ -166,5 +174,5 @@ class Withholds(Together):
 
 for kind in [Reuses, Chatty, Forbids, Quits, Fails, Grows, OldSteps, Counts, WholeActions, Pictures, Lonely]:
     gymnasium.register(f"{kind.__name__}-v0", kind)
-for kind in [Together, Says, Withholds]:
+for kind in [Together, Says, Writes, Withholds]:
     gymnasium.register(f"{kind.__name__}-v0", Count, vector_entry_point=kind)

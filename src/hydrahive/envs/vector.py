@@ -25,6 +25,23 @@ AT_THE_END = 2**62
 """Env steps, for `advance`, at which every curriculum is in its last stage."""
 
 
+def with_own_metadata(make: Callable[[], Any]) -> Any:
+    """The vector that `make` gives, with metadata of its own.
+
+    A vector whose class has none writes into the dict that all of these share (ALE's does), so that every other one in
+    the process would seem to declare the same.
+    """
+    before = dict(VectorEnv.metadata)
+    try:
+        env = make()
+        if env.metadata is VectorEnv.metadata:
+            env.metadata = dict(env.metadata)
+        return env
+    finally:
+        VectorEnv.metadata.clear()
+        VectorEnv.metadata.update(before)
+
+
 class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
     """A Gymnasium vector environment whose whole state can be taken out and put back.
 

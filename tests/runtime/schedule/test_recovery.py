@@ -189,7 +189,7 @@ def test_every_boundary_is_the_same_when_the_replay_is_lost():
 
 
 def test_a_straggler_is_hedged_and_ended(config, monkeypatch):
-    monkeypatch.setattr("hydrahive.runtime.schedule.fixed_lag.HEDGE_SECONDS", -1)
+    monkeypatch.setattr("hydrahive.runtime.schedule.hedging.HEDGE_SECONDS", -1)
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
     hedged = 0
     calls = (14, 18, 21, 22, 23, 24, 25, 37, 60) if FULL else (18, 22, 37)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import ale_py
@@ -14,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from hydrahive.core.state import State, digest
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.atari.config import Atari
-from hydrahive.envs.vector import GAME_LENGTH, SnapshotVectorEnv
+from hydrahive.envs.vector import GAME_LENGTH, SnapshotVectorEnv, with_own_metadata
 
 RESEED_AFTER = 3_000
 """Steps since its last seeded reset after which a game's end is followed by another one.
@@ -28,7 +29,8 @@ ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 def emulator(config: Atari, count: int, **drawing: Any) -> AtariVectorEnv:
     """ALE's own vector under the protocol, resetting nothing that it is not told to before the next step."""
     rules = config.rules
-    return AtariVectorEnv(
+    make = partial(
+        AtariVectorEnv,
         config.rom,
         count,
         num_threads=1,
@@ -42,6 +44,8 @@ def emulator(config: Atari, count: int, **drawing: Any) -> AtariVectorEnv:
         reward_clipping=False,
         **{"stack_num": 1, "img_height": config.size, "img_width": config.size, **drawing},
     )
+    made: AtariVectorEnv = with_own_metadata(make)
+    return made
 
 
 class AtariVector(SnapshotVectorEnv):

@@ -45,8 +45,12 @@ class Maker:
         """The environment's own vector."""
         import gymnasium
 
+        from hydrahive.envs.vector import with_own_metadata
+
         try:
-            return gymnasium.make_vec(self.name, num_envs, vectorization_mode="vector_entry_point", **self.kwargs)
+            return with_own_metadata(
+                lambda: gymnasium.make_vec(self.name, num_envs, vectorization_mode="vector_entry_point", **self.kwargs)
+            )
         except Exception as error:
             raise self._refused(error) from None
 

@@ -13,7 +13,7 @@ from hydrahive.ledger.posting import Verdict, WorkerFacts
 from hydrahive.runtime.fleet.fleet import Fleet, Ref
 from hydrahive.runtime.roles.auditor import AuditJob, Finding, shard_digest
 from hydrahive.runtime.runs.boundary import Boundary
-from hydrahive.runtime.schedule.dataflow import Update, Work
+from hydrahive.runtime.schedule.updates import Update, Work
 
 ATTEMPTS = 3
 """How often an audit is begun again when its auditor is lost."""

@@ -15,7 +15,7 @@ from hydrahive.ledger.prices import Price
 from hydrahive.runtime.fleet.fleet import Listener
 from hydrahive.runtime.fleet.ledger_line import Answer, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
-from hydrahive.runtime.schedule.dataflow import Update
+from hydrahive.runtime.schedule.updates import Update
 
 LAST_WORD_SECONDS = 30.0
 """Longest wait for the ledger at the end of a run; what it has not answered is posted when that is run again."""

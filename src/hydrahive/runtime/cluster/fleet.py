@@ -51,77 +51,77 @@ class RayFleet:
         self._showing: Any = None
         self._evaluator: Any = None
         self._auditor: Any = None
-        self._members.assemble()
+        self._members.hiring.assemble()
 
     @property
     def worker_count(self) -> int:
         """Env workers that are there."""
-        return len(self._members.workers)
+        return len(self._members.crew.workers)
 
     @property
     def listener(self) -> Listener:
         """Who is told what happens to the members."""
-        return self._members.listener
+        return self._members.crew.listener
 
     @listener.setter
     def listener(self, listener: Listener) -> None:
-        self._members.listener = listener
+        self._members.crew.listener = listener
 
     def machine_class(self) -> str:
         """The learner's machine class, which every worker had to show before it joined."""
-        return self._members.learner.about.machine_class
+        return self._members.crew.learner.about.machine_class
 
     def workers(self) -> list[int]:
         """The workers that have joined and are not leaving."""
-        return self._members.staying()
+        return self._members.crew.staying()
 
     def adopt(self, worker: int, shard: int, state: State | Ref | None) -> None:
         """Have a worker take over a shard."""
-        self._members.actor(worker).adopt.remote(shard, state, self.segment)
+        self._members.crew.actor(worker).adopt.remote(shard, state, self.segment)
 
     def release(self, worker: int, shard: int) -> None:
         """Have a worker forget a shard."""
-        self._members.actor(worker).release.remote(shard)
+        self._members.crew.actor(worker).release.remote(shard)
 
     def dismiss(self, worker: int, why: str) -> None:
         """Do without a worker."""
-        self._members.bury(worker, why)
+        self._members.ending.bury(worker, why)
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
-        learner = self._members.learner.actor
+        learner = self._members.crew.learner.actor
         self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
 
     def follow(self, config: RunConfig) -> None:
         """Have the learner follow, and those that come after it."""
-        self._config = self._members.config = config
-        self.get(Ref(self._members.learner.actor.follow.remote(config)))
+        self._config = self._members.crew.config = config
+        self.get(Ref(self._members.crew.learner.actor.follow.remote(config)))
 
     def renew(self, *, everything: bool) -> None:
         """New generations of the learner, wherever there is room, and of the replay; and at least one worker."""
-        self._members.renew(everything=everything)
-        self._members.await_worker()
+        self._members.hiring.renew(everything=everything)
+        self._members.hiring.await_worker()
 
     def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
         """Give the replay a state."""
-        self.get(Ref(self._members.replay.actor.restore.remote(state, blocks)))
+        self.get(Ref(self._members.crew.replay.actor.restore.remote(state, blocks)))
 
     def sample(self) -> Ref:
         """What the replay gives with the next update."""
-        return Ref(self._members.replay.actor.sample.remote())
+        return Ref(self._members.crew.replay.actor.sample.remote())
 
     def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
         """Have the replay take a round."""
-        sample, told = self._members.replay.actor.take.remote(round_, *fragments, *summaries)
+        sample, told = self._members.crew.replay.actor.take.remote(round_, *fragments, *summaries)
         return sample, told
 
     def replay_state(self, since: int) -> Ref:
         """The replay's state."""
-        return Ref(self._members.replay.actor.state.remote(since))
+        return Ref(self._members.crew.replay.actor.state.remote(since))
 
     def weights(self) -> Ref:
         """The learner's current weights."""
-        return Ref(self._members.learner.actor.weights.remote())
+        return Ref(self._members.crew.learner.actor.weights.remote())
 
     def put(self, value: Any) -> Ref:
         """A reference to a value of this process."""
@@ -133,18 +133,18 @@ class RayFleet:
         One call and two objects for a worker's whole share of a round: Ray's part in a round's cost goes with
         their number, not with their size.
         """
-        actor = self._members.actor(worker)
+        actor = self._members.crew.actor(worker)
         fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)
         return fragments, summaries
 
     def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
         """Have a round learned."""
-        weights, learned = self._members.learner.actor.update.remote(version, keep_actions, sample, *parts)
+        weights, learned = self._members.crew.learner.actor.update.remote(version, keep_actions, sample, *parts)
         return weights, learned
 
     def facts(self, worker: int) -> WorkerFacts:
         """A worker as its receipts name it."""
-        return self._members.facts[worker]
+        return self._members.crew.facts[worker]
 
     @property
     def may_audit(self) -> bool:
@@ -159,11 +159,11 @@ class RayFleet:
 
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
-        if self._auditor is None or self._auditor[0] != self._members.learner.about.node_id:
+        if self._auditor is None or self._auditor[0] != self._members.crew.learner.about.node_id:
             self.forget_auditor()
-            node = self._members.learner.about.node_id
+            node = self._members.crew.learner.about.node_id
             where = NodeAffinitySchedulingStrategy(node, soft=False)
-            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.environment()}
+            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.hiring.environment()}
             auditor: Any = ray.remote(**options)(AuditorActor)
             self._auditor = node, auditor.remote(self._config, self._run.run_id)
         return Ref(self._auditor[1].audit.remote(job, *weights))
@@ -182,7 +182,7 @@ class RayFleet:
         """
         if self._run.embedded:
             raise HydrahiveError(f"this machine does not compute the same twice ({why}); its work cannot be used")
-        self._members.quarantine(worker.node, why)
+        self._members.ending.quarantine(worker.node, why)
 
     def ledger_line(self, path: Path | None) -> LedgerLine:
         """The coordinator's."""
@@ -196,7 +196,7 @@ class RayFleet:
 
     def watched(self) -> Watched | None:
         """What the coordinator last said; of an embedded cluster nobody else knows."""
-        return None if self._run.embedded else self._members.watched
+        return None if self._run.embedded else self._members.hearing.watched
 
     def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
         """Whether the coordinator has taken what was shown last."""
@@ -216,21 +216,21 @@ class RayFleet:
         if self._run.embedded:
             return
         with suppress(RayError):  # whoever watches sees that nothing comes
-            self._showing = self._members.coordinator.show.remote(self._run.run_id, shown, last=last)
+            self._showing = self._members.crew.coordinator.show.remote(self._run.run_id, shown, last=last)
             if last:  # this process may end now
                 ray.wait([self._showing], timeout=LAST_SHOW_SECONDS, fetch_local=False)
 
     def conditions(self) -> Mapping[str, str]:
         """What the members are known to be."""
-        return self._members.conditions()
+        return self._members.crew.conditions()
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
-        return Ref(self._members.actor(worker).snapshot.remote(shard))
+        return Ref(self._members.crew.actor(worker).snapshot.remote(shard))
 
     def learner_state(self) -> Ref:
         """The learner's state after all calls made so far."""
-        return Ref(self._members.learner.actor.state.remote())
+        return Ref(self._members.crew.learner.actor.state.remote())
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
@@ -297,37 +297,37 @@ class RayFleet:
         Raises:
             LearnerLostError: If the learner or the replay is gone.
         """
-        asked = {worker: self._members.actor(worker).positions.remote() for worker in self._members.workers}
+        asked = {worker: self._members.crew.actor(worker).positions.remote() for worker in self._members.crew.workers}
         positions: dict[int, Mapping[int, int]] = {}
         for worker, ref in asked.items():
             try:
                 positions[worker] = self.get(Ref(ref))
             except LostError as error:
-                self._members.bury(worker, str(error))
+                self._members.ending.bury(worker, str(error))
         try:
-            version = self.get(Ref(self._members.learner.actor.position.remote()))
+            version = self.get(Ref(self._members.crew.learner.actor.position.remote()))
         except LostError as error:
-            self._members.learner_lost(str(error))
+            self._members.ending.learner_lost(str(error))
             raise LearnerLostError(f"the learner is gone: {error}") from None
         taken = None
         if self._config.replay:
             try:
-                taken = self.get(Ref(self._members.replay.actor.position.remote()))
+                taken = self.get(Ref(self._members.crew.replay.actor.position.remote()))
             except LostError as error:
-                self._members.replay_lost(str(error))
+                self._members.ending.replay_lost(str(error))
                 raise LearnerLostError(f"the replay is gone: {error}") from None
-        self._members.await_worker()
-        return Stock(version, positions, self._members.suspects(), taken)
+        self._members.hiring.await_worker()
+        return Stock(version, positions, self._members.hearing.suspects(), taken)
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Look after the members; what was asked of the run."""
-        self._members.env_steps, self._members.paused = env_steps, paused
+        self._members.crew.env_steps, self._members.crew.paused = env_steps, paused
         self._members.look_after()
-        return self._members.request()
+        return self._members.hearing.request()
 
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
         """Write the leases down, and see those off who leave and hold nothing any more."""
-        self._members.note_homes(homes, round_)
+        self._members.ending.note_homes(homes, round_)
 
     def forget_evaluator(self) -> None:
         """Start a new evaluator at the next evaluation."""

@@ -4,112 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from hydrahive.core.errors import HydrahiveError, LostError
 from hydrahive.core.fragment import FragmentSummary
-from hydrahive.core.receipt import Consumed, told_digest
+from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
-from hydrahive.core.watched import Frame
-from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet, Ref
 from hydrahive.runtime.roles.learner import Learned
-from hydrahive.runtime.roles.replay import ReplayTold
 from hydrahive.runtime.runs.boundary import Block, Boundary, Progress
 from hydrahive.runtime.schedule.placement import Homes, balanced
-
-
-@dataclass(frozen=True)
-class Work:
-    """Who computed what an update learned from.
-
-    Attributes:
-        consumed: What the learner said of the fragments, by part.
-        workers: Each part's worker.
-        leased_since: For each part the rounds from which on its worker had its shards, by shard.
-        acting: The version that acted, under a fixed lag.
-        weights: That version.
-        told: Digests of what the workers said of the fragments besides their bytes, by shard, where they are audited.
-    """
-
-    consumed: tuple[tuple[Consumed, ...], ...]
-    workers: tuple[WorkerFacts, ...]
-    leased_since: tuple[dict[int, int], ...]
-    acting: int
-    weights: Ref
-    told: Mapping[int, str]
-
-    def by_fragment(self) -> Iterator[tuple[Consumed, WorkerFacts, int]]:
-        """Each consumed fragment, its worker, and the round from which on that had the shard."""
-        for part, worker, since in zip(self.consumed, self.workers, self.leased_since, strict=True):
-            for fragment in part:
-                yield fragment, worker, since[fragment.id.shard]
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """What finished in a round, in shard order.
-
-    Attributes:
-        scores: Of the episodes.
-        lengths: Theirs, in env steps.
-        detours: What careful exploration did, as `hydrahive.policies.exploration.DETOUR_COUNTS`; empty without.
-        facts: What the environments tell of the episodes besides, by name.
-        frames: Pictures of what is watched.
-        env_steps: Of the round's fragments, each with its shard.
-    """
-
-    scores: list[float]
-    lengths: list[int]
-    detours: list[int]
-    facts: dict[str, list[float]]
-    frames: tuple[Frame, ...] = ()
-    env_steps: tuple[tuple[int, int], ...] = ()
-
-    @staticmethod
-    def of(summaries: Sequence[FragmentSummary]) -> Episodes:
-        """What these fragments' summaries tell."""
-        return Episodes(
-            [score for summary in summaries for score in summary.scores.tolist()],
-            [length for summary in summaries for length in summary.lengths.tolist()],
-            np.sum([summary.detours for summary in summaries], axis=0).tolist(),
-            {
-                name: [value for summary in summaries for value in summary.facts.get(name, np.empty(0)).tolist()]
-                for name in dict.fromkeys(name for summary in summaries for name in summary.facts)
-            },
-            tuple(frame for summary in summaries for frame in summary.frames),
-            tuple((summary.shard, summary.env_steps) for summary in summaries),
-        )
-
-
-@dataclass(frozen=True)
-class Update:
-    """An update that is done.
-
-    Attributes:
-        metrics: The learner's figures.
-        progress: The run's, after it.
-        weights: The version it made.
-        work: Who computed what it learned from.
-        episodes: What finished in its round.
-        replay: What the replay said after it; None without one.
-        boundary: The cut behind it, where one is due.
-        givers: At a cut, who gave each shard's state.
-    """
-
-    metrics: dict[str, float]
-    progress: Progress
-    weights: Ref
-    work: Work
-    episodes: Episodes
-    replay: ReplayTold | None = None
-    boundary: Boundary | None = None
-    givers: tuple[WorkerFacts, ...] = ()
+from hydrahive.runtime.schedule.updates import Episodes, Update, Work
 
 
 @dataclass(frozen=True)
@@ -124,6 +32,11 @@ class Part:
     fragments: Ref
     summaries: Ref
     leased_since: dict[int, int]
+
+    @property
+    def refs(self) -> tuple[Ref, Ref]:
+        """Both."""
+        return self.fragments, self.summaries
 
 
 class Taken(NamedTuple):
@@ -197,37 +110,51 @@ class Replayed:
 
 
 class Schedule:
-    """A run's dataflow from `start` on."""
+    """A run's dataflow from a boundary on: what both schedules share.
+
+    Attributes:
+        fleet: Carries out the calls.
+        config: The run's.
+        replayed: What losses have cost so far.
+        progress: The run's after the update that was submitted last.
+        weights: The versions that may still act, by number.
+        pending: Updates that were submitted, oldest first.
+        sample: What the replay gives with the next update; None without one.
+        blocks: The replay's stored episodes at the newest boundary.
+        replay_cut_at: The update of the newest cut for which the replay's state was asked.
+        homes: The worker of each shard.
+        leased_since: From which round on a worker has had a shard.
+    """
 
     def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None, replayed: Replayed) -> None:
         """Begin at `start`, whose state the learner already has, or at version 0; hand out the shards."""
-        self._fleet, self._config, self.replayed = fleet, config, replayed
-        self._progress = start.progress if start else Progress()
+        self.fleet, self.config, self.replayed = fleet, config, replayed
+        self.progress = start.progress if start else Progress()
         versions = start.versions() if start else {}
-        self._weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
-        self._pending: deque[Pending] = deque()
-        self._sample = fleet.sample() if config.replay else None
-        self._blocks = start.blocks if start else ()
-        self._replay_cut_at = self._progress.updates
-        self._homes: Homes = balanced({}, config.shards, self._workers())
-        self._leased_since: dict[tuple[int, int], int] = {}
-        for shard, worker in self._homes.items():
+        self.weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
+        self.pending: deque[Pending] = deque()
+        self.sample = fleet.sample() if config.replay else None
+        self.blocks = start.blocks if start else ()
+        self.replay_cut_at = self.progress.updates
+        self.homes: Homes = balanced({}, config.shards, self.workers())
+        self.leased_since: dict[tuple[int, int], int] = {}
+        for shard, worker in self.homes.items():
             state = start.shard(shard) if start else None
-            self._lease(worker, shard, state, int(state["round"][0]) if state else 0)
-        fleet.note_homes(self._homes, self._progress.updates)
+            self.lease(worker, shard, state, int(state["round"][0]) if state else 0)
+        fleet.note_homes(self.homes, self.progress.updates)
 
-    def _lease(self, worker: int, shard: int, state: State | Ref | None, round_: int) -> None:
+    def lease(self, worker: int, shard: int, state: State | Ref | None, round_: int) -> None:
         """Give a worker a shard that stands, or will stand, at this round."""
-        self._fleet.adopt(worker, shard, state)
-        self._leased_since[worker, shard] = round_
+        self.fleet.adopt(worker, shard, state)
+        self.leased_since[worker, shard] = round_
 
-    def _part(self, worker: int, shards: tuple[int, ...], round_: int, version: int, weights: Ref) -> Part:
+    def part(self, worker: int, shards: tuple[int, ...], round_: int, version: int, weights: Ref) -> Part:
         """Have a worker compute its shards' fragments of a round."""
-        fragments, summaries = self._fleet.simulate(worker, shards, round_, version, weights)
-        since = {shard: self._leased_since[worker, shard] for shard in shards}
+        fragments, summaries = self.fleet.simulate(worker, shards, round_, version, weights)
+        since = {shard: self.leased_since[worker, shard] for shard in shards}
         return Part(worker, shards, fragments, summaries, since)
 
-    def _submitted_update(
+    def submitted_update(
         self,
         version: int,
         parts: Sequence[Part],
@@ -236,34 +163,39 @@ class Schedule:
         summaries: Sequence[FragmentSummary],
     ) -> Pending:
         """Have parts learned, and then taken by the replay; `cut` is still to be filled in."""
-        told = {summary.shard: told_digest(summary) for summary in summaries} if self._fleet.may_audit else {}
+        told = {summary.shard: told_digest(summary) for summary in summaries} if self.fleet.may_audit else {}
         fragments = [part.fragments for part in parts]
-        weights, learned = self._fleet.update(version, fragments, self._sample, keep_actions=self._fleet.may_audit)
+        weights, learned = self.fleet.update(version, fragments, self.sample, keep_actions=self.fleet.may_audit)
         replayed = None
-        if self._config.replay:
-            self._sample, replayed = self._fleet.take(version, fragments, [part.summaries for part in parts])
+        if self.config.replay:
+            self.sample, replayed = self.fleet.take(version, fragments, [part.summaries for part in parts])
         episodes = Episodes.of(summaries)
         return Pending(
-            learned, weights, self._progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
+            learned, weights, self.progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
         )
 
-    def _workers(self) -> list[int]:
-        workers = self._fleet.workers()
+    def workers(self) -> list[int]:
+        """Those that shards may lie on now.
+
+        Raises:
+            LostError: If there are none.
+        """
+        workers = self.fleet.workers()
         if not workers:
             raise LostError("all env workers are gone")
         return workers
 
-    def _settled(self, pending: Pending) -> Update:
+    def settled(self, pending: Pending) -> Update:
         """Wait for an update, and for the cut behind it.
 
         Raises:
             HydrahiveError: What stopped the learner.
         """
-        learned: Learned = self._fleet.get(pending.learned)
-        replayed = self._fleet.get(pending.replayed) if pending.replayed is not None else None
+        learned: Learned = self.fleet.get(pending.learned)
+        replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
-        givers = tuple(self._fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
-        workers = tuple(self._fleet.facts(part.worker) for part in pending.parts)
+        givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
+        workers = tuple(self.fleet.facts(part.worker) for part in pending.parts)
         for part, worker, fragments in zip(pending.parts, workers, learned.consumed, strict=True):
             if fragments and sorted(fragment.id.shard for fragment in fragments) != sorted(part.shards):
                 raise HydrahiveError(f"worker {worker.name} of {worker.owner} returned fragments that nobody asked for")
@@ -274,36 +206,39 @@ class Schedule:
         )
 
     def _closed(self, cut: Cut, progress: Progress) -> Boundary:
-        state: State = nested("learner", self._fleet.get(cut.learner))
+        state: State = nested("learner", self.fleet.get(cut.learner))
         for shard, taken in enumerate(cut.shards):
-            state |= nested(f"shards/{shard}", self._fleet.get(taken.state))
-        state |= nested("versions", {str(version): self._fleet.get(ref) for version, ref in cut.versions.items()})
+            state |= nested(f"shards/{shard}", self.fleet.get(taken.state))
+        state |= nested("versions", {str(version): self.fleet.get(ref) for version, ref in cut.versions.items()})
         blocks: tuple[Block, ...] = ()
         if cut.replay is not None:
-            replay = self._fleet.get(cut.replay)
+            replay = self.fleet.get(cut.replay)
             state |= nested("replay", under("state", replay))
             newest = Block({name: array.copy() for name, array in under("block", replay).items()})
             oldest = int(state["replay/oldest"][0])
-            blocks = tuple(block for block in (*self._blocks, newest) if block.is_needed_from(oldest))
+            blocks = tuple(block for block in (*self.blocks, newest) if block.is_needed_from(oldest))
         if cut.resumable:
-            self._blocks = blocks
+            self.blocks = blocks
         return Boundary({name: array.copy() for name, array in state.items()}, progress, cut.resumable, blocks)
 
-    def _replay_state(self) -> Ref | None:
+    def replay_state(self) -> Ref | None:
         """The replay's state at a cut behind the update submitted last, with what is new since the cut before."""
-        if not self._config.replay:
+        if not self.config.replay:
             return None
-        state = self._fleet.replay_state(self._replay_cut_at)
-        self._replay_cut_at = self._progress.updates
+        state = self.fleet.replay_state(self.replay_cut_at)
+        self.replay_cut_at = self.progress.updates
         return state
 
-    def _snapshot_shards(self) -> list[Taken]:
-        homes = [self._homes[shard] for shard in range(self._config.shards)]
-        return [Taken(worker, self._fleet.snapshot(worker, shard)) for shard, worker in enumerate(homes)]
+    def snapshot_shards(self) -> list[Taken]:
+        """Every shard's state after all calls made so far, in shard order."""
+        homes = [self.homes[shard] for shard in range(self.config.shards)]
+        return [Taken(worker, self.fleet.snapshot(worker, shard)) for shard, worker in enumerate(homes)]
 
-    def _is_boundary(self, version: int) -> bool:
-        return version % self._config.boundary_every == 0
+    def is_boundary(self, version: int) -> bool:
+        """Whether the run is cut behind so many updates."""
+        return version % self.config.boundary_every == 0
 
-    def _is_over(self, progress: Progress | None = None) -> bool:
-        at, stop = progress or self._progress, self._config.stop
+    def is_over(self, progress: Progress | None = None) -> bool:
+        """Whether the run ends with what is submitted, or at `progress`."""
+        at, stop = progress or self.progress, self.config.stop
         return at.env_steps >= stop.env_steps or (stop.updates is not None and at.updates >= stop.updates)

@@ -9,8 +9,9 @@ from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
-from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule, Update
+from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule
 from hydrahive.runtime.schedule.placement import groups
+from hydrahive.runtime.schedule.updates import Update
 
 
 class FreeRunning(Schedule):
@@ -26,8 +27,8 @@ class FreeRunning(Schedule):
     def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None, replayed: Replayed) -> None:
         """Begin at `start` or at version 0."""
         super().__init__(fleet, config, start, replayed)
-        self._acting = self._progress.updates
-        self._groups = groups(self._homes)
+        self._acting = self.progress.updates
+        self._groups = groups(self.homes)
         first = {shard: int(start.shard(shard)["round"][0]) if start else 0 for shard in range(config.shards)}
         # After a loss the shards of one worker may stand at different rounds: each goes on from its own.
         self._next_round = first
@@ -43,39 +44,39 @@ class FreeRunning(Schedule):
         last = False
         while not last:
             parts, summaries = self._about_a_round()
-            version = self._progress.updates
-            self._progress = self._progress.after(summaries)
-            last = self._is_over()
-            pending = self._submitted_update(version, parts, self._acting, self._weights[self._acting], summaries)
-            self._weights[version + 1] = pending.weights
-            cut = self._cut() if last or self._is_boundary(version + 1) else None
-            self._pending.append(replace(pending, cut=cut))
-            while self._pending and (last or len(self._pending) > self.AHEAD):
-                yield self._settled(self._pending.popleft())
+            version = self.progress.updates
+            self.progress = self.progress.after(summaries)
+            last = self.is_over()
+            pending = self.submitted_update(version, parts, self._acting, self.weights[self._acting], summaries)
+            self.weights[version + 1] = pending.weights
+            cut = self._cut() if last or self.is_boundary(version + 1) else None
+            self.pending.append(replace(pending, cut=cut))
+            while self.pending and (last or len(self.pending) > self.AHEAD):
+                yield self.settled(self.pending.popleft())
 
     def _about_a_round(self) -> tuple[list[Part], list[FragmentSummary]]:
         """At least as many fragments as a round has, whichever come first."""
         parts: list[Part] = []
         summaries: list[FragmentSummary] = []
-        while len(summaries) < self._config.shards:
-            for pending in self._pending:
-                if self._fleet.ready([pending.learned], 0):
+        while len(summaries) < self.config.shards:
+            for pending in self.pending:
+                if self.fleet.ready([pending.learned], 0):
                     self._acting = pending.progress.updates
-            self._weights = {version: ref for version, ref in self._weights.items() if version >= self._acting}
-            ref = self._fleet.any_ready([part.summaries for part in self._under_way])[0]
+            self.weights = {version: ref for version, ref in self.weights.items() if version >= self._acting}
+            ref = self.fleet.any_ready([part.summaries for part in self._under_way])[0]
             place = next(i for i, part in enumerate(self._under_way) if part.summaries is ref)
             part = self._under_way.pop(place)
             parts.append(part)
-            summaries += self._fleet.get(part.summaries)
+            summaries += self.fleet.get(part.summaries)
             self._submit(part.worker, part.shards)
         return parts, summaries
 
     def _submit(self, worker: int, group: tuple[int, ...]) -> None:
-        weights = self._weights[self._acting]
-        self._under_way.append(self._part(worker, group, self._next_round[group[0]], self._acting, weights))
+        weights = self.weights[self._acting]
+        self._under_way.append(self.part(worker, group, self._next_round[group[0]], self._acting, weights))
         for shard in group:
             self._next_round[shard] += 1
 
     def _cut(self) -> Cut:
-        version = self._progress.updates
-        return Cut(self._fleet.learner_state(), self._snapshot_shards(), {version: self._weights[version]}, True)
+        version = self.progress.updates
+        return Cut(self.fleet.learner_state(), self.snapshot_shards(), {version: self.weights[version]}, True)

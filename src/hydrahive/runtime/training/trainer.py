@@ -32,8 +32,9 @@ from hydrahive.runtime.runs.boundary import Boundary, Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.controls import FolderControls
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder
-from hydrahive.runtime.schedule.dataflow import Replayed, Update
+from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.schedules import schedule_of
+from hydrahive.runtime.schedule.updates import Update
 from hydrahive.runtime.training.watch import Watch
 
 BEGIN_ATTEMPTS = 5

@@ -23,7 +23,7 @@ from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.runs.watch_feed import FORGET_SECONDS, MIRRORED, Shown
-from hydrahive.runtime.schedule.dataflow import Update
+from hydrahive.runtime.schedule.updates import Update
 from hydrahive.telemetry.follower import Follower
 
 LOOK_SECONDS = 0.5

@@ -16,8 +16,8 @@ from hydrahive.core.sink import Sink
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.fleet import RayFleet
 from hydrahive.runtime.cluster.member import RunOnCluster
-from hydrahive.runtime.cluster.members import PROOF_SECONDS
 from hydrahive.runtime.cluster.room import owner_label
+from hydrahive.runtime.cluster.welcoming import PROOF_SECONDS
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator

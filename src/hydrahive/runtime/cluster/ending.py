@@ -1,0 +1,134 @@
+"""Ending actors: those that are lost, that leave, that are caught, and all of them when the run ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hydrahive.runtime.cluster.actors import end_process
+from hydrahive.runtime.cluster.connecting import draining_nodes
+from hydrahive.runtime.cluster.crew import Crew
+from hydrahive.runtime.cluster.member import Actor, is_ready
+
+HIRE_SECONDS = 3.0
+"""Time from a worker's loss to hiring another, if there are others: building it would slow their replaying down."""
+
+
+class Ending:
+    """Does without members of the crew."""
+
+    def __init__(self, crew: Crew) -> None:
+        """End nobody yet."""
+        self._crew = crew
+
+    def bury(self, worker: int, why: str) -> None:
+        """Do without a worker: it is killed; another is hired a little later, or when the last one is missed."""
+        crew = self._crew
+        member = crew.workers.pop(worker, None)
+        if member is None:
+            return
+        crew.leaving.discard(worker)
+        shards = [shard for shard, home in crew.homes.items() if home == worker]
+        self.end(member, "dead")
+        text = f"lost {member}: {self._reason(member, why)}; it held {_shards(shards)}"
+        crew.listener("worker_lost", text, worker=member.name, shards=shards)
+        crew.hire_at = time.monotonic() + HIRE_SECONDS
+
+    def learner_lost(self, why: str) -> None:
+        """Note that the learner is gone."""
+        self.lost(self._crew.learner, why)
+
+    def replay_lost(self, why: str) -> None:
+        """Note that the replay is gone."""
+        self.lost(self._crew.replay, why)
+
+    def lost(self, member: Actor, why: str) -> None:
+        """Note that one that is believed is gone."""
+        crew = self._crew
+        if member.role not in crew.gone:
+            crew.gone.add(member.role)
+            self.end(member, "dead")
+            crew.listener(f"{member.role}_lost", f"lost {member}: {self._reason(member, why)}")
+
+    def quarantine(self, node: str, why: str) -> None:
+        """Want no work from a node any more."""
+        crew = self._crew
+        crew.room.refused.add(node)
+        crew.coordinator.quarantine.remote(node, why)
+        for worker, member in list(crew.workers.items()):
+            if member.about.node_id == node:
+                self.bury(worker, why)
+        crew.listener("quarantined", f"node {node} is quarantined: {why}", node=node)
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Have the leases written down; who leaves and holds nothing is let go."""
+        crew = self._crew
+        moved = {shard: worker for shard, worker in homes.items() if crew.homes.get(shard) != worker}
+        crew.homes = dict(homes)
+        names = {shard: crew.key(crew.workers[worker]) for shard, worker in moved.items() if worker in crew.workers}
+        if names:
+            crew.coordinator.lease.remote(crew.run.run_id, names, round_)
+        for worker in crew.leaving - set(homes.values()) - set(crew.departing):
+            crew.departing[worker] = crew.workers[worker].actor.positions.remote()  # ready after all its other calls
+
+    def see_who_must_leave(self) -> None:
+        """Workers on nodes that Ray is draining hand their shards over."""
+        crew = self._crew
+        draining = draining_nodes()
+        for worker, member in crew.workers.items():
+            if member.about.node_id in draining and worker not in crew.leaving:
+                crew.leaving.add(worker)
+                crew.listener("worker_leaving", f"{member} is leaving: its node is being drained", worker=member.name)
+
+    def see_off(self) -> None:
+        """Let those go who leave and have done all that they were asked."""
+        crew = self._crew
+        for worker, last_call in list(crew.departing.items()):
+            if worker in crew.workers and not is_ready(last_call):
+                continue
+            del crew.departing[worker]
+            member = crew.workers.pop(worker, None)
+            if member is not None:
+                crew.leaving.discard(worker)
+                self.end(member, "left")
+                crew.listener("worker_left", f"{member} has left; its shards were handed over", worker=member.name)
+
+    def end(self, member: Actor, state: Literal["left", "dead"]) -> None:
+        """End a member; the coordinator is told how it went."""
+        if member.has_joined:
+            self._crew.coordinator.leave.remote(self._crew.key(member), state)
+        self.kill(member)
+
+    def kill(self, member: Actor) -> None:
+        """End an actor's process, also when it does not listen to Ray any more."""
+        ray.kill(member.actor)
+        if member.has_joined:
+            where = NodeAffinitySchedulingStrategy(member.about.node_id, soft=False)
+            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(end_process).remote(member.about.pid)
+
+    def _reason(self, member: Actor, why: str) -> str:
+        """In words that people understand: a node that is gone, or what was said."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        if member.has_joined and member.about.node_id not in alive:
+            return "its node is gone"
+        return "its process died" if "actor" in why.lower() else why
+
+    def end_all(self) -> None:
+        """End all actors; the coordinator is told that the run has ended."""
+        crew = self._crew
+        crew.coordinator.call.remote(crew.run.run_id, crew.run.name, "ended", crew.env_steps)
+        believed = [crew.learner, crew.replay] if crew.config.replay else [crew.learner]
+        for member in (*believed, *crew.workers.values(), *crew.newcomers.values()):
+            if member.has_joined:
+                crew.coordinator.leave.remote(crew.key(member), "left")
+            ray.kill(member.actor)
+
+
+def _shards(shards: list[int]) -> str:
+    if not shards:
+        return "no shard"
+    return f"shard{'s' if len(shards) > 1 else ''} {', '.join(map(str, shards))}"

@@ -16,8 +16,8 @@ from hydrahive.ledger.statements import audits, balances, work_credits
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
-from hydrahive.runtime.fleet.fleet import Ref, Stock
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.fleet.refs import Ref, Stock
 from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training import train as training

@@ -6,8 +6,8 @@ from conftest import FULL, ROOT
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
-from hydrahive.runtime.fleet.fleet import Ref, Stock
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.fleet.refs import Ref, Stock
 from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.roles.replay import Replay
 from hydrahive.runtime.schedule.schedules import schedule_of

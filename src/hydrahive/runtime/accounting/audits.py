@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from hydrahive.core.errors import LostError
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import Verdict, WorkerFacts
-from hydrahive.runtime.fleet.fleet import Fleet, Ref
+from hydrahive.runtime.fleet.fleet import AuditorCalls, Opening
+from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.auditor import AuditJob, Finding, shard_digest
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.updates import Update, Work
 
 ATTEMPTS = 3
 """How often an audit is begun again when its auditor is lost."""
+
+
+class AuditedFleet(AuditorCalls, Opening, Protocol):
+    """What audits ask of a fleet."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Audits:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: AuditedFleet,
         standings: Standings,
         secret: bytes,
         segment: int,

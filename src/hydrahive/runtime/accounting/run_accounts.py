@@ -12,8 +12,8 @@ from hydrahive.core.errors import CheckpointError, LedgerError, RefusedError
 from hydrahive.core.receipt import Consumed, Receipt
 from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
 from hydrahive.ledger.prices import Price
-from hydrahive.runtime.fleet.fleet import Listener
 from hydrahive.runtime.fleet.ledger_line import Answer, LedgerLine, RunAccount
+from hydrahive.runtime.fleet.refs import Listener
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.schedule.updates import Update
 

@@ -13,7 +13,7 @@ from hydrahive.runtime.cluster.room import Room
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.coordinator.registry import Member
-from hydrahive.runtime.fleet.fleet import Listener
+from hydrahive.runtime.fleet.refs import Listener
 from hydrahive.runtime.runs.run_user import run_user
 
 

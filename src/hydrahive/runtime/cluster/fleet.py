@@ -22,8 +22,8 @@ from hydrahive.runtime.cluster.members import Members
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
 from hydrahive.runtime.coordinator.metrics import metrics_sink
-from hydrahive.runtime.fleet.fleet import Listener, Ref, Stock
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.roles.auditor import AuditJob
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.runs.watch_feed import Shown, Watched

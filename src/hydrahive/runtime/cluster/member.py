@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.cluster.actors import About
-from hydrahive.runtime.fleet.fleet import Listener, nobody
+from hydrahive.runtime.fleet.refs import Listener, nobody
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NewType, Protocol
+from typing import Any, Literal, Protocol
 
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
@@ -17,59 +16,16 @@ from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.roles.auditor import AuditJob
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
-Ref = NewType("Ref", object)
-"""A value that may still be in the making; only the fleet that gave it can open it."""
 
+class EnvWorkerCalls(Protocol):
+    """Env workers, named by numbers, that the shards of a run lie on."""
 
-@dataclass(frozen=True)
-class Stock:
-    """What is there once all calls made so far have been carried out or have failed.
-
-    Attributes:
-        version: The learner's.
-        replay_position: Rounds that the replay has taken; None without one.
-        positions: Next round of each shard, by the worker that holds it.
-        suspects: Fragments, as (shard, round), at which a worker hung until it was given up.
-    """
-
-    version: int
-    positions: Mapping[int, Mapping[int, int]]
-    suspects: Sequence[tuple[int, int]] = ()
-    replay_position: int | None = None
-
-
-class Listener(Protocol):
-    """Is told what happens to a fleet's members."""
-
-    def __call__(self, kind: str, text: str, **fields: object) -> None:
-        """Take an event: a stable kind, a sentence for people, and the facts."""
-
-
-def nobody(kind: str, text: str, **fields: object) -> None:
-    """Listen to nothing."""
-
-
-class Fleet(Protocol):
-    """A learner and some workers, named by numbers, that the shards of a run lie on.
-
-    A call on something that is gone does not raise; opening its result with `get` raises `LostError`.
-    """
-
-    listener: Listener
-    segment: int
-    """The run's segment, which the fragments are named by."""
     wishes: tuple[Wish, ...]
     """What is watched: the workers show it with their next fragments."""
-
-    @property
-    def worker_count(self) -> int:
-        """Env workers that are there; 0 inline."""
-
-    def machine_class(self) -> str:
-        """The machine class that all members share."""
 
     def workers(self) -> list[int]:
         """The workers that shards may lie on now."""
@@ -80,8 +36,27 @@ class Fleet(Protocol):
     def release(self, worker: int, shard: int) -> None:
         """Have a worker forget a shard."""
 
+    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
+        """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
+
+    def snapshot(self, worker: int, shard: int) -> Ref:
+        """The shard's state after all calls made so far."""
+
+    def facts(self, worker: int) -> WorkerFacts:
+        """A worker as its receipts name it, also once it is gone."""
+
     def dismiss(self, worker: int, why: str) -> None:
         """Do without a worker from now on; it is ended at once."""
+
+    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
+        """Write down which worker holds which shard from a round on."""
+
+
+class LearnerCalls(Protocol):
+    """The learner."""
+
+    def machine_class(self) -> str:
+        """The machine class that all members share."""
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
@@ -89,8 +64,21 @@ class Fleet(Protocol):
     def follow(self, config: RunConfig) -> None:
         """Go on with a config that differs in what can change inside a run only."""
 
-    def renew(self, *, everything: bool) -> None:
-        """Replace the learner and the replay by fresh ones where they are gone, or both; each must then be restored."""
+    def weights(self) -> Ref:
+        """The learner's current weights, `Ref` of a flat vector."""
+
+    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+        """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
+
+        `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
+        """
+
+    def learner_state(self) -> Ref:
+        """The learner's state after all calls made so far."""
+
+
+class ReplayCalls(Protocol):
+    """The replay, where there is one."""
 
     def restore_replay(self, state: State | None, blocks: Sequence[State]) -> None:
         """Give the replay a state and its episodes; None to begin empty."""
@@ -104,23 +92,9 @@ class Fleet(Protocol):
     def replay_state(self, since: int) -> Ref:
         """The replay's state after all calls made so far, with the episodes since the cut at round `since`."""
 
-    def weights(self) -> Ref:
-        """The learner's current weights, `Ref` of a flat vector."""
 
-    def put(self, value: Any) -> Ref:
-        """A reference to a value of this process."""
-
-    def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
-        """Have a worker compute fragments of a round: references to the lists of fragments and of summaries."""
-
-    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
-        """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
-
-        `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
-        """
-
-    def facts(self, worker: int) -> WorkerFacts:
-        """A worker as its receipts name it, also once it is gone."""
+class AuditorCalls(Protocol):
+    """The auditor, and whose work it looks at."""
 
     @property
     def may_audit(self) -> bool:
@@ -142,33 +116,9 @@ class Fleet(Protocol):
             HydrahiveError: If it is this process itself.
         """
 
-    def ledger_line(self, path: Path | None) -> LedgerLine:
-        """A line to the ledger: the one at `path`, or that of the cluster.
 
-        Raises:
-            LedgerError: If the ledger cannot be used.
-        """
-
-    def metrics_sink(self, run: str) -> Sink | None:
-        """Where a run's figures are exported to whoever watches the cluster; None where nobody can."""
-
-    def watched(self) -> Watched | None:
-        """Who watches through the cluster's coordinator; None if nobody does, or there is none to watch through."""
-
-    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
-        """Whether what was shown last has arrived there, is on its way, or is lost."""
-
-    def show(self, shown: Shown, *, last: bool = False) -> None:
-        """Show how the run is to those; `last`: it is over, and kept for whoever comes later."""
-
-    def conditions(self) -> Mapping[str, str]:
-        """How the workers that are there are, by name: `alive`, `late` or `leaving`."""
-
-    def snapshot(self, worker: int, shard: int) -> Ref:
-        """The shard's state after all calls made so far."""
-
-    def learner_state(self) -> Ref:
-        """The learner's state after all calls made so far."""
+class EvaluatorCalls(Protocol):
+    """The evaluator, which plays beside the training."""
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated on held-out seeds: `Ref` of an `Evaluation`."""
@@ -179,14 +129,15 @@ class Fleet(Protocol):
     def forget_evaluator(self) -> None:
         """Start a new evaluator at the next evaluation."""
 
-    def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
-        """Wait until all are ready, made or failed; False if that takes longer than `timeout_s`."""
 
-    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Wait until at least one is ready and give those that are."""
+class Members(Protocol):
+    """Who is there: looked after, asked for, replaced and ended."""
 
-    def get(self, ref: Ref) -> Any:
-        """The value; raises what its making raised, and `LostError` if it or its maker is gone."""
+    listener: Listener
+
+    @property
+    def worker_count(self) -> int:
+        """Env workers that are there; 0 inline."""
 
     def stock(self) -> Stock:
         """Wait for all calls made so far, give up who is gone, and see what there is.
@@ -197,6 +148,9 @@ class Fleet(Protocol):
             LearnerLostError: If the learner or the replay is gone.
         """
 
+    def renew(self, *, everything: bool) -> None:
+        """Replace the learner and the replay by fresh ones where they are gone, or both; each must then be restored."""
+
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Look after the members: who is silent, who joins, who leaves. To be called often; costs little.
 
@@ -204,8 +158,72 @@ class Fleet(Protocol):
             What was asked of the run since the last call: `pause`, `continue`, `stop`, or nothing.
         """
 
-    def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
-        """Write down which worker holds which shard from a round on."""
+    def conditions(self) -> Mapping[str, str]:
+        """How the workers that are there are, by name: `alive`, `late` or `leaving`."""
 
     def close(self) -> None:
         """End all members."""
+
+
+class Watchers(Protocol):
+    """Those who watch through the cluster."""
+
+    def watched(self) -> Watched | None:
+        """Who watches through the cluster's coordinator; None if nobody does, or there is none to watch through."""
+
+    def way_to_watchers(self) -> Literal["free", "busy", "lost"]:
+        """Whether what was shown last has arrived there, is on its way, or is lost."""
+
+    def show(self, shown: Shown, *, last: bool = False) -> None:
+        """Show how the run is to those; `last`: it is over, and kept for whoever comes later."""
+
+
+class Opening(Protocol):
+    """References: made, waited for and opened."""
+
+    def put(self, value: Any) -> Ref:
+        """A reference to a value of this process."""
+
+    def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
+        """Wait until all are ready, made or failed; False if that takes longer than `timeout_s`."""
+
+    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Wait until at least one is ready and give those that are."""
+
+    def get(self, ref: Ref) -> Any:
+        """The value; raises what its making raised, and `LostError` if it or its maker is gone."""
+
+
+class Outside(Protocol):
+    """What lies outside of the run."""
+
+    def ledger_line(self, path: Path | None) -> LedgerLine:
+        """A line to the ledger: the one at `path`, or that of the cluster.
+
+        Raises:
+            LedgerError: If the ledger cannot be used.
+        """
+
+    def metrics_sink(self, run: str) -> Sink | None:
+        """Where a run's figures are exported to whoever watches the cluster; None where nobody can."""
+
+
+class Fleet(
+    EnvWorkerCalls,
+    LearnerCalls,
+    ReplayCalls,
+    AuditorCalls,
+    EvaluatorCalls,
+    Members,
+    Watchers,
+    Opening,
+    Outside,
+    Protocol,
+):
+    """All roles of a run and how they are called.
+
+    A call on something that is gone does not raise; opening its result with `get` raises `LostError`.
+    """
+
+    segment: int
+    """The run's segment, which the fragments are named by."""

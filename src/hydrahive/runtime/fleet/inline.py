@@ -16,8 +16,8 @@ from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.machine_class import prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Listener, Ref, Stock, nobody
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine
+from hydrahive.runtime.fleet.refs import Listener, Ref, Stock, nobody
 from hydrahive.runtime.roles.auditor import AuditJob, Auditor
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.roles.evaluation import evaluate_weights

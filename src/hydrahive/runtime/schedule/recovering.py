@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
-from hydrahive.runtime.fleet.fleet import Stock
+from hydrahive.runtime.fleet.refs import Stock
 from hydrahive.runtime.schedule.dataflow import Part, Taken
 from hydrahive.runtime.schedule.hedging import Hedging
 from hydrahive.runtime.schedule.line import Line

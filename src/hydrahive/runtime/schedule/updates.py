@@ -11,7 +11,7 @@ from hydrahive.core.fragment import FragmentSummary
 from hydrahive.core.receipt import Consumed
 from hydrahive.core.watched import Frame
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.fleet.fleet import Ref
+from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.replay import ReplayTold
 from hydrahive.runtime.runs.boundary import Boundary, Progress
 

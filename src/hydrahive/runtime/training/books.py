@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from hydrahive.runtime.runs.checkpoints import Checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.training.request import Request, say
-from hydrahive.runtime.training.trainer import Books, summary_of
+from hydrahive.runtime.training.summary import summary_of
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a run keeps besides its bytes: who is owed what, and whose work was computed again."""
+
+    accounts: RunAccounts
+    audits: Audits
 
 
 def ledger_of(request: Request) -> Path | None:

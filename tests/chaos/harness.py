@@ -306,13 +306,18 @@ def undisturbed(experiment: str, runs: Path) -> Undisturbed:
     return Undisturbed(summary["digest"], summary["state_digest"], journal)
 
 
+def pids_of(role: str, raylets: set[int]) -> list[int]:
+    """The processes of a role below these raylets."""
+    return sorted(pid for pid in titled(TITLES[role]) if raylets & set(ancestors(pid)))
+
+
 def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> bool:
     """Do it to the real process; False if there is none just now."""
     if fault.victim == "driver":
         run.process.kill()
         run.process.wait()
         return True
-    pids = sorted(pid for pid in titled(TITLES[fault.victim]) if nodes.below() & set(ancestors(pid)))
+    pids = pids_of(fault.victim, nodes.below())
     if not pids:
         return False
     pid = draw.choice(pids)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hydrahive.runtime.config.portable import pin_portable
+from hydrahive.runtime.config.portable import ensure_pinned
 
 if __name__ == "__main__" and "--portable" in sys.argv:
-    pin_portable()  # before torch is imported
+    ensure_pinned(*sys.argv)  # before torch is imported
 
 from recording import Golden, as_text, came_to, golden_path, read_golden, recorded
 from runs import OTHER_SEED, README_TABLE, README_TRAIN, config_of, portable_runs, runs

@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from hydrahive.core.errors import UsageError
 
+COMMAND = ("-m", "hydrahive.cli.main")
+"""What follows `python` to call `hydrahive`."""
+
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose refusals are the house's one line."""

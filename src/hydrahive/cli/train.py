@@ -9,15 +9,16 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from hydrahive.cli.arguments import split_config
+from hydrahive.cli.arguments import COMMAND, split_config
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
+from hydrahive.runtime.config.portable import ensure_pinned
 from hydrahive.runtime.config.shipped import find_config, shipped_experiments
 from hydrahive.runtime.runs.run_folder import new_run_folder, runs_folder
 
 USAGE = (
     "hydrahive train CONFIG [--name N] [--workers K|auto] [--seed S] [--resume auto|never|required] [--runs DIR] "
-    "[--address A] [--init-from RUN|FILE] [--any.dotted.key VALUE ...]"
+    "[--address A] [--init-from RUN|FILE] [--accept-versions] [--any.dotted.key VALUE ...]"
 )
 
 
@@ -34,9 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     given = parse(parser, [*config_arguments(path), *overrides])
     config = instantiate(given)
     if config.portable:
-        from hydrahive.runtime.config.portable import pin_portable
-
-        pin_portable()
+        ensure_pinned(*COMMAND, "train", *arguments)
     from hydrahive.core.interrupts import Interrupted
     from hydrahive.runtime.training.request import Request, with_experiment
     from hydrahive.runtime.training.train import readable_disk_errors, train
@@ -45,7 +44,9 @@ def run(arguments: Sequence[str]) -> int:
     name = given.name or default_name(path, experiment, config.seed)
     config = with_experiment(config, experiment)
     folder = new_run_folder(runs, name)
-    request = Request(config, folder, given.resume, given.address, given.init_from, runs)
+    request = Request(
+        config, folder, given.resume, given.address, given.init_from, runs, accept_versions=given.accept_versions
+    )
 
     def record() -> None:
         """While the cluster still knows this job: afterwards its working directory goes, with the user's modules."""
@@ -87,6 +88,11 @@ def train_parser() -> ArgumentParser:
     )
     parser.add_argument("--address", type=str, help="A Ray cluster (default: $RAY_ADDRESS, else an embedded one).")
     parser.add_argument("--init-from", type=str, help="A run or checkpoint folder whose weights to start from.")
+    parser.add_argument(
+        "--accept-versions",
+        action="store_true",
+        help="Go on with other versions than the run was computed with, as a new segment that says so.",
+    )
     return parser
 
 
@@ -121,5 +127,7 @@ def summary_text(summary: dict[str, Any], place: str, recording: Path | None) ->
     if recording:
         lines.append(f"recording      {recording}")
     if not summary["reproducible"]:
-        lines.append("               (not reproducible: free-running, or stopped by the clock)")
+        accepted = summary.get("accepted_versions")
+        why = "goes on with other versions than it began with" if accepted else "free-running, or stopped by the clock"
+        lines.append(f"               (not reproducible: {why})")
     return "-" * 72 + "\n" + "\n".join(lines)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from hydrahive.cli.arguments import add_runs, command_parser, split_config
+from hydrahive.cli.arguments import COMMAND, add_runs, command_parser, split_config
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config.parsing import config_arguments, parse
-from hydrahive.runtime.config.portable import pin_portable
+from hydrahive.runtime.config.portable import ensure_pinned
 from hydrahive.runtime.config.shipped import find_config, shipped_sweeps
 from hydrahive.runtime.runs.run_folder import NAME, runs_folder
 from hydrahive.runtime.runs.storage import storage_of
@@ -54,7 +54,7 @@ def _run(arguments: Sequence[str]) -> int:
     given = parse(parser, [*config_arguments(path, SweepConfig), *overrides], SweepConfig)
     config = sweep_of({key: value for key, value in given.as_dict().items() if key not in ("name", "runs", "address")})
     if config.base().portable:
-        pin_portable()
+        ensure_pinned(*COMMAND, "tune", "run", *arguments)
     from hydrahive.core.interrupts import Interrupted
     from hydrahive.tuning.folder import SweepFolder
     from hydrahive.tuning.sweep import run_sweep
@@ -78,7 +78,7 @@ def _replay(arguments: Sequence[str]) -> int:
     given = _of_a_sweep("replay", arguments)
     folder = _found(given.sweep, given.runs)
     if folder.is_portable():
-        pin_portable()
+        ensure_pinned(*COMMAND, "tune", "replay", *arguments)
     from hydrahive.core.interrupts import Interrupted
     from hydrahive.tuning.replay import replay_winner
 

@@ -19,11 +19,17 @@ class EnvConfig:
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
     `tells_fatal_actions` declares that its vectors say which actions would end the episode badly. `evaluated` is how
     policies are evaluated on it by convention: by their likeliest actions, or by actions drawn as in training.
+    `numpy_products` declares that its steps may multiply matrices in numpy, whose BLAS then is part of the class.
     """
 
+    numpy_products: ClassVar[bool] = True
     step_weight: ClassVar[int] = 1
     tells_fatal_actions: ClassVar[bool] = False
     evaluated: ClassVar[Literal["greedy", "sampled"]] = "greedy"
+
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code its steps run: the versions of their packages say what the bytes are relative to."""
+        return (type(self).__module__,)
 
     @property
     def snapshot_kind(self) -> SnapshotKind:

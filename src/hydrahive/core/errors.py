@@ -64,6 +64,10 @@ class MachineClassError(HydrahiveError):
     """A machine computes other bytes than the run was started with."""
 
 
+class VersionsError(MachineClassError):
+    """Other versions of our code, or of what it calls, than the run was computed with."""
+
+
 class SnapshotUnsupportedError(HydrahiveError):
     """An environment holds state that cannot be captured and given back exactly."""
 

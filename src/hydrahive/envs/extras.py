@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from hydrahive.core.errors import HydrahiveError
 
@@ -20,6 +23,20 @@ def told(error: BaseException) -> str:
     is_about_that = isinstance(error, ImportError) or "install" in str(error)
     hint = f"; pip install 'hydrahive[{missing}]'" if missing and is_about_that else ""
     return " ".join(f"{type(error).__name__}: {error}".split()) + hint
+
+
+def behind(parts: Iterable[Any]) -> tuple[str, ...]:
+    """The modules that classes and functions come from, and those that others' modules import at their top."""
+    found: dict[str, None] = {}
+    for part in parts:
+        part = getattr(part, "func", part)  # of a partial
+        classes = part.__mro__ if isinstance(part, type) else (part,)
+        names = [getattr(one, "__module__", None) or "builtins" for one in classes]
+        module = None if names[0].startswith("hydrahive.") else sys.modules.get(names[0])
+        inside = [] if module is None else list(vars(module).values())
+        used = (one.__name__ if isinstance(one, ModuleType) else getattr(one, "__module__", None) for one in inside)
+        found |= dict.fromkeys([*names, *(one for one in used if isinstance(one, str))])
+    return tuple(found)
 
 
 def told_where(error: BaseException) -> str:

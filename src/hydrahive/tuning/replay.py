@@ -7,8 +7,9 @@ import shutil
 
 import torch
 
-from hydrahive.core.errors import HydrahiveError, MachineClassError
-from hydrahive.runtime.config.machine_class import chosen_device, machine_class
+from hydrahive.core.errors import HydrahiveError, MachineClassError, VersionsError
+from hydrahive.runtime.config.fingerprint import difference_in_words, fingerprint_of
+from hydrahive.runtime.config.machine_class import chosen_device, is_same_class, machine_class
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.train import train
@@ -24,15 +25,19 @@ def replay_winner(folder: SweepFolder) -> tuple[str, str]:
 
     Raises:
         HydrahiveError: If there is no winner yet, or the run fails.
-        MachineClassError: If the trial was trained on another class of machine than this one.
+        MachineClassError: If the trial was trained on another class of machine than this one, or other versions.
     """
     winner = winner_of(folder)
     trial = folder.run(trial_name(winner.trial))
     config = trial.config()
     device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
     theirs, ours = trial.identity().machine_class, machine_class(config, device)
-    if theirs != ours:
+    if not is_same_class(theirs, ours):
         raise MachineClassError(f"{trial.name} was trained on machine class {theirs}, this is {ours}")
+    made_with, here = trial.identity().fingerprint, fingerprint_of(config.env)
+    difference = difference_in_words(made_with or here, here, f"{trial.name} was computed with", "here is")
+    if difference:
+        raise VersionsError(difference)
     run = RunFolder(folder.path / "replay")
     if run.exists():
         shutil.rmtree(run.path)

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from conftest import ROOT, full_only, kill
+from conftest import ROOT, digests_of, full_only, kill
 from conftest import TINY as SMALL
 
 TINY = [*SMALL, "--boundary_every", "5", "--checkpoint.every_boundaries", "2", "--metrics_every", "2"]
@@ -108,6 +108,31 @@ def test_init_from_starts_with_another_runs_weights(hydrahive):
         "train", "snake/vtrace", "--name", "c", *TINY, "--init-from", "b", "--stop.env_steps", 9_000, code=2
     )
     assert "other weights" in refused.stderr
+
+
+@pytest.mark.parametrize("again", [[], ["--init-from", "a"]], ids=["without the flag", "with the flag"])
+def test_a_run_begun_from_weights_and_killed_before_its_first_checkpoint_begins_from_them_again(hydrahive, again):
+    hydrahive.train("snake/vtrace", "a", *TINY, "--stop.env_steps", 10_000)
+    options = [*TINY, "--stop.env_steps", 60_000, "--checkpoint.every_boundaries", 1000, "--metrics_every", 1]
+    undisturbed = hydrahive.train("snake/vtrace", "b", *options, "--init-from", "a")
+    killed = hydrahive.start_training("snake/vtrace", "c", *options, "--init-from", "a")
+    hydrahive.stop_at(killed, "c", 10_000, signal.SIGKILL)
+    assert not list((hydrahive.runs / "c").glob("checkpoints/*"))
+    assert digests_of(hydrahive.train("snake/vtrace", "c", *options, *again)) == digests_of(undisturbed)
+
+
+def test_a_run_whose_first_weights_are_not_kept_is_refused_until_they_are_given_again(hydrahive):
+    hydrahive.train("snake/vtrace", "a", *TINY, "--stop.env_steps", 10_000)
+    options = [*TINY, "--stop.env_steps", 60_000, "--checkpoint.every_boundaries", 1000, "--metrics_every", 1]
+    killed = hydrahive.start_training("snake/vtrace", "c", *options, "--init-from", "a")
+    hydrahive.stop_at(killed, "c", 10_000, signal.SIGKILL)
+    (hydrahive.runs / "c" / "initial.safetensors").unlink()  # as runs were written before they were kept
+    refused = hydrahive("train", "snake/vtrace", "--name", "c", *options, code=2)
+    assert "are not kept with it" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    begun = json.loads((hydrahive.runs / "c" / "run.json").read_text())["init_from"]
+    assert hydrahive.train("snake/vtrace", "c", *options, "--init-from", "a")["env_steps"] >= 60_000
+    assert json.loads((hydrahive.runs / "c" / "run.json").read_text())["init_from"] == begun
 
 
 @pytest.mark.parametrize(("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=full_only), (signal.SIGTERM, 143)])

@@ -76,6 +76,7 @@ class Atari(EnvConfig):
     size: int = 84
     max_frames: int = 108_000
 
+    numpy_products: ClassVar[bool] = False
     step_weight: ClassVar[int] = 2000
     """What emulating and drawing four frames costs, in Snake steps."""
 
@@ -106,6 +107,10 @@ class Atari(EnvConfig):
         """The game's name as its ROM has it: `MsPacman` and `ALE/MsPacman-v5` are `ms_pacman`."""
         bare = re.sub(r"-v\d+$", "", self.game.removeprefix("ALE/")).lower()
         return next((rom for rom in _known() if rom.replace("_", "") == bare.replace("_", "")), bare)
+
+    def modules(self) -> tuple[str, ...]:
+        """ALE emulates, and makes the pictures smaller."""
+        return ("ale_py",)
 
     @property
     def snapshot_kind(self) -> SnapshotKind:

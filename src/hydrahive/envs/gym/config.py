@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-from hydrahive.envs.extras import told
+from hydrahive.envs.extras import behind, told
 from hydrahive.envs.gym.maker import Maker
 from hydrahive.envs.wrappers import wrappers_of
 
@@ -60,6 +60,16 @@ class Gym(EnvConfig):
         wrappers = self._wrappers()
         if self.vectorization == "vector" and wrappers:
             raise ConfigError("vectorization", "vector", "'sync' or 'auto': wrappers go around single environments")
+
+    def modules(self) -> tuple[str, ...]:
+        """Those of the environment's class, its own vector's, and its wrappers'; and what these import."""
+        import gymnasium
+        from gymnasium.envs.registration import load_env_creator
+
+        spec = gymnasium.registry[self._registered()]
+        points = (spec.entry_point, spec.vector_entry_point)
+        creators = [load_env_creator(point) if isinstance(point, str) else point for point in points if point]
+        return behind([*creators, *self._wrappers()])
 
     @property
     def has_vector(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from hydrahive.core.config import EnvConfig, require
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-from hydrahive.envs.extras import told
+from hydrahive.envs.extras import behind, told
 from hydrahive.envs.pettingzoo.groups import members_of
 from hydrahive.envs.wrappers import wrappers_of
 
@@ -62,6 +63,14 @@ class PettingZoo(EnvConfig):
                     if getattr(env, kind)(alike[0]) != getattr(env, kind)(agent):
                         accepted = f"agents alike, or `groups` of such: {alike[0]} and {agent} differ in {kind}"
                         raise ConfigError("id" if self.groups is None else "groups", self.groups or self.id, accepted)
+
+    def modules(self) -> tuple[str, ...]:
+        """Those of the world's class and of its wrappers, and what these import."""
+        world = self.make_parallel()
+        try:
+            return (self.id, *behind(map(type, _layers(world))))
+        finally:
+            world.close()
 
     @property
     def group(self) -> int:
@@ -119,6 +128,13 @@ class PettingZoo(EnvConfig):
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
         return WorldView(vector, is_drawn=bool(drawn))
+
+
+def _layers(world: Any) -> Iterator[Any]:
+    """A world, and what it is put around, layer by layer."""
+    while world is not None:
+        yield world
+        world = getattr(world, "env", None) or getattr(world, "aec_env", None)
 
 
 def _made(module: Any, kwargs: dict[str, Any]) -> Any:

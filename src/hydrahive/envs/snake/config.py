@@ -52,6 +52,7 @@ class Snake(EnvConfig):
         rewards: What each kind of move earns.
     """
 
+    numpy_products: ClassVar[bool] = False
     tells_fatal_actions: ClassVar[bool] = True
 
     size: int = 20

@@ -131,6 +131,7 @@ class Swarm(EnvConfig):
     reward: SwarmReward = field(default_factory=SwarmReward)
     stages: list[SwarmStage] = field(default_factory=list)
 
+    numpy_products: ClassVar[bool] = False
     step_weight: ClassVar[int] = 20
     """What stepping one agent costs, in Snake steps."""
 
@@ -155,6 +156,10 @@ class Swarm(EnvConfig):
             most = f"at most {self.agents}, the world's agents"
             require(stage.agents <= self.agents, "stages", stage.agents, most)
             self._refuse_if_crowded(stage)
+
+    def modules(self) -> tuple[str, ...]:
+        """Pymunk moves the bodies."""
+        return ("pymunk",)
 
     @property
     def snapshot_kind(self) -> SnapshotKind:

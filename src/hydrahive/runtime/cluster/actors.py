@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import ray
 
 from hydrahive.core.sink import Clip
+from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.auditor import Auditor
@@ -30,9 +32,10 @@ NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
 
 @dataclass(frozen=True)
 class About:
-    """What an actor says of its process."""
+    """What an actor says of its process: what its bytes are relative to, and where it is."""
 
     machine_class: str
+    fingerprint: Mapping[str, str]
     node_id: str
     node_ip: str
     pid: int
@@ -44,8 +47,14 @@ class _Process:
     def about(self) -> About:
         """Who and where this process is."""
         context = ray.get_runtime_context()
-        machine_class: str = self.machine_class()  # type: ignore[attr-defined]  # the plain class that this is mixed into
-        return About(machine_class, context.get_node_id(), ray.util.get_node_ip_address(), os.getpid())
+        plain: Any = self  # the plain class that this is mixed into
+        return About(
+            plain.machine_class(),
+            plain.fingerprint(),
+            context.get_node_id(),
+            ray.util.get_node_ip_address(),
+            os.getpid(),
+        )
 
     def show_life(self, name: str, coordinator: Any) -> None:
         """Begin to send signs of life under this name."""
@@ -92,6 +101,10 @@ class ReplayActor(_Process, Replay):
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
         return machine_class(self._run_config)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Which code this process computes with."""
+        return fingerprint_of(self._run_config.env)
 
     @ray.method(num_returns=2)
     def take(self, *arguments: Any) -> Any:

@@ -38,6 +38,7 @@ class Crew:
         given_up: Which of them was killed because nothing was heard of it.
         facts: Every worker as its receipts name it, also once it is gone.
         machine_class: The learner's, which all share; None before it has joined.
+        fingerprint: Likewise.
         hire_at: When another worker may be hired.
         env_steps: The run's, as the coordinator is told.
         paused: Likewise.
@@ -61,6 +62,7 @@ class Crew:
         self.given_up: set[str] = set()
         self.facts: dict[int, WorkerFacts] = {}
         self.machine_class: str | None = None
+        self.fingerprint: Mapping[str, str] = {}
         self.hire_at = 0.0
         self.env_steps, self.paused = 0, False
 

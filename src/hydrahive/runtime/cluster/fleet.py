@@ -71,6 +71,10 @@ class RayFleet:
         """The learner's machine class, which every worker had to show before it joined."""
         return self._members.crew.learner.about.machine_class
 
+    def fingerprint(self) -> Mapping[str, str]:
+        """The learner's, which every worker had to show before it joined."""
+        return self._members.crew.learner.about.fingerprint
+
     def workers(self) -> list[int]:
         """The workers that have joined and are not leaving."""
         return self._members.crew.staying()

@@ -184,11 +184,11 @@ class Hiring:
             self._ending.learner_lost(str(error))
             return False
         about = crew.learner.about
-        if crew.machine_class not in (None, about.machine_class):
-            self._welcoming.refuse(crew.learner)
+        if crew.machine_class is None:
+            crew.machine_class, crew.fingerprint = about.machine_class, about.fingerprint
+        if self._welcoming.refused(crew.learner):
             crew.gone.add("learner")
             return False
-        crew.machine_class = about.machine_class
         crew.register(crew.learner)
         return True
 

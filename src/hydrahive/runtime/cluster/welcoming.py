@@ -12,6 +12,8 @@ from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.member import Actor, build_error, is_ready
 from hydrahive.runtime.cluster.room import owner_label
+from hydrahive.runtime.config.fingerprint import difference_in_words
+from hydrahive.runtime.config.machine_class import bytes_of
 from hydrahive.runtime.runs.run_user import run_user
 
 PROOF_SECONDS = 30.0
@@ -56,9 +58,7 @@ class Welcoming:
             if newcomer.about.node_id in crew.room.refused:
                 ray.kill(newcomer.actor)
                 continue
-            assert crew.machine_class is not None, "the learner joins first"
-            if newcomer.about.machine_class.split("/")[:2] != crew.machine_class.split("/")[:2]:
-                self.refuse(newcomer)
+            if self.refused(newcomer):
                 continue
             if owner is UNPROVEN:
                 self._refuse_owner(newcomer)
@@ -72,13 +72,20 @@ class Welcoming:
                 crew.listener("worker_joined", f"{newcomer} has joined", worker=newcomer.name, owner=owner)
         return waiting - len(crew.newcomers)
 
-    def refuse(self, member: Actor) -> None:
-        """Of another machine class: it would compute other bytes. Its node is not tried again."""
-        crew = self._crew
+    def refused(self, member: Actor) -> bool:
+        """Whether a member would compute other bytes than the run's; then it is ended, and its node not tried again."""
+        crew, about = self._crew, member.about
+        assert crew.machine_class is not None, "the first learner says what the run's are"
+        is_learner = member.role == "learner"
+        theirs, ours = (text if is_learner else bytes_of(text) for text in (about.machine_class, crew.machine_class))
+        versions = difference_in_words(crew.fingerprint, about.fingerprint, "the run is computed with", "it has")
+        if theirs == ours and not versions:
+            return False
         ray.kill(member.actor)
-        crew.room.refused.add(member.about.node_id)
-        text = f"refused {member}: its machine class is {member.about.machine_class}, the run's is {crew.machine_class}"
-        crew.listener("worker_refused", text, worker=member.name)
+        crew.room.refused.add(about.node_id)
+        kind = f"its machine class is {about.machine_class}, the run's is {crew.machine_class}"
+        crew.listener("worker_refused", f"refused {member}: {versions or kind}", worker=member.name)
+        return True
 
     def _owner_of(self, worker: int, node: str) -> str | None:
         """Whom a node works for: its label's account once that is proven, by default the run's user.

@@ -11,14 +11,36 @@ import torch
 
 from hydrahive.core.errors import UsageError
 from hydrahive.core.processor import bfloat16_units, cpu_fact
+from hydrahive.runtime.config.arithmetic import arithmetic_digest, one_blas_thread
+from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.config.run_config import RunConfig
+
+DECISIVE = (
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_CPU_ISA_HINTS",
+    "DNNL_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "NPY_DISABLE_CPU_FEATURES",
+)
+"""Variables by which libraries choose other instructions than they would; a class names those that are set."""
+
+DECISIVE_WITH_THREADS = ("OMP_THREAD_LIMIT", "OMP_DYNAMIC", "MKL_DYNAMIC", "MKL_DOMAIN_NUM_THREADS")
+"""Likewise variables by which a learner of several threads may get fewer than it asks for."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's `mallopt` parameters, from malloc.h."""
 
 
 def machine_class(config: RunConfig, device: str = "cpu") -> str:
-    """Instruction set, torch build, threads per role, device and precision of this process's part in the run."""
+    """Instruction set, torch build, threads per role, device, precision and arithmetic of this process's part in a run.
+
+    The instruction set names what in the environment chooses others (`DECISIVE`). The arithmetic is what a few of the
+    run's operators make of fixed numbers: whatever else changes their bytes, here or in a library, is another class.
+    """
     if config.portable:
         processor = "portable-avx2"
     else:
@@ -29,13 +51,33 @@ def machine_class(config: RunConfig, device: str = "cpu") -> str:
     learner = config.learner
     return "/".join(
         [
-            f"{platform.machine()}-{processor}",
+            "+".join([f"{platform.machine()}-{processor}", *_chosen(config)]),
             f"torch-{torch.__version__}",
             f"threads-1-{learner.threads}",
             device,
             config.precision,
+            f"arithmetic-{arithmetic_digest(config.precision, numpy_products=config.env.numpy_products)}",
         ]
     )
+
+
+def bytes_of(machine_class_: str) -> tuple[str, ...]:
+    """The parts of a machine class that all members of a run share, whatever device they compute on."""
+    parts = machine_class_.split("/")
+    return (*parts[:2], *parts[5:])
+
+
+def is_same_class(before: str, now: str) -> bool:
+    """Whether a run of one class goes on in the other; older runs do not say which arithmetic they did."""
+    return before == now or before == now.rpartition("/")[0]
+
+
+def _chosen(config: RunConfig) -> list[str]:
+    """What in the environment chooses other instructions, threads or operators than the machine would."""
+    names = [*DECISIVE, *(DECISIVE_WITH_THREADS if config.learner.threads > 1 else ())]
+    pinned = PORTABLE_ENVIRONMENT if config.portable else {}
+    here = {name: os.environ.get(name, "") for name in names}
+    return [f"{name}={value.replace('/', '|')}" for name, value in here.items() if value != pinned.get(name, "")]
 
 
 def chosen_device(wanted: str, *, offered: bool) -> str:
@@ -58,6 +100,7 @@ def prepare_torch(config: RunConfig, threads: int) -> None:
     """Fix what the bytes of this process's operators depend on: CPU threads and the kind of matrix products."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    one_blas_thread()
     # What a GPU needs to compute the same twice; recurrent layers do not without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True

@@ -58,6 +58,9 @@ class LearnerCalls(Protocol):
     def machine_class(self) -> str:
         """The machine class that all members share."""
 
+    def fingerprint(self) -> Mapping[str, str]:
+        """Which code all members compute with."""
+
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
 

@@ -50,6 +50,10 @@ class InlineFleet:
         """The machine class of this process."""
         return self._learner.machine_class()
 
+    def fingerprint(self) -> Mapping[str, str]:
+        """Which code this process computes with."""
+        return self._learner.fingerprint()
+
     def workers(self) -> list[int]:
         """The one worker."""
         return [0]

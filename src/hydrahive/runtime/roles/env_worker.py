@@ -22,6 +22,7 @@ from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.network import Network
+from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.heart import Work
@@ -91,6 +92,10 @@ class EnvWorker:
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
         return machine_class(self._config)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Which code this process computes with."""
+        return fingerprint_of(self._config.env)
 
     def adopt(self, shard: int, state: State | None, segment: int = 0) -> None:
         """Take over a shard, from its first round or from a snapshot; its next fragment raises what fails here."""

@@ -17,6 +17,7 @@ from hydrahive.core.sequences import Sample
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.runtime.config.changes import algorithm_at, algorithms
+from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import learner_device, machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
@@ -52,6 +53,10 @@ class Learner:
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
         return machine_class(self._config, self._device.type)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Which code this process computes with."""
+        return fingerprint_of(self._config.env)
 
     def weights(self) -> np.ndarray:
         """The weights of the current version as one flat vector."""

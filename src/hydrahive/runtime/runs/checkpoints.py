@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Checkpoint:
         state_digest: The boundary's state digest.
         outbox: What the ledger had not answered yet; None if no accounts were kept.
         standings: What was known of the nodes that work for the run.
+        fingerprint: Which code its bytes were made with; None where that was not written down.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Checkpoint:
     state_digest: str
     outbox: bytes | None
     standings: dict[str, Any]
+    fingerprint: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ class Segment:
         why: In words.
         tainted: Whether dishonest work may be in what it begins with.
         owed: Postings of the part before that the ledger must have, as plain data.
+        accepted: Other versions than those of the part before, with which it goes on; in words.
     """
 
     from_update: int
     why: str
     tainted: bool = False
     owed: Sequence[dict[str, Any]] = ()
+    accepted: str = ""
 
 
 class CheckpointStore:
@@ -86,6 +90,7 @@ class CheckpointStore:
         seconds: float,
         machine_class: str,
         *,
+        fingerprint: Mapping[str, str] | None = None,
         outbox: bytes | None = None,
         standings: dict[str, Any] | None = None,
         way_back: int | None = None,
@@ -96,6 +101,7 @@ class CheckpointStore:
             boundary: The cut.
             seconds: Training time up to it.
             machine_class: Where its bytes were made.
+            fingerprint: Which code they were made with.
             outbox: What the ledger has not answered yet.
             standings: What is known of the nodes that work for the run.
             way_back: An update that the run may have to return to; the newest checkpoint up to it is kept.
@@ -113,6 +119,7 @@ class CheckpointStore:
             "resumable": boundary.resumable,
             "seconds": seconds,
             "machine_class": machine_class,
+            "fingerprint": None if fingerprint is None else dict(fingerprint),
             "digest": boundary.digest(),
             "state_digest": boundary.state_digest(),
             "state_sha256": hashlib.sha256(tensors).hexdigest(),
@@ -247,7 +254,8 @@ def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
         raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
     seconds, machine_class, digest, state_digest = (manifest[key] for key in FACTS)
     standings = manifest.get("standings", {})
-    return Checkpoint(path, boundary, seconds, machine_class, digest, state_digest, outbox, standings)
+    made_with = manifest.get("fingerprint")
+    return Checkpoint(path, boundary, seconds, machine_class, digest, state_digest, outbox, standings, made_with)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

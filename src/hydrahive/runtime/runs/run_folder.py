@@ -16,8 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.state import State
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.config.plain import dump
@@ -46,11 +51,13 @@ class Identity:
         run_id: A UUID, minted when the run is created.
         machine_class: Where its bytes are made.
         init_from: Digest of the weights it started from, where it did not draw its own.
+        fingerprint: Which code its bytes are made with; None for runs from before that was written down.
     """
 
     run_id: str
     machine_class: str
     init_from: str | None = None
+    fingerprint: dict[str, str] | None = None
 
 
 class RunFolder:
@@ -67,6 +74,7 @@ class RunFolder:
         self.tensorboard = path / "tb"
         self.summary = path / "summary.json"
         self.recording = path / "episode.gif"
+        self._initial = path / "initial.safetensors"
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""
@@ -123,11 +131,32 @@ class RunFolder:
         except PermissionError:
             return False
 
-    def create(self, identity: Identity, config: RunConfig) -> None:
-        """Write down what the run is; `run.json` comes last and makes it exist."""
+    def create(self, identity: Identity, config: RunConfig, initial: State | None = None) -> None:
+        """Write down what the run is; `run.json` comes last and makes it exist.
+
+        Args:
+            identity: Who it is.
+            config: The run's.
+            initial: The weights that it begins with, where it does not draw its own.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        if initial is not None and not self._initial.is_file():
+            write_whole(self._initial, save_tensors(initial))
         self.write_config(config)
         write_whole(self.path / "run.json", json.dumps(asdict(identity), indent=1).encode())
+
+    def initial(self) -> State | None:
+        """The weights that the run begins with, where it did not draw its own and they are kept.
+
+        Raises:
+            HydrahiveError: If the file cannot be read.
+        """
+        if not self._initial.is_file():
+            return None
+        try:
+            return dict(load_tensors(self._initial.read_bytes()))
+        except (OSError, SafetensorError) as error:
+            raise HydrahiveError(f"{self._initial} cannot be read: {error}") from None
 
     def write_config(self, config: RunConfig) -> None:
         """Write the fully expanded config, from which the run can be repeated."""

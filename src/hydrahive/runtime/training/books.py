@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import Standings
-from hydrahive.ledger.ledger import Ledger, ledger_path
+from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import Sealed
 from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.accounting.audits import Audits
@@ -22,9 +20,10 @@ from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
-from hydrahive.runtime.runs.run_folder import Identity, RunFolder
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.runs.run_user import run_user
-from hydrahive.runtime.training.request import Request, say
+from hydrahive.runtime.training.door import Admitted
+from hydrahive.runtime.training.request import say
 from hydrahive.runtime.training.summary import summary_of
 
 
@@ -36,41 +35,25 @@ class Books:
     audits: Audits
 
 
-def ledger_of(request: Request) -> Path | None:
-    """Where the ledger lies; None if only the cluster knows.
-
-    Raises:
-        UsageError: If nobody has said it: beside runs in a storage there is no local disk.
-    """
-    config = request.config
-    path = ledger_path(config.ledger.path, None if request.folder.stored else request.runs)
-    if path is None and (config.workers == 0 or is_embedded(request.address)):
-        raise UsageError(
-            "HYDRAHIVE_LEDGER: runs at a URI have no ledger beside them; name its file, on a local disk, or give "
-            "--ledger.enabled false"
-        )
-    return path
-
-
 @contextmanager
-def ledger_line(request: Request, fleet: Fleet) -> Iterator[LedgerLine | None]:
+def ledger_line(run: Admitted, fleet: Fleet) -> Iterator[LedgerLine | None]:
     """A line to the ledger for as long as the run is trained; None where no accounts are kept.
 
     Raises:
         LedgerError: If the ledger cannot be used.
     """
-    if not request.config.ledger.enabled:
+    if not run.config.ledger.enabled:
         yield None
         return
-    line = fleet.ledger_line(ledger_of(request))
+    line = fleet.ledger_line(run.ledger)
     try:
         yield line
     finally:
         line.close()
 
 
-def _account(request: Request, run_id: str) -> RunAccount:
-    return RunAccount(run_id, request.title or request.folder.name, run_user(), request.folder.secret())
+def _account(run: Admitted) -> RunAccount:
+    return RunAccount(run.run_id, run.title, run_user(), run.folder.secret())
 
 
 def outbox_of(folder: RunFolder, start: Checkpoint | None) -> list[Sealed]:
@@ -89,8 +72,7 @@ def outbox_of(folder: RunFolder, start: Checkpoint | None) -> list[Sealed]:
 
 
 def books_of(
-    request: Request,
-    identity: Identity,
+    run: Admitted,
     fleet: Fleet,
     line: LedgerLine | None,
     start: Checkpoint | None,
@@ -98,13 +80,13 @@ def books_of(
     before: Books | None = None,
 ) -> Books:
     """The run's accounts and audits from `start` on; `before` are those until it was taken back."""
-    config, folder = request.config, request.folder
+    config, folder = run.config, run.folder
     segments = folder.segments()
     fleet.segment = len(segments)
     outbox = outbox_of(folder, start)
     progress = start.boundary.progress if start else Progress()
     price = price_of(config.ledger, config.env.step_weight)
-    accounts = RunAccounts(_account(request, identity.run_id), price, len(segments), progress, line, outbox)
+    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox)
     if before:
         standings = before.audits.standings
         standings.go_back(progress.updates)
@@ -116,11 +98,11 @@ def books_of(
     return Books(accounts, audits)
 
 
-def summary_if_finished(request: Request, identity: Identity | None) -> dict[str, Any] | None:
+def summary_if_finished(run: Admitted, address: str | None) -> dict[str, Any] | None:
     """The summary of a run that has already reached its stop; what it still owes is posted."""
+    identity, folder, config = run.found.identity, run.folder, run.config
     if identity is None:
         return None
-    folder, config = request.folder, request.config
     last, _ = folder.checkpoints().newest()
     if last is None or not last.boundary.progress.reached(config.stop, last.seconds):
         return None
@@ -128,33 +110,32 @@ def summary_if_finished(request: Request, identity: Identity | None) -> dict[str
     summary = written or summary_of(last.boundary, last.seconds, identity, config, folder.name)
     owes = written is None or (written.get("ledger") or {}).get("outstanding_receipts", 0)
     if config.ledger.enabled and owes:
-        summary["ledger"] = _settle_outbox(request, identity, last)
+        summary["ledger"] = _settle_outbox(run, address, last)
         write_whole(folder.summary, json.dumps(summary, indent=1).encode())
         folder.publish(folder.summary)
     return summary
 
 
-def _settle_outbox(request: Request, identity: Identity, last: Checkpoint) -> dict[str, Any]:
+def _settle_outbox(run: Admitted, address: str | None, last: Checkpoint) -> dict[str, Any]:
     """Post what a finished run has not been answered for; what the ledger says of it then.
 
     Raises:
         LedgerError: If the ledger cannot be used.
     """
-    config = request.config
+    config = run.config
     with ExitStack() as stack:
-        path = ledger_of(request)
-        if config.workers == 0 or is_embedded(request.address):
-            assert path is not None, "runs are in a folder"
-            line: LedgerLine = DirectLine(Ledger(path))
+        if config.workers == 0 or is_embedded(address):
+            assert run.ledger is not None, "runs are in a folder"
+            line: LedgerLine = DirectLine(Ledger(run.ledger))
         else:
             from hydrahive.runtime.cluster.connecting import connected
             from hydrahive.runtime.coordinator.actor import CoordinatorLine
 
-            stack.enter_context(connected(request.address))
-            line = CoordinatorLine(path, embedded=False)
+            stack.enter_context(connected(address))
+            line = CoordinatorLine(run.ledger, embedded=False)
         stack.callback(line.close)
         price = price_of(config.ledger, config.env.step_weight)
-        account, progress = _account(request, identity.run_id), last.boundary.progress
-        accounts = RunAccounts(account, price, 0, progress, line, outbox_of(request.folder, last))
+        progress = last.boundary.progress
+        accounts = RunAccounts(_account(run), price, 0, progress, line, outbox_of(run.folder, last))
         accounts.finish(say)
         return accounts.figures()

@@ -13,8 +13,9 @@ from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.memory_plan import memory_plan
-from hydrahive.runtime.training.request import Request, say
+from hydrahive.runtime.training.request import say
 from hydrahive.runtime.training.start_times import StartTimes
 
 
@@ -73,10 +74,9 @@ def gathered_fleet(
 
 
 @contextmanager
-def claimed_by(request: Request) -> Iterator[None]:
+def claimed_by(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     """The claim on a run in a storage, where the lock in its folder says nothing to other machines."""
-    folder = request.folder
-    if folder.stored is None or request.config.workers == 0:
+    if folder.stored is None or config.workers == 0:
         yield
         return
     from hydrahive.runtime.cluster.claim import claimed_on_cluster

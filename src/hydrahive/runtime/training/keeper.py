@@ -80,6 +80,7 @@ class Keeper:
             boundary,
             self._clock.seconds,
             self._identity.machine_class,
+            fingerprint=self._identity.fingerprint,
             outbox=self._accounts.outbox(),
             standings=standings.as_plain(),
             way_back=standings.way_back(boundary.updates, self._reach),

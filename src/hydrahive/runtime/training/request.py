@@ -25,6 +25,7 @@ class Request:
         runs: The folder in which `init_from` is looked up.
         quiet: Whether to show no progress.
         title: What the ledger calls the run; None for its name.
+        accept_versions: Whether a run goes on with other versions than it was computed with so far.
     """
 
     config: RunConfig
@@ -35,6 +36,7 @@ class Request:
     runs: Path = Path("runs")
     quiet: bool = False
     title: str | None = None
+    accept_versions: bool = False
 
 
 def with_experiment(config: RunConfig, name: str) -> RunConfig:

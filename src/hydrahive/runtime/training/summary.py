@@ -26,6 +26,7 @@ def summary_of(
         "digest": boundary.digest(),
         "state_digest": boundary.state_digest(),
         "machine_class": identity.machine_class,
+        "fingerprint": identity.fingerprint,
         "episodes": progress.episodes,
         "score_mean": progress.score_mean,
         "score_max": progress.score_max,

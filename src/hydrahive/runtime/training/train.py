@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,24 +13,16 @@ import torch
 from hydrahive.core.errors import HydrahiveError, TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
-from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.runtime.config.changes import algorithms
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
-from hydrahive.runtime.training.books import books_of, ledger_line, ledger_of, summary_if_finished
-from hydrahive.runtime.training.found import (
-    Found,
-    found_for,
-    initial_weights,
-    refuse_if_trained_meanwhile,
-    refuse_other_weights,
-    settled_identity,
-)
+from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
+from hydrahive.runtime.training.door import Admitted, admitted
+from hydrahive.runtime.training.found import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
 from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.training.request import Request
@@ -62,42 +53,26 @@ def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Ou
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
         Interrupted: After Ctrl-C or SIGTERM; likewise.
     """
-    folder, config = request.folder, request.config
-    algorithms(config)  # refuses what cannot change
-    if config.ledger.enabled:
-        ledger_of(request)  # refuses before anything is begun
-    folder.prove_writable()
-    folder.refresh()
-    if folder.exists():
-        with folder.claimed():
-            pass  # whoever has no chance need not gather a fleet first
-    found = found_for(request)
-    initial = initial_weights(request) if request.init_from else None
-    refuse_other_weights(found.identity, initial)
-    finished = summary_if_finished(request, found.identity)
+    run = admitted(request)
+    finished = summary_if_finished(run, request.address)
     if finished:
         return Outcome(finished, trained=False)
-    run_id = found.identity.run_id if found.identity else str(uuid.uuid4())
+    folder, config = run.folder, run.config
     interrupts = Interrupts()
-    claim, times = partial(claimed_by, request), StartTimes()
+    claim, times = partial(claimed_by, folder, config), StartTimes()
     times.note("asked")
-    with gathered_fleet(config, run_id, folder.name, request.address, claim, times) as fleet, interrupts.installed():
-        summary = train_on(fleet, request, found, run_id, interrupts, initial=initial, times=times)
+    with (
+        gathered_fleet(config, run.run_id, folder.name, request.address, claim, times) as fleet,
+        interrupts.installed(),
+    ):
+        summary = train_on(fleet, run, interrupts, times=times)
         if summary is not None:
             at_the_end()
         return Outcome(summary, trained=True)
 
 
 def train_on(
-    fleet: Fleet,
-    request: Request,
-    found: Found,
-    run_id: str,
-    interrupts: Interrupts,
-    *,
-    initial: State | None = None,
-    until: int | None = None,
-    times: StartTimes | None = None,
+    fleet: Fleet, run: Admitted, interrupts: Interrupts, *, until: int | None = None, times: StartTimes | None = None
 ) -> dict[str, Any] | None:
     """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
 
@@ -107,33 +82,56 @@ def train_on(
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
         Interrupted: If `interrupts` say so; likewise.
     """
-    folder, config, start = request.folder, request.config, found.start
-    identity = settled_identity(found.identity, run_id, fleet, initial)
+    folder, config, found, start = run.folder, run.config, run.found, run.found.start
+    settled = settled_identity(found.identity, run.run_id, fleet, run.initial, accept_versions=run.accept_versions)
+    identity = settled.identity
     plan = memory_plan(config, weights_bytes(config))
     if fleet.worker_count:
         plan.refuse_versions_above(config.faults.kept_versions_mb)
-    with readable_disk_errors(), ledger_line(request, fleet) as line, folder.claimed():
+    with readable_disk_errors(), ledger_line(run, fleet) as line, folder.claimed():
         folder.refresh(claimed=True)
         refuse_if_trained_meanwhile(folder, found.identity is not None, start)
-        folder.create(identity, config)
-        if start and config.schedule == "free-running":
-            folder.begin_segment(Segment(start.boundary.updates, "a free-running run goes on with other bytes"))
+        at = start.boundary.updates if start else 0
+        if settled.accepted:
+            folder.begin_segment(Segment(at, "goes on with other versions", accepted=settled.accepted))
+        elif start and config.schedule == "free-running":
+            folder.begin_segment(Segment(at, "a free-running run goes on with other bytes"))
+        folder.create(identity, config, run.initial)
         most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
-        books = books_of(request, identity, fleet, line, start, most_waiting)
-        again, passed_over = False, list(found.passed_over)
+        books = books_of(run, fleet, line, start, most_waiting)
+        again, news = False, _news(settled, found)
         while True:
-            with _stored_at_the_end(folder), _sinks(request, start, fleet) as sinks:
-                _announce(sinks, request, fleet, plan, line, start, passed_over, times)
+            with _stored_at_the_end(folder), _sinks(run, start, fleet) as sinks:
+                _announce(sinks, run, fleet, plan, line, start, news, times)
                 folder.send()  # the run is there, and no summary of before it went on
                 trainer = Trainer(
-                    config, folder, identity, fleet, sinks, books, start, initial, again=again, until=until
+                    config, folder, identity, fleet, sinks, books, start, run.initial, again=again, until=until
                 )
                 try:
                     return trainer.run(interrupts)
                 except TakenBackError:
                     start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
-                    again = True
-            books = books_of(request, identity, fleet, line, start, most_waiting, books)
+                    again, news = True, [_passed_over(reason) for reason in passed_over]
+            books = books_of(run, fleet, line, start, most_waiting, books)
+
+
+News = tuple[str, str]
+"""An event's kind, and its sentence."""
+
+
+def _news(settled: Settled, found: Found) -> list[News]:
+    """What is to be told of how a run goes on."""
+    news = [_passed_over(reason) for reason in found.passed_over]
+    if settled.accepted:
+        news.append(("versions_accepted", f"{settled.accepted}: the run goes on as a new segment, with other bytes"))
+    if settled.is_dated:
+        text = "nobody wrote down which versions the run was computed with; it goes on with those that are here"
+        news.append(("versions_unknown", text))
+    return news
+
+
+def _passed_over(reason: str) -> News:
+    return "checkpoint_passed_over", f"{reason}; using the one before"
 
 
 @contextmanager
@@ -149,9 +147,9 @@ def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _sinks(request: Request, start: Checkpoint | None, fleet: Fleet) -> Iterator[list[Sink]]:
+def _sinks(run: Admitted, start: Checkpoint | None, fleet: Fleet) -> Iterator[list[Sink]]:
     """The run's sinks, with what lies behind the start cut off."""
-    folder, config = request.folder, request.config
+    folder, config = run.folder, run.config
     for path in (folder.metrics, folder.episodes):
         cut_after(path, start.boundary.updates if start else 0)
     purge_from = start.boundary.progress.env_steps + 1 if start else (0 if folder.tensorboard.exists() else None)
@@ -160,8 +158,8 @@ def _sinks(request: Request, start: Checkpoint | None, fleet: Fleet) -> Iterator
         JsonlSink(folder.metrics, folder.events, folder.episodes),
         TensorBoardSink(folder.tensorboard, purge_from),
     ]
-    sinks += [] if request.quiet else [ProgressSink(config.stop.env_steps)]
-    exported = fleet.metrics_sink(request.title or folder.name)
+    sinks += [] if run.quiet else [ProgressSink(config.stop.env_steps)]
+    exported = fleet.metrics_sink(run.title)
     sinks += [exported] if exported else []
     try:
         yield sinks
@@ -172,19 +170,19 @@ def _sinks(request: Request, start: Checkpoint | None, fleet: Fleet) -> Iterator
 
 def _announce(
     sinks: list[Sink],
-    request: Request,
+    run: Admitted,
     fleet: Fleet,
     plan: MemoryPlan,
     line: LedgerLine | None,
     start: Checkpoint | None,
-    passed_over: list[str],
+    news: Sequence[News],
     times: StartTimes | None,
 ) -> None:
     """Say what begins."""
-    folder, config = request.folder, request.config
-    for reason in passed_over:
+    folder, config = run.folder, run.config
+    for kind, text in news:
         for sink in sinks:
-            sink.event("checkpoint_passed_over", f"{reason}; using the one before")
+            sink.event(kind, text)
     workers = f"{fleet.worker_count} env workers on Ray" if fleet.worker_count else "inline, without Ray"
     begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
     if config.schedule == "free-running":

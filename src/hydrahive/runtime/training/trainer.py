@@ -157,6 +157,8 @@ class Trainer:
             self._fleet.restore_learner(boundary.learner())
         elif self._initial:
             self._fleet.restore_learner(self._initial, weights_only=True)
+        elif self._identity.init_from is not None:
+            raise HydrahiveError("the weights that the run began with are not kept with it; give --init-from again")
         if self._config.replay and (boundary or again):
             state, blocks = (boundary.replay(), boundary.blocks) if boundary else (None, ())
             self._fleet.restore_replay(state, [block.arrays for block in blocks])
@@ -231,7 +233,9 @@ class Trainer:
         summary |= {"recoveries": self._replayed.recoveries, "replayed_env_steps": self._replayed.env_steps}
         summary |= {"hedged": self._replayed.hedged}
         segments = self._folder.segments()
+        accepted = [segment.accepted for segment in segments if segment.accepted]
         summary |= {"segments": 1 + len(segments), "tainted": any(segment.tainted for segment in segments)}
+        summary |= {"accepted_versions": accepted, "reproducible": summary["reproducible"] and not accepted}
         summary |= {"audited_env_steps": self._audits.audited_env_steps, "ledger": self._accounts.figures() or None}
         write_whole(self._folder.summary, json.dumps(summary, indent=1).encode())
         text = f"finished after {summary['env_steps']:,} env steps"

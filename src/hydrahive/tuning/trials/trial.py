@@ -19,18 +19,21 @@ from hydrahive.core.errors import (
     LedgerError,
     LostError,
     MachineClassError,
+    VersionsError,
     is_out_of_memory,
 )
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.config.changes import in_force, value_of
+from hydrahive.runtime.config.fingerprint import difference_in_words
+from hydrahive.runtime.config.machine_class import is_same_class
 from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.config.run_config import Change, RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder, locked
 from hydrahive.runtime.training.books import outbox_of
+from hydrahive.runtime.training.door import Admitted, where_ledger_lies
 from hydrahive.runtime.training.found import Found
-from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.train import train_on
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 from hydrahive.tuning.trials.fleets import trial_fleet
@@ -188,10 +191,11 @@ class Trial:
         run_id = identity.run_id if identity else str(uuid.uuid4())
         title = f"{self._sweep.name}/{folder.name}"
         fleet = self._workshop.fleet_for(config, run_id, title, fresh=start is None)
-        request = Request(config, folder, runs=self._sweep.path.parent, quiet=True, title=title)
+        ledger = where_ledger_lies(config, folder, self._sweep.path.parent, None) if config.ledger.enabled else None
         found = Found(identity, start, tuple(passed_over))
+        run = Admitted(config, folder, run_id, title, found, ledger, quiet=True)
         try:
-            summary = train_on(fleet, request, found, run_id, Interrupts(), until=until)
+            summary = train_on(fleet, run, Interrupts(), until=until)
         except BaseException:
             self._workshop.close()
             raise
@@ -263,30 +267,37 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, milestone: 
     found, theirs = _standing(donor, exploit.donor_updates if exact else None)
     if exact and found.boundary.updates != exploit.donor_updates:
         raise HydrahiveError(f"{donor.name} has no checkpoint at update {exploit.donor_updates} any more")
-    own_class = folder.identity().machine_class
-    if own_class != found.machine_class:
+    own = folder.identity()
+    if not is_same_class(found.machine_class, own.machine_class):
         raise MachineClassError(
-            f"{donor.name} is trained on machine class {found.machine_class}, {folder.name} on {own_class}"
+            f"{donor.name} is trained on machine class {found.machine_class}, {folder.name} on {own.machine_class}"
         )
+    if found.fingerprint and own.fingerprint:
+        words = f"{donor.name} is computed with", f"{folder.name} with"
+        difference = difference_in_words(found.fingerprint, own.fingerprint, *words)
+        if difference:
+            raise VersionsError(difference)
     at, mine = found.boundary.updates, folder.config()
     before = [change for change in theirs.changes if change.from_update < at]
     current = in_force(dataclasses.replace(theirs, changes=before), at)
     changes = [Change(at, key, value) for key, value in exploit.values.items() if value_of(current, key) != value]
     config = dataclasses.replace(theirs, changes=[*before, *changes], experiment=mine.experiment)
     why = f"went on at milestone {milestone} as a copy of {donor.name} at update {at}"
-    own, _ = folder.checkpoints().newest()
+    last, _ = folder.checkpoints().newest()
     segments = folder.segments()
     if not (segments and segments[-1].why == why):
         known = [one for segment in segments for one in segment.owed]
-        owed = [one.as_plain() for one in outbox_of(folder, own)]
+        owed = [one.as_plain() for one in outbox_of(folder, last)]
         folder.begin_segment(Segment(at, why, owed=[one for one in owed if one not in known]))
     folder.write_config(config)
     lines = [{**dataclasses.asdict(change), "donor": donor.name} for change in config.changes]
     write_whole(folder.path / "config_changes.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
-    seconds = own.seconds if own else found.seconds
+    seconds = last.seconds if last else found.seconds
     outbox = b"[]" if found.outbox is not None else None
-    folder.checkpoints().write(found.boundary, seconds, found.machine_class, outbox=outbox)
+    folder.checkpoints().write(
+        found.boundary, seconds, found.machine_class, fingerprint=found.fingerprint, outbox=outbox
+    )
     return at
 
 

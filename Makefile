@@ -27,11 +27,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment, ARGS=... adds options
 	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS) $(ARGS)
 
-lint: $(VENV)/installed  ## ruff, mypy --strict, and the layering contracts
+lint: $(VENV)/installed  ## ruff, mypy --strict, the import contracts, and nothing that grows too large
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
+	@$(BIN)/python tests/house.py
 
 test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
@@ -18,7 +17,7 @@ from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig
 from hydrahive.runtime.cluster.address import is_embedded
-from hydrahive.runtime.cluster.connecting import connect
+from hydrahive.runtime.cluster.connecting import connect, disconnect
 from hydrahive.runtime.config.machine_class import chosen_device, machine_class, prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 
@@ -78,7 +77,7 @@ def bench_training(
                 parts += [measured] if turn else []
     finally:
         close_all(contenders)
-        ray.shutdown()
+        disconnect()
     return _report(config, workers, device, speeds, parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,23 +19,7 @@ steps of the others."""
 
 def run(arguments: Sequence[str]) -> int:
     """Measure environments (`sim`), a replay, training (`train`), what watching it costs, or how answers come."""
-    parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
-    what = "the environments alone on one core, a replay alone likewise, training, what watching costs it, or answers"
-    parser.add_argument("what", choices=["sim", "replay", "train", "watch", "serve"], help=what)
-    parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
-    parser.add_argument(
-        "--against",
-        action="append",
-        choices=OPPONENTS,
-        default=[],
-        help="race training against this in alternated windows; may be given several times",
-    )
-    parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window (default: 6)")
-    parser.add_argument("--windows", type=positive, default=7, help="windows of each contender (default: 7)")
-    parser.add_argument("--envs", type=positive, help="sim: environments in a batch (default: the config's)")
-    parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
-    given, overrides = parser.parse_known_args(arguments)
+    given, overrides = _parser().parse_known_args(arguments)
 
     from hydrahive.runtime.config.parsing import load_run_config
     from hydrahive.runtime.config.shipped import find_config
@@ -79,6 +64,26 @@ def run(arguments: Sequence[str]) -> int:
     if given.json:
         _write(given.json, report)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
+    what = "the environments alone on one core, a replay alone likewise, training, what watching costs it, or answers"
+    parser.add_argument("what", choices=["sim", "replay", "train", "watch", "serve"], help=what)
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
+    parser.add_argument(
+        "--against",
+        action="append",
+        choices=OPPONENTS,
+        default=[],
+        help="race training against this in alternated windows; may be given several times",
+    )
+    parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window (default: 6)")
+    parser.add_argument("--windows", type=positive, default=7, help="windows of each contender (default: 7)")
+    parser.add_argument("--envs", type=positive, help="sim: environments in a batch (default: the config's)")
+    parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    return parser
 
 
 def serving_text(name: str, report: dict[str, Any]) -> str:

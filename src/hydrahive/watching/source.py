@@ -172,7 +172,7 @@ class ClusterSource:
             HydrahiveError: If the cluster has no such run, or cannot be reached.
         """
         from hydrahive.runtime.cluster.connecting import connected
-        from hydrahive.runtime.coordinator.actor import existing_coordinator
+        from hydrahive.runtime.coordinator.asking import AwayError, Inquirer
 
         if not NAME.fullmatch(name):
             raise UsageError(f"RUN: {name!r} is not accepted; with --address it is a run's name or id, no path")
@@ -185,7 +185,7 @@ class ClusterSource:
         with ExitStack() as stack:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hydrahive-watch-")))
             stack.enter_context(connected(address))
-            self._coordinator: Any = existing_coordinator()
+            self._inquirer, self._away = Inquirer(), AwayError
             self.folder = RunFolder(place / name)
             self.folder.path.mkdir()
             self._story = _Story(self.folder.path)
@@ -195,12 +195,10 @@ class ClusterSource:
 
     def look(self, wish: Wish) -> Seen:
         """Ask the coordinator."""
-        import ray
-
         try:
             news = self._asked(wish)
             facts = self._facts()
-        except ray.exceptions.RayError:
+        except self._away:
             return Seen("away", self._status, ())
         self._take(news)
         is_whole = self._story.read_on() and news.is_whole
@@ -208,14 +206,7 @@ class ClusterSource:
 
     def ask(self, request: Request) -> None:
         """Have the coordinator hand the request on."""
-        import ray
-
-        try:
-            ray.get(self._coordinator.ask.remote(self._run, request), timeout=ANSWER_SECONDS)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError:
-            raise HydrahiveError("the cluster's coordinator is just being restarted; try again") from None
+        self._inquirer.ask("ask", self._run, request, timeout_s=ANSWER_SECONDS)
 
     def snapshot(self) -> Path:
         """Write the report into a folder here."""
@@ -233,33 +224,24 @@ class ClusterSource:
         Raises:
             HydrahiveError: If it sends nothing.
         """
-        import ray
-
         deadline = time.monotonic() + FIRST_LOOK_SECONDS
         while not {"config.yaml", "run.json"} <= set(self._have.files):
             if time.monotonic() > deadline:
                 raise HydrahiveError(
                     f"run {self.name!r} has not shown itself for {FIRST_LOOK_SECONDS:.0f} s; try again"
                 )
-            with suppress(ray.exceptions.RayError):  # the coordinator is just being restarted
+            with suppress(self._away):  # the coordinator is just being restarted
                 self._take(self._asked(Wish(0, 0)))
             time.sleep(FIRST_LOOK_PAUSE_SECONDS)
 
     def _asked(self, wish: Wish) -> News:
-        import ray
-
-        try:
-            call = self._coordinator.look.remote(self._run, self._watcher, wish, self._have)
-            news: News = ray.get(call, timeout=ANSWER_SECONDS)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+        asked = self._run, self._watcher, wish, self._have
+        news: News = self._inquirer.ask("look", *asked, timeout_s=ANSWER_SECONDS)
         self._run = news.run_id
         return news
 
     def _facts(self) -> dict[str, Any]:
-        import ray
-
-        runs: list[dict[str, Any]] = ray.get(self._coordinator.runs.remote(), timeout=ANSWER_SECONDS)
+        runs: list[dict[str, Any]] = self._inquirer.ask("runs", timeout_s=ANSWER_SECONDS)
         named = [run for run in runs if self._run in (run["name"], run["run_id"])]
         return next((run for run in named if run["live"]), named[0] if named else {"state": "ended", "live": False})
 

@@ -50,24 +50,17 @@ def _through_folder(command: Any, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _through_cluster(command: Any, given: argparse.Namespace) -> dict[str, Any]:
-    import ray
-
-    from hydrahive.runtime.coordinator.actor import existing_coordinator
     from hydrahive.runtime.cluster.connecting import connected
+    from hydrahive.runtime.coordinator.asking import AwayError, Inquirer
 
     with connected(given.address):
-        coordinator = existing_coordinator()
-        try:
-            run_id = ray.get(coordinator.ask.remote(given.run, command))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError:
-            raise HydrahiveError("the cluster's coordinator is just being restarted; try again") from None
+        inquirer = Inquirer()
+        run_id = inquirer.ask("ask", given.run, command)
 
         def state() -> dict[str, Any]:
             try:
-                runs: list[dict[str, Any]] = ray.get(coordinator.runs.remote())
-            except ray.exceptions.RayError:
+                runs: list[dict[str, Any]] = inquirer.ask("runs")
+            except AwayError:
                 return {"state": "unknown", "env_steps": 0}
             facts = next(run for run in runs if run["run_id"] == run_id)
             return facts if facts["live"] else {**facts, "state": "ended"}

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydrahive.cli.arguments import add_run, command_parser, positive
 from hydrahive.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from hydrahive.runtime.config.run_config import RunConfig
+    from hydrahive.runtime.roles.evaluation import Opponent
+    from hydrahive.runtime.runs.run_folder import RunFolder
+
 
 def run(arguments: Sequence[str]) -> int:
     """Play a run's newest policy on held-out seeds and print what it scores."""
-    parser = command_parser("evaluate", "Play a trained policy on held-out seeds.")
-    add_run(parser)
-    parser.add_argument("--episodes", type=positive, default=100, help="episodes to play (default: 100)")
-    parser.add_argument(
-        "--actions",
-        choices=["convention", "greedy", "sampled"],
-        help="the likeliest actions, or drawn ones as in training (default: evaluate_actions of the run's config)",
-    )
-    parser.add_argument(
-        "--against",
-        metavar="RUN",
-        help="for games of several agents: another run's policy, or `random`, plays all but one agent in turn",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
 
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
-    from hydrahive.runtime.roles.env_worker import WORKER_THREADS
-    from hydrahive.runtime.roles.evaluation import Opponent, evaluate, is_sampled
-    from hydrahive.runtime.config.machine_class import prepare_torch
     from hydrahive.runtime.inspect.playing import load_policy
+    from hydrahive.runtime.roles.evaluation import evaluate, is_sampled
 
     config, policy, env_steps = load_policy(folder)
     if given.actions:
         config = dataclasses.replace(config, evaluate_actions=given.actions)
-    opponent = None
-    if given.against:
-        if config.env.group == 1:
-            raise UsageError("--against: needs an environment in which several agents play")
-        other = None
-        if given.against != "random":
-            others, other, _ = load_policy(find_run(runs_folder(given.runs), given.against))
-            if others.env != config.env:
-                raise UsageError(f"--against: run {given.against!r} plays another game than {folder.name!r}")
-            prepare_torch(config, WORKER_THREADS)
-        opponent = Opponent(config, other)
+    opponent = _opponent(given, folder, config) if given.against else None
     evaluation = evaluate(config, policy, given.episodes, opponent)
     summary = evaluation.summary()
     scales = config.env.normalised(summary["mean"])
@@ -72,3 +53,44 @@ def run(arguments: Sequence[str]) -> int:
         told = [f"{name.replace('_', ' ')} {mean:.3f}" for name, mean in means.items()]
         print(f"mean of an episode: {'  '.join(told)}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser("evaluate", "Play a trained policy on held-out seeds.")
+    add_run(parser)
+    parser.add_argument("--episodes", type=positive, default=100, help="episodes to play (default: 100)")
+    parser.add_argument(
+        "--actions",
+        choices=["convention", "greedy", "sampled"],
+        help="the likeliest actions, or drawn ones as in training (default: evaluate_actions of the run's config)",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="RUN",
+        help="for games of several agents: another run's policy, or `random`, plays all but one agent in turn",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _opponent(given: argparse.Namespace, folder: RunFolder, config: RunConfig) -> Opponent:
+    """Whoever plays all agents but one: another run's policy, or chance.
+
+    Raises:
+        UsageError: If there is no such run, or its game is another.
+    """
+    from hydrahive.runtime.config.machine_class import prepare_torch
+    from hydrahive.runtime.inspect.playing import load_policy
+    from hydrahive.runtime.roles.env_worker import WORKER_THREADS
+    from hydrahive.runtime.roles.evaluation import Opponent
+    from hydrahive.runtime.runs.run_folder import find_run, runs_folder
+
+    if config.env.group == 1:
+        raise UsageError("--against: needs an environment in which several agents play")
+    if given.against == "random":
+        return Opponent(config, None)
+    others, other, _ = load_policy(find_run(runs_folder(given.runs), given.against))
+    if others.env != config.env:
+        raise UsageError(f"--against: run {given.against!r} plays another game than {folder.name!r}")
+    prepare_torch(config, WORKER_THREADS)
+    return Opponent(config, other)

@@ -79,6 +79,11 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
     )
 
 
+def disconnect() -> None:
+    """Leave the cluster; an embedded one ends."""
+    ray.shutdown()
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Be connected to a running cluster during the block; errors as `connect`."""

@@ -14,9 +14,9 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.memory_plan import memory_plan
 from hydrahive.runtime.training.request import say
-from hydrahive.runtime.training.start_times import StartTimes
 
 
 @contextmanager
@@ -45,9 +45,7 @@ def gathered_fleet(
     if config.workers == 0:
         yield InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         return
-    import ray
-
-    from hydrahive.runtime.cluster.connecting import connect
+    from hydrahive.runtime.cluster.connecting import connect, disconnect
     from hydrahive.runtime.cluster.fleet import RayFleet
     from hydrahive.runtime.cluster.member import RunOnCluster
 
@@ -70,7 +68,7 @@ def gathered_fleet(
             finally:
                 fleet.close()
     finally:
-        ray.shutdown()
+        disconnect()
 
 
 @contextmanager

@@ -21,12 +21,12 @@ from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
+from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.door import Admitted, admitted
 from hydrahive.runtime.training.found import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
 from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.training.request import Request
-from hydrahive.runtime.training.start_times import StartTimes
 from hydrahive.runtime.training.trainer import Trainer
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
 from hydrahive.telemetry.progress import ProgressSink

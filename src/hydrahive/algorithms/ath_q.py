@@ -84,6 +84,7 @@ class AthQUpdate:
         sums = torch.stack([self.accumulate(batch, for_target, total) for batch, for_target in batches]).sum(0)
         norm = self._optimizer.step(rate)
         with torch.no_grad():
+            # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
             self.target.vector.lerp_(self.weights.vector, self.config.target_update)
         return [*(sums / total).tolist(), norm, float(total)]
 
@@ -100,8 +101,11 @@ class AthQUpdate:
         """
         with self.computing.precision():
             features = unrolled(self.network, batch)
+            # Q(s_t, a_t; theta)
             taken = chosen(self.network.scores(self._dropped(features.rows)), batch.actions)
             with torch.no_grad():
+                # y_t = r_t + gamma_t Q(s_{t+1}, argmax_a Q(s_{t+1}, a; theta); theta^-): the one network chooses, the
+                # other judges (van Hasselt et al. 2016, the Double DQN target); gamma_t = 0 where an episode ended.
                 best = _following(self.network, features, batch).argmax(-1)
                 judged = _following(self.target_network, unrolled(self.target_network, for_target), batch)
                 discount = self.config.discount
@@ -110,6 +114,7 @@ class AthQUpdate:
                 continuing = discount * (~batch.terminated).float()
                 aims = clipped(batch.rewards, self.config.reward_clip) + continuing * chosen(judged, best)
             mask = batch.valid.float()
+            # d^2 / 2 for |d| <= delta, delta (|d| - delta / 2) beyond, of d = y_t - Q(s_t, a_t) (Huber 1964)
             loss = (huber_loss(taken, aims, reduction="none", delta=self.config.huber_delta) * mask).sum()
             torch.autograd.backward(loss / total)
         with torch.no_grad():
@@ -158,6 +163,7 @@ class AthQUpdate:
             return features
         generator = torch.Generator(features.device)
         generator.manual_seed(derived_seed(self._seed, "dropout", self.gradient_steps))
+        # h m / (1 - p), m ~ Bernoulli(1 - p): the mean stays (Srivastava et al. 2014, section 4)
         return features * torch.empty_like(features).bernoulli_(kept, generator=generator) / kept
 
     def _explore(self, env_steps: int, *, stagnant: bool) -> float:

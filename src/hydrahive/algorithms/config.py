@@ -179,6 +179,7 @@ class EpsilonGreedy:
         if self.over_env_steps is not None:
             share = value_at(Linear(self.start, self.end, self.over_env_steps), env_steps)
         else:
+            # epsilon = max(epsilon_0 d^n, epsilon_end) after n finished episodes
             share = max(self.start * self.decay**episodes, self.end)
         return 0.0 if share < self.snap and self.end == 0 else share
 

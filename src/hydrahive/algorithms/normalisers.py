@@ -25,6 +25,8 @@ class Statistics:
             return
         count, mean = len(rows), rows.mean(axis=0, dtype=np.float64)
         m2 = np.square(rows - mean).sum(axis=0)
+        # Chan et al. 1979, equation 2.1: d = mean_B - mean_A; mean = mean_A + d n_B / n;
+        # M2 = M2_A + M2_B + d^2 n_A n_B / n.
         total = self.count + count
         apart = mean - self.mean
         self.mean = self.mean + apart * count / total

@@ -65,6 +65,7 @@ class FlatOptimizer:
         norm = float(torch.linalg.vector_norm(gradient))
         if not norm < float("inf"):
             raise DivergedError(f"the gradient's norm is {norm} at gradient step {self.steps}")
+        # g <- g min(1, c / |g|) (Pascanu et al. 2013, algorithm 1)
         if norm > self._gradient_norm:
             gradient.mul_(self._gradient_norm / norm)
         if self._kind == "adam":
@@ -89,6 +90,8 @@ class FlatOptimizer:
         self.steps, self._step = steps, torch.tensor(float(steps))
 
     def _adam(self, learning_rate: float) -> None:
+        # m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; theta <- theta - a m^ / (sqrt(v^) + eps), with
+        # m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) (Kingma and Ba 2015, algorithm 1)
         adam(
             [self._weights.vector],
             [self._weights.gradient],
@@ -108,6 +111,7 @@ class FlatOptimizer:
         )
 
     def _rmsprop(self, learning_rate: float) -> None:
+        # v <- d v + (1 - d) g^2; theta <- theta - a g / (sqrt(v) + eps) (Hinton 2012, lecture 6e)
         rmsprop(
             [self._weights.vector],
             [self._weights.gradient],

@@ -46,16 +46,21 @@ def vtrace_targets(
         config: Clips, discount and trace decay.
     """
     ratios = log_ratios.exp()
+    # rho_t = min(rho-bar, pi(a_t|x_t) / mu(a_t|x_t)) and c_i = lambda min(c-bar, pi / mu), below equation 1; remark 2.
     rhos = ratios.clamp(max=config.rho_clip)
     traces = config.trace_decay * ratios.clamp(max=config.c_clip)
+    # gamma_t = 0 where an episode ended by itself; where it was cut off its last observation's value counts.
     discounts = config.discount * (~terminated).float()
+    # delta_t V = rho_t (r_t + gamma_t V(x_{t+1}) - V(x_t)), equation 1.
     deltas = rhos * (rewards + discounts * next_values - values)
     passing = discounts * traces * (~ended).float()
-    # v_s - V(x_s) = delta_s V + gamma c_s (v_{s+1} - V(x_{s+1})), remark 1 of the paper.
+    # v_s = V(x_s) + sum_{t >= s} gamma^{t-s} (c_s ... c_{t-1}) delta_t V, equation 1; by remark 1 backwards in time:
+    # v_s - V(x_s) = delta_s V + gamma_s c_s (v_{s+1} - V(x_{s+1})).
     corrections = [torch.zeros_like(values[0])]
     for delta, share in zip(reversed(deltas.unbind()), reversed(passing.unbind()), strict=True):
         corrections.append(torch.addcmul(delta, share, corrections[-1]))
     targets = values + torch.stack(corrections[:0:-1])
+    # The policy's advantage: r_s + gamma_s v_{s+1} - V(x_s), section 4.2; v at an episode's end is V there.
     next_targets = next_values.clone()
     next_targets[:-1] = torch.where(ended[:-1], next_values[:-1], targets[1:])
     return Targets(targets, rewards + discounts * next_targets - values, rhos)

@@ -166,10 +166,15 @@ class VTraceUpdate:
         valid = batch.valid.flatten()
         mask = valid.float()
         errors = targets.values.flatten() - values
+        # The three gradients of Espeholt et al. 2018, section 4.2, as losses over the rows that somebody played:
+        # rho_s grad log pi(a_s|x_s) (r_s + gamma v_{s+1} - V(x_s)), upwards;
         policy_loss = -(self._gains(targets, log_probs, ratios, mask) * mask).sum()
+        # (v_s - V(x_s)) grad V(x_s), half of the gradient of the squared error, downwards;
         value_loss = (errors.square() * mask).sum()
+        # - grad sum_a pi(a|x_s) log pi(a|x_s), upwards.
         bonus = (distribution.entropy(policy) * mask).sum()
         entropy_cost = self._used["entropy_cost"]
+        # L = L_policy + c_value L_value - c_entropy H, a mean over all rows of the gradient step.
         loss = policy_loss + self.config.value_cost * value_loss - entropy_cost * bonus
         torch.autograd.backward(loss / total)
         with torch.no_grad():
@@ -186,9 +191,12 @@ class VTraceUpdate:
         advantages, clip = targets.advantages.flatten(), self.config.policy_clip
         if self.config.normalize_advantages:
             advantages = standardised(advantages, mask)
+        # rho_s A_s log pi(a_s|x_s), whose gradient is section 4.2's.
         gains = targets.rhos.flatten() * advantages * log_probs
         if clip is None:
             return gains
+        # min(r A, clip(r, 1 - eps, 1 + eps) A) has no gradient in r where A draws r = pi / mu further beyond the clip
+        # (Schulman et al. 2017, equation 7).
         beyond = torch.where(advantages > 0, ratios > 1 + clip, ratios < 1 - clip)
         return torch.where(beyond, 0.0, gains)
 
@@ -196,6 +204,7 @@ class VTraceUpdate:
         """The update's figures on fresh rows, from the slices' summed `accumulate` results."""
         policy_loss, value_loss, entropy, rho, beyond, divergence, aim, aim_squared = (sums / total).tolist()
         entropy_cost = self._used["entropy_cost"]
+        # 1 - E[(v - V)^2] / Var[v]: 1 where the values foresee the targets, 0 where their mean does as well.
         variance = max(aim_squared - aim * aim, 1e-12)
         return {
             "loss": policy_loss + self.config.value_cost * value_loss - entropy_cost * entropy,
@@ -224,6 +233,7 @@ class VTraceUpdate:
     def _scaled(self, rewards: Tensor) -> Tensor:
         if self._returns is None:
             return clipped(rewards, self.config.reward_clip)
+        # r / std(R), R_t = gamma R_{t-1} + r_t (Engstrom et al. 2020, section 3)
         return (rewards / float(self._returns.statistics.deviation()[0])).clamp(-CLAMP, CLAMP)
 
     def state(self) -> State:

@@ -245,17 +245,20 @@ class SquashedGaussian(Distribution):
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-densities of u; see the class."""
         mean, log_std = normal.chunk(2, dim=-1)
+        # log N(u; mu, sigma) = -((u - mu) / sigma)^2 / 2 - log sigma - log(2 pi) / 2, summed over dimensions
         standard = (actions - mean) * (-log_std).exp()
         return (-0.5 * standard.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self, normal: Tensor) -> Tensor:
         """Of u; the squashed action's has no closed form."""
         _, log_std = normal.chunk(2, dim=-1)
+        # H = log sigma + log(2 pi e) / 2
         return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Exact: squashing both changes nothing."""
         (mean_p, log_p), (mean_q, log_q) = p.chunk(2, dim=-1), q.chunk(2, dim=-1)
+        # KL(p || q) = log(s_q / s_p) + (s_p^2 + (mu_p - mu_q)^2) / (2 s_q^2) - 1 / 2
         apart = (mean_p - mean_q).square() * (-2 * log_q).exp()
         return (log_q - log_p + 0.5 * ((2 * (log_p - log_q)).exp() + apart - 1)).sum(-1)
 

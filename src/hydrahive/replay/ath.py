@@ -73,6 +73,8 @@ class AthReplay(SequenceReplay):
 
     def _chosen(self, count: int, generator: np.random.Generator) -> Chunks:
         """Equally many from each bucket that is not empty, the remainder from the deepest ones."""
+        # B // k sequences from each of the k buckets that hold episodes, B % k more from the deepest: each depth is
+        # learned from as often as any other (docs/replay.md, Adaptive Temporal Horizon).
         length = self.gearbox.sequence
         counts = np.array([n for n in self.bucket_counts() if n], np.int64)
         base, remainder = divmod(count, len(counts))
@@ -91,6 +93,7 @@ class AthReplay(SequenceReplay):
         """Which chunk of each episode stands in its bucket; of those of a long episode one at random."""
         if self.config.depth == "absolute":
             return buckets
+        # Bucket i of b holds the chunks ceil(i n / b) to ceil((i + 1) n / b) - 1 of an episode of n > b chunks.
         total = self.config.buckets
         low = -(-buckets * number_of_chunks // total)
         high = -(-(buckets + 1) * number_of_chunks // total)

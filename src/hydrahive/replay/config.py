@@ -96,6 +96,7 @@ class Ath(ReplayConfig):
             return tuple((length, count) for length, count in self.gears)
         if self.gears == "classic":
             return CLASSIC_GEARS
+        # L_g = 2 g + 2 frames a sequence, B_g = max(1, F // L_g) sequences a batch: about F frames in any gear
         lengths = [2 * gear + 2 for gear in range(1, self.max_gear + 1)]
         return tuple((length, max(1, self.max_training_frames // length)) for length in lengths)
 

@@ -68,6 +68,9 @@ class Gearbox:
         yield from self._judge(score)
         if state.since_shift <= self.config.cooldown:
             return
+        # D(L) = sum of n_i over the three deepest buckets i, n_i the stored episodes of at least (i + 1) L frames.
+        # D(L_g) > up shifts to g + 1, D(L_g) < down to g - 1 (docs/replay.md, Adaptive Temporal Horizon: Shifts); and
+        # unless `hunting` only where the new gear would not at once call for shifting back.
         signal = deep_episodes(self.sequence)
         if state.wants_down:
             state.wants_down = False

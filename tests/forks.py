@@ -18,7 +18,14 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-IMPORTED = ["cli.train", "cli.check_env", "cli.tune", "runtime.training.train", "runtime.cluster.fleet", "tuning.sweep"]
+IMPORTED = [
+    "cli.train",
+    "cli.check_env",
+    "cli.tune",
+    "runtime.training.train",
+    "runtime.cluster.ray_fleet",
+    "tuning.sweep",
+]
 IMPORTED += ["runtime.inspect.playing", "runtime.inspect.env_check", "envs.gym.config", "envs.snake"]
 
 _server = multiprocessing.get_context("forkserver")

@@ -10,8 +10,8 @@ from hydrahive.algorithms.batch import replayed, stack
 from hydrahive.algorithms.config import VTrace
 from hydrahive.algorithms.minibatches import cut
 from hydrahive.algorithms.rule import Computing, Round
-from hydrahive.algorithms.targets import Targets, standardised
 from hydrahive.algorithms.vtrace import VTraceUpdate
+from hydrahive.algorithms.vtrace_targets import Targets, standardised
 from hydrahive.core.errors import ConfigError, DivergedError
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Mlp, PolicyConfig

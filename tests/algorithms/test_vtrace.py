@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydrahive.algorithms.config import VTrace
-from hydrahive.algorithms.targets import vtrace_targets
+from hydrahive.algorithms.vtrace_targets import vtrace_targets
 
 
 def literal(log_ratios, rewards, values, next_values, terminated, ended, config):

@@ -120,7 +120,7 @@ def test_the_ledger_on_or_off_gives_the_same_bytes(hydrahive):
 
 def test_a_ledger_that_fails_while_training_delays_payment_and_nothing_else(tmp_path, monkeypatch, undisturbed):
     from hydrahive.core.errors import LedgerError
-    from hydrahive.ledger.work import Work
+    from hydrahive.ledger.paying import Work
 
     summary, journal = undisturbed
     settle, calls = Work.settle, []

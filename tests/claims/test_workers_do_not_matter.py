@@ -3,6 +3,10 @@
 import json
 
 from conftest import DIGEST_RUN, DIGEST_STEPS, FULL, digests_of, full_only
+from golden.record import FOLDER
+from golden.recording import golden_path, read_golden
+from hydrahive.runtime.config.machine_class import machine_class
+from hydrahive.runtime.config.run_config import RunConfig
 
 
 def test_workers_do_not_change_the_digest(hydrahive, report):
@@ -11,6 +15,9 @@ def test_workers_do_not_change_the_digest(hydrahive, report):
     for n, (digest, _) in digests.items():
         report.add("One digest", f"- `snake/vtrace`, 4 shards, {DIGEST_STEPS:,} env steps, workers {n}: `{digest}`")
     assert len(set(digests.values())) == 1
+    if FULL:
+        kept = read_golden(golden_path(FOLDER, machine_class(RunConfig())))
+        assert kept is None or digests[0][0] == kept["readme"]["table"]["digest"], "not what the README shows"
     other = hydrahive.train("snake/vtrace", "seed", *DIGEST_RUN, "--workers", 0, "--seed", 7)
     report.add("One digest", f"- another seed, workers 0: `{other['digest']}`")
     assert other["digest"] != digests[0][0]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from hydrahive.runtime.config.portable import ensure_pinned
 
 if __name__ == "__main__" and "--portable" in sys.argv:
     ensure_pinned(*sys.argv)  # before torch is imported
 
-from recording import Golden, as_text, came_to, golden_path, read_golden, recorded
-from runs import OTHER_SEED, README_TABLE, README_TRAIN, config_of, portable_runs, runs
-
+from golden.recording import Golden, as_text, came_to, golden_path, read_golden, recorded
+from golden.runs import OTHER_SEED, README_TABLE, README_TRAIN, config_of, portable_runs, runs
 from hydrahive.runtime.config.fingerprint import NUMERICS
 
 FOLDER = Path(__file__).parent / f"numerics-{NUMERICS}"

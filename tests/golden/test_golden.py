@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from record import FOLDER
-from recording import came_to, difference, golden_path, read_golden, recorded
-from runs import README_TABLE, README_TRAIN, config_of, portable_runs, runs
 
 from conftest import FULL
+from golden.record import FOLDER
+from golden.recording import came_to, difference, golden_path, read_golden, recorded
+from golden.runs import README_TABLE, README_TRAIN, config_of, portable_runs, runs
 from hydrahive.runtime.config.fingerprint import NUMERICS
 from hydrahive.runtime.config.machine_class import machine_class
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT

@@ -14,8 +14,8 @@ from hydrahive.algorithms.minibatches import Minibatch, cut
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.algorithms.optimizer import FlatOptimizer
 from hydrahive.algorithms.rule import Computing, Round
-from hydrahive.algorithms.targets import Targets, standardised, vtrace_targets
 from hydrahive.algorithms.unroll import unrolled
+from hydrahive.algorithms.vtrace_targets import Targets, standardised, vtrace_targets
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State, nested, under

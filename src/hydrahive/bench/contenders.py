@@ -22,12 +22,12 @@ from hydrahive.ledger.prices import price_of
 from hydrahive.policies.config import NATURE_CONVOLUTIONS, Mlp, Nature
 from hydrahive.runtime.accounting.audits import Audits, Caught
 from hydrahive.runtime.accounting.run_accounts import RunAccounts
-from hydrahive.runtime.cluster.fleet import RayFleet
 from hydrahive.runtime.cluster.member import RunOnCluster
+from hydrahive.runtime.cluster.ray_fleet import RayFleet
 from hydrahive.runtime.config.plain import as_plain
 from hydrahive.runtime.config.run_config import RunConfig, StopConfig
-from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.schedule.schedules import schedule_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hydrahive.ledger.accounts import Accounts
 from hydrahive.ledger.journal import Journal, now_us
+from hydrahive.ledger.paying import Work
 from hydrahive.ledger.transfers import Transfers
-from hydrahive.ledger.work import Work
 
 FILE = "ledger.sqlite"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hydrahive.core.receipt import Receipt
-from hydrahive.ledger.credits import Credits, WorkerRow, credit_of
+from hydrahive.ledger.credit_rows import Credits, WorkerRow, credit_of
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.posting import OUTCOMES, Posting, Verdict

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hydrahive.core.errors import LedgerError
-from hydrahive.ledger.credits import conservation
+from hydrahive.ledger.credit_rows import conservation
 from hydrahive.ledger.entries import (
     ACCOUNT_KINDS,
     KINDS,

@@ -11,7 +11,7 @@ from hydrahive.core.errors import LostError
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import Verdict, WorkerFacts
-from hydrahive.runtime.fleet.fleet import AuditorCalls, Opening
+from hydrahive.runtime.fleet.interface import AuditorCalls, Opening
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.auditor import AuditJob, Finding, shard_digest
 from hydrahive.runtime.runs.boundary import Boundary

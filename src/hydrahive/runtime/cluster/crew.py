@@ -8,8 +8,8 @@ from typing import Any
 
 from hydrahive.core.errors import LostError
 from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.cluster.capacity import Room
 from hydrahive.runtime.cluster.member import Actor, RunOnCluster
-from hydrahive.runtime.cluster.room import Room
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.coordinator.registry import Member

@@ -11,12 +11,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, EnvWorkerActor, LearnerActor, ReplayActor
+from hydrahive.runtime.cluster.capacity import is_own, reserved
 from hydrahive.runtime.cluster.connecting import free_by_node
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.member import Actor, build_error, is_ready
-from hydrahive.runtime.cluster.room import is_own, reserved
 from hydrahive.runtime.cluster.welcoming import HIRE_ATTEMPTS, Welcoming
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 

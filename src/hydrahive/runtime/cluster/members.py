@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
+from hydrahive.runtime.cluster.capacity import reserved
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.hiring import Hiring
 from hydrahive.runtime.cluster.member import RunOnCluster
-from hydrahive.runtime.cluster.room import reserved
 from hydrahive.runtime.cluster.welcoming import Welcoming
 from hydrahive.runtime.config.run_config import RunConfig
 

@@ -8,10 +8,10 @@ import ray
 from ray.exceptions import RayActorError
 
 from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.cluster.capacity import owner_label
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.member import Actor, build_error, is_ready
-from hydrahive.runtime.cluster.room import owner_label
 from hydrahive.runtime.config.fingerprint import difference_in_words
 from hydrahive.runtime.config.machine_class import bytes_of
 from hydrahive.runtime.runs.run_user import run_user

@@ -23,7 +23,7 @@ from ray.util.metrics import Gauge
 
 from hydrahive import __version__
 from hydrahive.core.sink import Clip, Row
-from hydrahive.ledger.work import Settled
+from hydrahive.ledger.paying import Settled
 from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.run_config import RunConfig
 

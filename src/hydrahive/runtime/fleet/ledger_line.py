@@ -9,8 +9,8 @@ from typing import Protocol
 
 from hydrahive.core.errors import LedgerError, RefusedError
 from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.paying import Settled
 from hydrahive.ledger.posting import Sealed, SealKey
-from hydrahive.ledger.work import Settled
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hydrahive.core.fragment import FragmentSummary
 from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.learner import Learned
 from hydrahive.runtime.runs.boundary import Block, Boundary, Progress

@@ -11,11 +11,11 @@ from collections.abc import Generator
 from hydrahive.core.errors import FragmentError, LearnerLostError, LostError
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.hedging import Hedging
-from hydrahive.runtime.schedule.line import Line
+from hydrahive.runtime.schedule.in_flight import InFlight
 from hydrahive.runtime.schedule.recovering import Recovery
 from hydrahive.runtime.schedule.spreading import spread
 from hydrahive.runtime.schedule.updates import Update
@@ -38,9 +38,9 @@ class FixedLag:
     def __init__(self, fleet: Fleet, config: RunConfig, start: Boundary | None, replayed: Replayed) -> None:
         """Begin at `start` or at round 0."""
         self._fleet, self._config = fleet, config
-        self._line = Line(fleet, config, start, replayed)
-        self._hedging = Hedging(self._line)
-        self._recovery = Recovery(self._line, self._hedging)
+        self._flight = InFlight(fleet, config, start, replayed)
+        self._hedging = Hedging(self._flight)
+        self._recovery = Recovery(self._flight, self._hedging)
 
     def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached.
@@ -49,18 +49,18 @@ class FixedLag:
             LearnerLostError: If the learner is gone; a new schedule must begin at the last boundary.
             HydrahiveError: If a fragment failed too often.
         """
-        line = self._line
+        flight = self._flight
         # A round that is ready had its weights, so all updates but the newest lag + 1 are done: no waiting.
         # Inline, every update is done when the call returns.
-        while not line.is_over() or line.pending:
+        while not flight.is_over() or flight.pending:
             try:
-                if not line.is_over():
-                    spread(line)
-                    line.submit_rounds()
-                    line.submit_update(self._whole_round(line.progress.updates))
+                if not flight.is_over():
+                    spread(flight)
+                    flight.submit_rounds()
+                    flight.submit_update(self._whole_round(flight.progress.updates))
                 under_way = self._config.lag + 1 if self._fleet.worker_count else 0
-                while line.pending and (line.is_over() or len(line.pending) > under_way):
-                    update = line.oldest_update()
+                while flight.pending and (flight.is_over() or len(flight.pending) > under_way):
+                    update = flight.oldest_update()
                     self._recovery.note_update()
                     yield update
             except LearnerLostError:
@@ -70,12 +70,12 @@ class FixedLag:
 
     def _whole_round(self, round_: int) -> list[FragmentSummary]:
         """Wait until every fragment of a round is ready, wherever it lies; their summaries in shard order."""
-        began, line = time.monotonic(), self._line
-        while not self._fleet.ready([ref for part in line.rounds[round_] for ref in part.refs], LOOK_SECONDS):
+        began, flight = time.monotonic(), self._flight
+        while not self._fleet.ready([ref for part in flight.rounds[round_] for ref in part.refs], LOOK_SECONDS):
             self._hedging.look(round_, time.monotonic() - began)
         self._hedging.drop()
-        opened = [summary for part in line.rounds[round_] for summary in self._fleet.get(part.summaries)]
-        self._hedging.note_round(line.rounds[round_], sum(summary.seconds for summary in opened) / len(opened))
+        opened = [summary for part in flight.rounds[round_] for summary in self._fleet.get(part.summaries)]
+        self._hedging.note_round(flight.rounds[round_], sum(summary.seconds for summary in opened) / len(opened))
         opened.sort(key=lambda summary: summary.shard)
         shards = [summary.shard for summary in opened]
         assert shards == list(range(self._config.shards)), "not one fragment of each shard"

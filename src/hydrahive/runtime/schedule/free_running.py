@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule
 from hydrahive.runtime.schedule.placement import groups

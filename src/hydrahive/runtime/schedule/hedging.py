@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hydrahive.runtime.schedule.dataflow import Part, Taken
-from hydrahive.runtime.schedule.line import Line
+from hydrahive.runtime.schedule.in_flight import InFlight
 from hydrahive.runtime.schedule.placement import Homes
 
 HEDGE_SECONDS = 5.0
@@ -26,9 +26,9 @@ class Hedge:
 class Hedging:
     """Looks for stragglers while a round is waited for; hedges one at a time."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, flight: InFlight) -> None:
         """Hedge nobody yet."""
-        self._line = line
+        self._flight = flight
         self._hedge: Hedge | None = None
         self._warm: set[int] = set()
         """Workers that have done a fragment: who has not may be compiling."""
@@ -45,15 +45,15 @@ class Hedging:
 
     def look(self, round_: int, waited_s: float) -> None:
         """See who is late with a round that has been waited for so long, and whether a hedge has won."""
-        line = self._line
-        late = [part for part in line.rounds[round_] if not line.fleet.ready([part.summaries], 0)]
+        flight = self._flight
+        late = [part for part in flight.rounds[round_] if not flight.fleet.ready([part.summaries], 0)]
         if self._hedge:
             self._judge_hedge(round_)
             return
-        done = {part.worker for part in line.rounds[round_]} - {part.worker for part in late}
-        stayers = sorted(done & set(line.fleet.workers()))
+        done = {part.worker for part in flight.rounds[round_]} - {part.worker for part in late}
+        stayers = sorted(done & set(flight.fleet.workers()))
         for part in late if stayers else []:
-            rounds = line.next_round - line.base_round()
+            rounds = flight.next_round - flight.base_round()
             replay_s = rounds * self._seconds_per_fragment * len(part.shards)
             if waited_s > max(HEDGE_SECONDS, replay_s) and self._may_be_hedged(part):
                 self._begin_hedge(part.worker, stayers, waited_s)
@@ -64,43 +64,43 @@ class Hedging:
         if self._hedge is None:
             return
         for shard, worker in self._hedge.homes.items():
-            if self._line.homes[shard] != worker:
-                self._line.fleet.release(worker, shard)
+            if self._flight.homes[shard] != worker:
+                self._flight.fleet.release(worker, shard)
         self._hedge = None
 
     def _may_be_hedged(self, late: Part) -> bool:
         """Not while a worker compiles its first fragment, nor while its shards are moving: losing it mends that."""
-        line = self._line
-        due = range(line.progress.updates, line.next_round)
-        held = {part.shards for at in due for part in line.rounds[at] if part.worker == late.worker}
-        return late.worker in self._warm and held == {line.held_by(late.worker)}
+        flight = self._flight
+        due = range(flight.progress.updates, flight.next_round)
+        held = {part.shards for at in due for part in flight.rounds[at] if part.worker == late.worker}
+        return late.worker in self._warm and held == {flight.held_by(late.worker)}
 
     def _begin_hedge(self, straggler: int, elsewhere: list[int], waited_s: float) -> None:
-        line = self._line
-        shards = line.held_by(straggler)
-        line.replayed.hedged += 1
+        flight = self._flight
+        shards = flight.held_by(straggler)
+        flight.replayed.hedged += 1
         listed = ", ".join(map(str, shards))
         text = f"env worker {straggler} is {waited_s:.0f} s late; its shards {listed} are computed a second time"
-        line.fleet.listener("hedged", text, worker=straggler, shards=list(shards))
+        flight.fleet.listener("hedged", text, worker=straggler, shards=list(shards))
         self._hedge = hedge = Hedge(straggler, {shard: elsewhere[i % len(elsewhere)] for i, shard in enumerate(shards)})
-        wanted = range(line.progress.updates, line.next_round)
+        wanted = range(flight.progress.updates, flight.next_round)
         for shard, worker in hedge.homes.items():
-            position = line.restored(shard, worker)
-            line.walk(shard, worker, position, set(wanted), set(line.snapshots), hedge.rounds, hedge.snapshots)
+            position = flight.restored(shard, worker)
+            flight.walk(shard, worker, position, set(wanted), set(flight.snapshots), hedge.rounds, hedge.snapshots)
 
     def _judge_hedge(self, round_: int) -> None:
         """The straggler is ended once its shards have been computed elsewhere; should it be first, the copy goes."""
-        line = self._line
+        flight = self._flight
         hedge = self._hedge
         assert hedge is not None
-        if not line.fleet.ready([part.summaries for part in hedge.rounds[round_]], 0):
+        if not flight.fleet.ready([part.summaries for part in hedge.rounds[round_]], 0):
             return
         for at, parts in hedge.rounds.items():
-            line.rounds[at] = [part for part in line.rounds[at] if part.worker != hedge.straggler] + parts
+            flight.rounds[at] = [part for part in flight.rounds[at] if part.worker != hedge.straggler] + parts
         for at, taken in hedge.snapshots.items():
             for shard, given in taken.items():
-                line.snapshots[at][shard] = given
-        line.homes |= hedge.homes
+                flight.snapshots[at][shard] = given
+        flight.homes |= hedge.homes
         self._hedge = None
-        line.fleet.dismiss(hedge.straggler, "it was too late, its work is already done elsewhere")
-        line.fleet.note_homes(line.homes, line.next_round)
+        flight.fleet.dismiss(hedge.straggler, "it was too late, its work is already done elsewhere")
+        flight.fleet.note_homes(flight.homes, flight.next_round)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.fixed_lag import FixedLag

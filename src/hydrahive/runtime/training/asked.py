@@ -6,7 +6,7 @@ import time
 
 from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.controls import FolderControls
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.schedule.updates import Update

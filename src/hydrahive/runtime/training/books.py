@@ -16,13 +16,13 @@ from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.accounting.audits import Audits
 from hydrahive.runtime.accounting.run_accounts import RunAccounts, read_outbox
 from hydrahive.runtime.cluster.address import is_embedded
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.runs.run_user import run_user
-from hydrahive.runtime.training.door import Admitted
+from hydrahive.runtime.training.admission import Admitted
 from hydrahive.runtime.training.request import say
 from hydrahive.runtime.training.summary import summary_of
 

@@ -11,8 +11,8 @@ from hydrahive.core.errors import UsageError
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.memory_plan import memory_plan
@@ -46,8 +46,8 @@ def gathered_fleet(
         yield InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         return
     from hydrahive.runtime.cluster.connecting import connect, disconnect
-    from hydrahive.runtime.cluster.fleet import RayFleet
     from hydrahive.runtime.cluster.member import RunOnCluster
+    from hydrahive.runtime.cluster.ray_fleet import RayFleet
 
     times = times or StartTimes()
     cluster = connect(address, config.worker_count() + config.learner.threads)

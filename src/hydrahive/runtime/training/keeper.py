@@ -6,7 +6,7 @@ from hydrahive.core.errors import TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.accounting.audits import Caught
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import EvaluatorCalls, Opening
+from hydrahive.runtime.fleet.interface import EvaluatorCalls, Opening
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.pictures import Undrawn
 from hydrahive.runtime.schedule.updates import Update

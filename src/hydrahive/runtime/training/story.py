@@ -8,7 +8,7 @@ from typing import Any
 from hydrahive.core.sink import Sink
 from hydrahive.runtime.accounting.run_accounts import RunAccounts
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.updates import Update

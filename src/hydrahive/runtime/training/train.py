@@ -15,18 +15,18 @@ from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.admission import Admitted, admitted
 from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
 from hydrahive.runtime.training.clock import StartTimes
-from hydrahive.runtime.training.door import Admitted, admitted
-from hydrahive.runtime.training.found import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
 from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan
 from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.resuming import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.trainer import Trainer
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
 from hydrahive.telemetry.progress import ProgressSink

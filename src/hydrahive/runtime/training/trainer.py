@@ -22,7 +22,7 @@ from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.runtime.config.changes import algorithm_at, algorithms
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary, Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder

@@ -19,7 +19,7 @@ from hydrahive.core.durable import replace_file
 from hydrahive.core.watched import Frame, Wish, together, wish_of
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.ledger.prices import Price
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.runs.watch_feed import FORGET_SECONDS, MIRRORED, Shown

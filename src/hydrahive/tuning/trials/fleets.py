@@ -14,16 +14,16 @@ import torch
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.sink import Sink
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.cluster.fleet import RayFleet
+from hydrahive.runtime.cluster.capacity import owner_label
 from hydrahive.runtime.cluster.member import RunOnCluster
-from hydrahive.runtime.cluster.room import owner_label
+from hydrahive.runtime.cluster.ray_fleet import RayFleet
 from hydrahive.runtime.cluster.welcoming import PROOF_SECONDS
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
 from hydrahive.runtime.coordinator.metrics import metrics_sink
-from hydrahive.runtime.fleet.fleet import Fleet
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.runs.run_user import run_user
 

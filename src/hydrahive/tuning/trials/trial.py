@@ -28,12 +28,12 @@ from hydrahive.runtime.config.fingerprint import difference_in_words
 from hydrahive.runtime.config.machine_class import is_same_class
 from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.config.run_config import Change, RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder, locked
+from hydrahive.runtime.training.admission import Admitted, where_ledger_lies
 from hydrahive.runtime.training.books import outbox_of
-from hydrahive.runtime.training.door import Admitted, where_ledger_lies
-from hydrahive.runtime.training.found import Found
+from hydrahive.runtime.training.resuming import Found
 from hydrahive.runtime.training.train import train_on
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 from hydrahive.tuning.trials.fleets import trial_fleet

@@ -15,7 +15,7 @@ from hydrahive.runtime.config.fingerprint import difference_in_words
 from hydrahive.runtime.config.machine_class import is_same_class
 from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import LearnerCalls
+from hydrahive.runtime.fleet.interface import LearnerCalls
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, read_checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder, find_run

@@ -13,8 +13,8 @@ from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.changes import algorithms
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_folder import RunFolder
-from hydrahive.runtime.training.found import Found, found_for, initial_weights, weights_in
 from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.resuming import Found, found_for, initial_weights, weights_in
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hydrahive.core.errors import RefusedError
 from hydrahive.core.receipt import Receipt
-from hydrahive.ledger.credits import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
+from hydrahive.ledger.credit_rows import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
 from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.posting import Posting, Sealed, SealKey, seal_of
 from hydrahive.ledger.verdicts import Verdicts

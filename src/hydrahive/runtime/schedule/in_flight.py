@@ -1,4 +1,4 @@
-"""What is under way of a run under a fixed lag: rounds, snapshots and weights, and how a shard is walked along them."""
+"""What is in flight of a run under a fixed lag: rounds, snapshots and weights; how a shard is walked along them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.fleet.fleet import Fleet
+from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule, Taken
 from hydrahive.runtime.schedule.placement import groups
 from hydrahive.runtime.schedule.updates import Update
 
 
-class Line(Schedule):
-    """A run's line from a boundary on; it never depends on who computes a fragment, how often, or when.
+class InFlight(Schedule):
+    """Rounds and updates under way from a boundary on; never depends on who computes a fragment, how often, or when.
 
     Attributes:
         boundary: The newest one that the run can be continued from; None before the first.

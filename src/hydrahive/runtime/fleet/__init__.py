@@ -1,4 +1,4 @@
-"""How the roles are called, whoever carries it out; and the fleet that carries it out in this process.
+"""The fleet's interface: how each role is called; and the inline fleet, which calls them in this process without Ray.
 
 Imports `roles`, `runs` and `config`; no Ray.
 """

@@ -1,4 +1,4 @@
-"""Who computes what, when, and again if it is lost; a lost worker is replaced here, whatever the fleet.
+"""Who computes what and when; what a lost worker had is given to others and computed again here, on any fleet.
 
 Imports `fleet` and what is below it; no Ray.
 """

@@ -1,4 +1,4 @@
-"""Trains a run: what is asked is looked up, a fleet gathered, the Trainer drives the schedule, the books are kept.
+"""Trains a run: found or resumed, its fleet gathered, the Trainer's loop, rows, checkpoints, pause and stop, accounts.
 
 Imports every other room; Ray only through `cluster`.
 """

@@ -48,7 +48,7 @@ def round_of(*batches, env_steps=0, stagnant=False):
 
 def test_the_loss_is_that_of_double_q_learning():
     rule, sequences = rule_of(), sequences_of()
-    rule.target.vector.mul_(0.5)
+    rule.on.flat["target"].vector.mul_(0.5)
     with torch.no_grad():
         observations = torch.tensor(sequences.observations)
         online = rule.network.scores(rule.network.encoder(observations.flatten(0, 1))).view(6, 4, 3).numpy()
@@ -67,9 +67,9 @@ def test_the_loss_is_that_of_double_q_learning():
 
 def test_the_target_follows_slowly_and_each_batch_is_a_gradient_step():
     rule = rule_of()
-    before = rule.target.numpy()
+    before = rule.on.flat["target"].numpy()
     rule.learn(round_of(sequences_of()))
-    np.testing.assert_allclose(rule.target.numpy(), 0.75 * before + 0.25 * rule.weights.numpy(), atol=1e-6)
+    np.testing.assert_allclose(rule.on.flat["target"].numpy(), 0.75 * before + 0.25 * rule.weights.numpy(), atol=1e-6)
     rule.learn(round_of(*(sequences_of(seed=seed) for seed in range(3))))
     assert rule.gradient_steps == 4
     learned_nothing = rule.weights.numpy()
@@ -87,7 +87,7 @@ def test_every_kind_of_memory_learns_and_is_restored_with_its_target(core):
     rule.learn(round_of(*batches[:3]))
     other.learn(round_of(*batches[:3]))
     np.testing.assert_array_equal(rule.weights.numpy(), other.weights.numpy())
-    np.testing.assert_array_equal(rule.target.numpy(), other.target.numpy())
+    np.testing.assert_array_equal(rule.on.flat["target"].numpy(), other.on.flat["target"].numpy())
 
 
 def test_epsilon_decays_with_episodes_or_along_a_line():

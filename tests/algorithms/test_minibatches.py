@@ -107,7 +107,7 @@ def test_two_epochs_are_two_updates():
 def test_minibatches_are_updates_on_parts_of_the_round():
     config, (told,) = acted()
     cut_up, by_hand = rule_of(config, minibatches=2), rule_of(config)
-    order = cut_up._order(2)
+    order = cut_up.on.order(1, 2)
     cut_up.learn(Round(fragments_of(told), None, 0))
     for i in order:
         by_hand.learn(Round([told[i][0]], None, 0))
@@ -135,12 +135,12 @@ def test_the_order_of_minibatches_is_the_seeds_and_the_gradient_steps():
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[2])
     first, resumed = rule_of(config, **settings), rule_of(config, **settings)
-    before = first._order(8)
+    before = first.on.order(first.config.epochs, 8)
     epochs = [before[i : i + 8] for i in range(0, 24, 8)]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 3
     first.learn(round_)
-    assert first._order(8) != before
+    assert first.on.order(first.config.epochs, 8) != before
     resumed.restore(first.state(), first.gradient_steps)
     first.learn(round_)
     resumed.learn(round_)

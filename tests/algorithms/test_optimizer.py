@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydrahive.algorithms.optimizer import FlatOptimizer
+from hydrahive.algorithms.optimizer import FlatOptimizer, OptimizerSettings
 from hydrahive.policies.flat_weights import FlatWeights
 
 KINDS = {
@@ -22,7 +22,7 @@ def test_steps_are_those_of_torchs_optimizers(kind):
     """Of the same gradients, clipped together; our one pass over all weights gives what torch's many do."""
     ours, theirs = nn.Linear(7, 5), nn.Linear(7, 5)
     theirs.load_state_dict(ours.state_dict())
-    optimizer = FlatOptimizer(FlatWeights(ours, with_gradients=True), kind, 1e-5, 0.5, 0.99)
+    optimizer = FlatOptimizer(FlatWeights(ours, with_gradients=True), OptimizerSettings(kind, 1e-5, 0.5, 0.99))
     reference = KINDS[kind](theirs.parameters())
     for wanted in gradients(20):
         for mine, other, gradient in zip(ours.parameters(), theirs.parameters(), wanted, strict=True):
@@ -47,7 +47,7 @@ def test_threads_do_not_change_a_steps_bytes(kind):
             nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
             nn.init.zeros_(layer.bias)
             weights = FlatWeights(layer, with_gradients=True)
-            optimizer = FlatOptimizer(weights, kind, 1e-5, 1e9)
+            optimizer = FlatOptimizer(weights, OptimizerSettings(kind, 1e-5, 1e9))
             for seed in range(3):
                 weights.gradient.copy_(
                     torch.randn(weights.gradient.shape, generator=torch.Generator().manual_seed(seed))

@@ -3,158 +3,125 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from hydrahive.algorithms.batch import Batch, clipped, replayed, stack
+from hydrahive.algorithms.batch import Batch, stack
 from hydrahive.algorithms.config import AthQ
-from hydrahive.algorithms.optimizer import FlatOptimizer
-from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.learning import Algorithm, Loss, Step, Story, Taken, means, summed
+from hydrahive.algorithms.optimizer import OptimizerSettings
+from hydrahive.algorithms.rule import Round
 from hydrahive.algorithms.unroll import Features, unrolled
-from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.schedules import value_at
-from hydrahive.core.state import State, nested, under
+from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.policies.categorical import chosen
-from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import Network
 from hydrahive.policies.q_network import QNetwork
 
-FIGURES = ("loss", "q_mean", "td_error", "gradient_norm", "replayed_frames")
-"""Means over an update's gradient steps; the frames are those of one step."""
+SUMS = ("loss", "q_mean", "td_error")
+"""What is summed over rows: loss, value of the action taken, absolute error."""
 
 CAREFUL_BELOW = 1e-4
 """Epsilon from which on detours may be made."""
 
 
-class AthQUpdate:
-    """The learner's rule: one gradient step for each batch of replayed sequences; without a replay, on the round.
+class AthQUpdate(Algorithm):
+    """One gradient step for each batch of replayed sequences; without a replay, on the round.
 
     A second network, the target, evaluates the action that the first one would choose, and follows it slowly.
     """
 
-    def __init__(self, config: AthQ, network: QNetwork, computing: Computing, seed: int) -> None:
-        """Lay the weights flat; the target begins as a copy of them."""
-        self.config, self.network, self.computing, self._seed = config, network, computing, seed
-        self.target_network = copy.deepcopy(network)
-        self.weights = FlatWeights(network, with_gradients=True)
-        self.target = FlatWeights(self.target_network)
-        self._optimizer = FlatOptimizer(self.weights, "adam", config.optimizer_epsilon, config.gradient_norm)
+    config: AthQ
+
+    def others(self, network: Network) -> dict[str, nn.Module]:
+        """The target begins as a copy."""
+        return {"target": copy.deepcopy(network)}
+
+    def optimizer(self) -> OptimizerSettings:
+        """Adam."""
+        return OptimizerSettings("adam", self.config.optimizer_epsilon, self.config.gradient_norm)
+
+    def begin(self) -> None:
+        """No episode has finished."""
         self._episodes = 0
-        self._used: dict[str, float] = {}
         self._explore(0, stagnant=False)
 
-    def change(self, config: AlgorithmConfig) -> None:
-        """Learn with other values from the next update on."""
-        assert isinstance(config, AthQ)
-        self.config = config
-        self._optimizer.set(config.optimizer_epsilon, config.gradient_norm)
-
     @property
-    def gradient_steps(self) -> int:
-        """Taken so far."""
-        return self._optimizer.steps
+    def target_network(self) -> QNetwork:
+        """Evaluates; its weights follow."""
+        return cast(QNetwork, self.on.others["target"])
 
-    def learn(self, round_: Round) -> dict[str, float]:
-        """Take the update's gradient steps, and say how its version explores.
+    def update(self, round_: Round) -> Story:
+        """The update's gradient steps; how its version explores."""
+        rate = value_at(self.config.learning_rate or 0.0, round_.env_steps)
+        steps: list[Taken] = []
+        rows: list[int] = []
+        for slices in self._sources(round_):
+            memories = iter(memory for _, memory in slices)
+            rows.append(max(1, sum(int(batch.valid.sum()) for batch, _ in slices)))
 
-        Raises:
-            DivergedError: If a gradient is not finite; the weights are left as the step before made them.
-        """
-        rate, self._used = value_at(self.config.learning_rate or 0.0, round_.env_steps), {}
-        figures = [self._step(batches, rate) for batches in self._sources(round_)]
+            def loss(batch: Batch, memories: Iterator[Tensor] = memories) -> Loss:
+                return self.loss(batch, next(memories))
+
+            steps.append((yield Step([batch for batch, _ in slices], loss, rows[-1], rate)))
+            self.on.follow("target", self.config.target_update)
         self._episodes += _finished(round_)
         stagnant = round_.sample is not None and round_.sample.stagnant
         epsilon = self._explore(round_.env_steps + round_.valid_rows, stagnant=stagnant)
-        means = dict(zip(FIGURES, np.mean(figures, axis=0).tolist(), strict=True)) if figures else {}
-        return {
-            **means,
-            **self._used,
-            "learning_rate": rate,
-            "epsilon": epsilon,
-            "batches": len(figures),
-        }
+        figures = means(SUMS, steps, rows)
+        if steps:
+            figures["gradient_norm"] = float(np.mean([step.norm for step in steps]))
+            figures["replayed_frames"] = float(np.mean(rows))
+            figures["discount"] = cast(float, self.config.discount)
+        return {**figures, "learning_rate": rate, "epsilon": epsilon, "batches": len(steps)}
 
-    def _step(self, batches: Sequence[tuple[Batch, Batch]], rate: float) -> list[float]:
-        """Take one gradient step; its `FIGURES`."""
-        total = max(1, sum(int(batch.valid.sum()) for batch, _ in batches))
-        sums = torch.stack([self.accumulate(batch, for_target, total) for batch, for_target in batches]).sum(0)
-        norm = self._optimizer.step(rate)
+    def loss(self, batch: Batch, target_memory: Tensor) -> Loss:
+        """Double Q-learning's loss; `target_memory` is that which the target network would have, `[B, M]`."""
+        network, target, config = cast(QNetwork, self.network), self.target_network, self.config
+        features = unrolled(network, batch)
+        # Q(s_t, a_t; theta)
+        taken = chosen(network.scores(self._dropped(features.rows)), batch.actions)
         with torch.no_grad():
-            # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
-            self.target.vector.lerp_(self.weights.vector, self.config.target_update)
-        return [*(sums / total).tolist(), norm, float(total)]
+            # y_t = r_t + gamma_t Q(s_{t+1}, argmax_a Q(s_{t+1}, a; theta); theta^-): the one network chooses, the
+            # other judges (van Hasselt et al. 2016, the Double DQN target); gamma_t = 0 where an episode ended.
+            best = _following(network, features, batch).argmax(-1)
+            judged = _following(target, unrolled(target, batch, target_memory), batch)
+            assert config.discount is not None, "the policy's defaults were filled in"
+            continuing = config.discount * (~batch.terminated).float()
+            aims = self.on.rewards(batch.rewards, config.reward_clip) + continuing * chosen(judged, best)
+        mask = batch.valid.float()
+        # d^2 / 2 for |d| <= delta, delta (|d| - delta / 2) beyond, of d = y_t - Q(s_t, a_t) (Huber 1964)
+        loss = (huber_loss(taken, aims, reduction="none", delta=config.huber_delta) * mask).sum()
+        distance = ((aims - taken).abs() * mask).sum()
+        return Loss(loss, summed([loss, (taken * mask).sum(), distance]))
 
-    def accumulate(self, batch: Batch, for_target: Batch, total: int) -> Tensor:
-        """Add a batch's share of a gradient step.
+    def own_state(self) -> State:
+        """The counted episodes."""
+        return {"episodes": np.array([self._episodes], np.int64)}
 
-        Args:
-            batch: Rows to learn from.
-            for_target: The same with the memory that the target network would have.
-            total: Valid rows of the gradient step; the loss is their mean.
-
-        Returns:
-            Sums over the batch's rows, float64 `[3]`: loss, value of the action taken, absolute error.
-        """
-        with self.computing.precision():
-            features = unrolled(self.network, batch)
-            # Q(s_t, a_t; theta)
-            taken = chosen(self.network.scores(self._dropped(features.rows)), batch.actions)
-            with torch.no_grad():
-                # y_t = r_t + gamma_t Q(s_{t+1}, argmax_a Q(s_{t+1}, a; theta); theta^-): the one network chooses, the
-                # other judges (van Hasselt et al. 2016, the Double DQN target); gamma_t = 0 where an episode ended.
-                best = _following(self.network, features, batch).argmax(-1)
-                judged = _following(self.target_network, unrolled(self.target_network, for_target), batch)
-                discount = self.config.discount
-                assert discount is not None, "the policy's defaults were filled in"
-                self._used = {"discount": discount}
-                continuing = discount * (~batch.terminated).float()
-                aims = clipped(batch.rewards, self.config.reward_clip) + continuing * chosen(judged, best)
-            mask = batch.valid.float()
-            # d^2 / 2 for |d| <= delta, delta (|d| - delta / 2) beyond, of d = y_t - Q(s_t, a_t) (Huber 1964)
-            loss = (huber_loss(taken, aims, reduction="none", delta=self.config.huber_delta) * mask).sum()
-            torch.autograd.backward(loss / total)
-        with torch.no_grad():
-            distance = ((aims - taken).abs() * mask).sum()
-            return torch.stack([loss.double(), (taken * mask).sum().double(), distance.double()])
-
-    def state(self) -> State:
-        """Weights, target, the optimizer's moments and the counted episodes, as named arrays."""
-        return {
-            **nested("weights", self.weights.named(self.weights.vector)),
-            **nested("target", self.target.named(self.target.vector)),
-            **self._optimizer.state(),
-            "episodes": np.array([self._episodes], np.int64),
-        }
-
-    def restore(self, state: State, gradient_steps: int) -> None:
-        """Continue from `state` after so many gradient steps."""
-        self.weights.load_named(self.weights.vector, under("weights", state))
-        self.target.load_named(self.target.vector, under("target", state))
-        self._optimizer.restore(state, gradient_steps)
+    def restore_own(self, state: State) -> None:
+        """Continue to count."""
         self._episodes = int(state["episodes"][0])
 
-    def load_weights(self, state: State) -> None:
-        """Begin with the weights of `state`, the target too; exploration begins anew."""
-        self.weights.load_named(self.weights.vector, under("weights", state))
-        self.target.vector.copy_(self.weights.vector)
-        self._explore(0, stagnant=False)
-
-    def _sources(self, round_: Round) -> Iterator[list[tuple[Batch, Batch]]]:
+    def _sources(self, round_: Round) -> Iterator[list[tuple[Batch, Tensor]]]:
         """What each gradient step learns from: replayed sequences, or where there is no replay the round itself."""
-        device = self.computing.device
+        on = self.on
         if round_.sample is None:
-            slices = [(batch, batch) for batch in stack(round_.fragments, self.computing.slices, device)]
+            slices = [
+                (batch, batch.memory) for batch in stack(round_.fragments, on.computing.slices, on.computing.device)
+            ]
             yield from [slices] * self.config.batches(_finished(round_))
             return
         for sequences in round_.sample.batches:
-            with self.computing.precision():
-                batch = replayed(sequences, self.network, device)
-                for_target = replayed(sequences, self.target_network, device) if self.network.core else batch
-            yield [(batch, for_target)]
+            batch = on.replayed(sequences)
+            memory = on.replayed(sequences, self.target_network).memory if self.network.core else batch.memory
+            yield [(batch, memory)]
 
     def _dropped(self, features: Tensor) -> Tensor:
         """Features for learning, a share of them dropped."""
@@ -162,7 +129,7 @@ class AthQUpdate:
         if kept == 1:
             return features
         generator = torch.Generator(features.device)
-        generator.manual_seed(derived_seed(self._seed, "dropout", self.gradient_steps))
+        generator.manual_seed(derived_seed(self.on.seed, "dropout", self.gradient_steps))
         # h m / (1 - p), m ~ Bernoulli(1 - p): the mean stays (Srivastava et al. 2014, section 4)
         return features * torch.empty_like(features).bernoulli_(kept, generator=generator) / kept
 
@@ -171,7 +138,7 @@ class AthQUpdate:
         exploration = self.config.exploration
         epsilon = exploration.epsilon(env_steps, self._episodes)
         careful = exploration.careful and stagnant and epsilon < CAREFUL_BELOW
-        self.network.exploration.copy_(torch.tensor([epsilon, float(careful)]))
+        cast(QNetwork, self.network).exploration.copy_(torch.tensor([epsilon, float(careful)]))
         return epsilon
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,6 +17,23 @@ BETA1, BETA2 = 0.9, 0.999
 """Adam's decay rates, as in the paper."""
 
 
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Which optimizer, and its values.
+
+    Attributes:
+        kind: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
+        epsilon: Added to the denominator.
+        gradient_norm: Longer gradients are scaled down to this Euclidean length.
+        rmsprop_decay: Memory of rmsprop's squared gradients, per step.
+    """
+
+    kind: Literal["adam", "rmsprop"]
+    epsilon: float
+    gradient_norm: float
+    rmsprop_decay: float = 0.99
+
+
 class FlatOptimizer:
     """Clips the gradient of all weights together and takes a step of Adam or RMSprop.
 
@@ -23,26 +41,11 @@ class FlatOptimizer:
     more than a second and is not used.
     """
 
-    def __init__(
-        self,
-        weights: FlatWeights,
-        kind: Literal["adam", "rmsprop"],
-        epsilon: float,
-        gradient_norm: float,
-        rmsprop_decay: float = 0.99,
-    ) -> None:
-        """Begin with moments of zero.
-
-        Args:
-            weights: With gradients.
-            kind: `adam` (Kingma and Ba 2015) or `rmsprop` (Hinton 2012).
-            epsilon: Added to the denominator.
-            gradient_norm: Longer gradients are scaled down to this Euclidean length.
-            rmsprop_decay: Memory of rmsprop's squared gradients, per step.
-        """
-        self._weights, self._kind = weights, kind
-        self.set(epsilon, gradient_norm, rmsprop_decay)
-        names = ("exp_avg", "exp_avg_sq") if kind == "adam" else ("square_avg",)
+    def __init__(self, weights: FlatWeights, settings: OptimizerSettings) -> None:
+        """Begin with moments of zero; the weights have gradients."""
+        self._weights = weights
+        self.set(settings)
+        names = ("exp_avg", "exp_avg_sq") if settings.kind == "adam" else ("square_avg",)
         self._moments = {name: torch.zeros_like(weights.vector) for name in names}
         self.steps = 0
         """Gradient steps taken; torch counts them in float32, which ends at 2^24."""
@@ -50,9 +53,9 @@ class FlatOptimizer:
         # One pass over the weights instead of eight; a GPU would want the count of steps in its own memory for it.
         self._fused = weights.vector.device.type == "cpu"
 
-    def set(self, epsilon: float, gradient_norm: float, rmsprop_decay: float = 0.99) -> None:
-        """Take the next steps with these; the moments stay."""
-        self._epsilon, self._gradient_norm, self._rmsprop_decay = epsilon, gradient_norm, rmsprop_decay
+    def set(self, settings: OptimizerSettings) -> None:
+        """Take the next steps with these values; the kind and the moments stay."""
+        self._settings = settings
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
@@ -66,9 +69,10 @@ class FlatOptimizer:
         if not norm < float("inf"):
             raise DivergedError(f"the gradient's norm is {norm} at gradient step {self.steps}")
         # g <- g min(1, c / |g|) (Pascanu et al. 2013, algorithm 1)
-        if norm > self._gradient_norm:
-            gradient.mul_(self._gradient_norm / norm)
-        if self._kind == "adam":
+        limit = self._settings.gradient_norm
+        if norm > limit:
+            gradient.mul_(limit / norm)
+        if self._settings.kind == "adam":
             self._adam(learning_rate)
         else:
             self._rmsprop(learning_rate)
@@ -106,7 +110,7 @@ class FlatOptimizer:
             beta2=BETA2,
             lr=learning_rate,
             weight_decay=0.0,
-            eps=self._epsilon,
+            eps=self._settings.epsilon,
             maximize=False,
         )
 
@@ -121,8 +125,8 @@ class FlatOptimizer:
             [self._step],
             foreach=False,
             lr=learning_rate,
-            alpha=self._rmsprop_decay,
-            eps=self._epsilon,
+            alpha=self._settings.rmsprop_decay,
+            eps=self._settings.epsilon,
             weight_decay=0.0,
             momentum=0.0,
             centered=False,

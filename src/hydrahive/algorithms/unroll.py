@@ -34,8 +34,14 @@ class Features:
         return following
 
 
-def unrolled(network: Network, batch: Batch) -> Features:
-    """The features of a batch, the network's memory starting anew at each episode."""
+def unrolled(network: Network, batch: Batch, memory: Tensor | None = None) -> Features:
+    """The features of a batch, the network's memory starting anew at each episode.
+
+    Args:
+        network: Whose features.
+        batch: What it sees.
+        memory: Before the first row, `[B, M]`; the batch's by default.
+    """
     steps, columns = batch.rewards.shape
     rows = network.encode(batch.observations[:-1].flatten(0, 1))
     with torch.no_grad():
@@ -44,10 +50,11 @@ def unrolled(network: Network, batch: Batch) -> Features:
     rows = rows.view(steps, columns, -1)
     if network.core is None:
         return Features(rows, last, cuts)
-    return _remembered(network.core, batch, Features(rows, last, cuts))
+    before = batch.memory if memory is None else memory
+    return _remembered(network.core, batch, before, Features(rows, last, cuts))
 
 
-def _remembered(core: RecurrentCore, batch: Batch, features: Features) -> Features:
+def _remembered(core: RecurrentCore, batch: Batch, before: Tensor, features: Features) -> Features:
     """Run the core over all pieces of episodes side by side, which is several times faster than step by step.
 
     A piece is what a column holds of one episode. Where it led to, be it the last row's next observation or a
@@ -73,8 +80,8 @@ def _remembered(core: RecurrentCore, batch: Batch, features: Features) -> Featur
     rows = batch.cut_rows
     cut_place, cut_piece = place[rows[:, 0], rows[:, 1]] + 1, piece[rows[:, 0], rows[:, 1]]
     laid_out = laid_out.index_put((cut_place, cut_piece), features.cuts)
-    memory = batch.memory.new_zeros((count, batch.memory.shape[1]))
-    memory[piece[0]] = batch.memory
+    memory = before.new_zeros((count, before.shape[1]))
+    memory[piece[0]] = before
     outputs, _ = core(laid_out, memory)
     return Features(
         outputs[place, piece], outputs[end_place, end_piece].detach(), outputs[cut_place, cut_piece].detach()

@@ -1,0 +1,334 @@
+"""What every algorithm learns with: weights, optimizer, normalisers, minibatches, slices and precision.
+
+An algorithm is a page (`vtrace.py`, `ppo.py`, `ath_q.py`): it says which gradient steps an update takes, as a story of
+`Step`s, and the loss of each. Everything else is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hydrahive.algorithms.batch import Batch, clipped, replayed
+from hydrahive.algorithms.minibatches import Minibatch, cut
+from hydrahive.algorithms.normalisers import Returns, Statistics
+from hydrahive.algorithms.optimizer import FlatOptimizer, OptimizerSettings
+from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.core.config import AlgorithmConfig
+from hydrahive.core.sequences import Sequences
+from hydrahive.core.state import State, nested, under
+from hydrahive.core.streams import stream
+from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.network import CLAMP, Network
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a slice adds to a gradient step.
+
+    Attributes:
+        value: To be made smaller: a sum over the slice's rows, with gradient.
+        sums: Figures, sums over its rows likewise, float64 `[F]`; without gradient.
+    """
+
+    value: Tensor
+    sums: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """A gradient step that an algorithm wants taken.
+
+    Attributes:
+        slices: What it is taken on, in order.
+        loss: Of a slice: a pure function of the weights and the slice.
+        rows: Over which the gradient is a mean.
+        learning_rate: The optimizer's step size.
+    """
+
+    slices: Iterable[Batch]
+    loss: Callable[[Batch], Loss]
+    rows: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a gradient step.
+
+    Attributes:
+        sums: Of each slice's figures, float64 `[S, F]`.
+        norm: The gradient's Euclidean length before it was clipped.
+    """
+
+    sums: Tensor
+    norm: float
+
+
+Story = Generator[Step, Taken, dict[str, float]]
+"""An update: its gradient steps, what came of each, and in the end its figures."""
+
+
+class Learning:
+    """The weights of an algorithm's networks, and all that its gradient steps are taken with.
+
+    Attributes:
+        network: Acts and learns; its flat weights are the version.
+        others: Networks that never leave the learner, such as a target, by name.
+        weights: The acting network's, with gradients.
+        flat: The others' weights, by name.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        others: Mapping[str, nn.Module],
+        computing: Computing,
+        seed: int,
+        optimizer: OptimizerSettings,
+        returns_discount: float | None,
+    ) -> None:
+        """Lay all weights flat.
+
+        Args:
+            network: Acts and learns.
+            others: Do not act.
+            computing: Where and how.
+            seed: The run's.
+            optimizer: Which, and its values.
+            returns_discount: Of the returns by whose deviation rewards are divided; None where they are not.
+        """
+        self.network, self.others, self.computing, self.seed = network, dict(others), computing, seed
+        self.weights = FlatWeights(network, with_gradients=True)
+        self.flat = {name: FlatWeights(other) for name, other in self.others.items()}
+        self.optimizer = FlatOptimizer(self.weights, optimizer)
+        shape = tuple(network.observation_mean.shape) if network.normalizes else ()
+        self._observations = Statistics(shape) if network.normalizes else None
+        self.returns = None if returns_discount is None else Returns(returns_discount)
+
+    @property
+    def gradient_steps(self) -> int:
+        """Taken so far."""
+        return self.optimizer.steps
+
+    def normalise(self, round_: Round) -> None:
+        """Take a round into the statistics; from here on the networks see with them."""
+        if self.returns is not None:
+            self.returns.merge(round_.fragments)
+        if self._observations is None:
+            return
+        for fragment in round_.fragments:
+            self._observations.merge(fragment.observations[:-1][fragment.valid])
+        self._see_with_statistics()
+
+    def _see_with_statistics(self) -> None:
+        assert self._observations is not None, "the network normalises"
+        mean = torch.from_numpy(self._observations.mean)
+        scale = torch.from_numpy(1 / self._observations.deviation())
+        for network in (self.network, *self.others.values()):
+            if isinstance(network, Network) and network.normalizes:
+                network.observation_mean.copy_(mean)
+                network.observation_scale.copy_(scale)
+
+    def rewards(self, rewards: Tensor, clip: float | None) -> Tensor:
+        """Rewards as they are learned from: divided by their returns' deviation, or clipped."""
+        if self.returns is None:
+            return clipped(rewards, clip)
+        # r / std(R), R_t = gamma R_{t-1} + r_t (Engstrom et al. 2020, section 3)
+        return (rewards / float(self.returns.statistics.deviation()[0])).clamp(-CLAMP, CLAMP)
+
+    def minibatches(self, round_: Round, epochs: int, count: int) -> Iterator[Minibatch]:
+        """The parts of a round that gradient steps are taken on: each of so many once an epoch, in drawn orders."""
+        slices, device = self.computing.slices, self.computing.device
+        order = self.order(epochs, count)
+        if epochs == 1 or slices > 1 or device.type != "cpu":
+            yield from cut(round_, count, order, slices, device, order[0])
+            return
+        # Laying pictures out takes a CPU a tenth of the time that it learns from them: once is enough, where slices
+        # are not to save memory.
+        parts = {
+            part.index: self._prepared(part) for part in cut(round_, count, range(count), slices, device, order[0])
+        }
+        yield from (parts[i] for i in order if i in parts)
+
+    def order(self, epochs: int, count: int) -> list[int]:
+        """So many minibatches in all epochs; each epoch goes through all of them in an order of its own."""
+        orders = (
+            stream(self.seed, "minibatches", self.gradient_steps, epoch).permutation(count) for epoch in range(epochs)
+        )
+        return [int(i) for order in orders for i in order]
+
+    def _prepared(self, minibatch: Minibatch) -> Minibatch:
+        """With observations as the network computes on them, to be gone through more than once."""
+        with self.computing.precision():
+            slices = [
+                replace(batch, observations=self.network.prepared(batch.observations)) for batch in minibatch.slices
+            ]
+        return replace(minibatch, slices=slices)
+
+    def replayed(self, sequences: Sequences, network: Network | None = None) -> Batch:
+        """Replayed sequences, with the memory that a network would have before them: the acting one, by default."""
+        with self.computing.precision():
+            return replayed(sequences, network or self.network, self.computing.device)
+
+    def follow(self, other: str, share: float) -> None:
+        """Have another network's weights follow the acting one's by a share of their distance."""
+        # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
+        with torch.no_grad():
+            self.flat[other].vector.lerp_(self.weights.vector, share)
+
+    def take(self, step: Step) -> Taken:
+        """Take a gradient step: slices are gone through in order, their gradients summed.
+
+        Raises:
+            DivergedError: If the gradient is not finite; the weights are left as they were.
+        """
+        sums = []
+        for batch in step.slices:
+            with self.computing.precision():
+                loss = step.loss(batch)
+                torch.autograd.backward(loss.value / step.rows)
+            sums.append(loss.sums)
+        return Taken(torch.stack(sums), self.optimizer.step(step.learning_rate))
+
+    def state(self) -> State:
+        """Weights, the optimizer's moments, and the normalisers' statistics, as named arrays."""
+        state = nested("weights", self.weights.named(self.weights.vector))
+        for name, flat in self.flat.items():
+            state |= nested(name, flat.named(flat.vector))
+        state |= self.optimizer.state()
+        if self._observations is not None:
+            state |= nested("observations", self._observations.state())
+        if self.returns is not None:
+            state |= nested("returns", self.returns.state())
+        return state
+
+    def restore(self, state: State, gradient_steps: int) -> None:
+        """Continue from `state` after so many gradient steps."""
+        self.weights.load_named(self.weights.vector, under("weights", state))
+        for name, flat in self.flat.items():
+            flat.load_named(flat.vector, under(name, state))
+        self.optimizer.restore(state, gradient_steps)
+        if self._observations is not None:
+            self._observations.restore(under("observations", state))
+        if self.returns is not None:
+            self.returns.restore(under("returns", state))
+
+    def load_weights(self, state: State) -> None:
+        """Take over the weights of `state`, the other networks too, and leave the optimizer as it is."""
+        self.weights.load_named(self.weights.vector, under("weights", state))
+        for flat in self.flat.values():
+            flat.vector.copy_(self.weights.vector)
+
+
+class Algorithm:
+    """A page: the gradient steps of an update, and their losses."""
+
+    figures: tuple[str, ...] = ()
+
+    def __init__(self, config: Any, network: Network, computing: Computing, seed: int) -> None:
+        """Have the network learn as `config` says; `seed` is the run's."""
+        self.config = config
+        self.on = Learning(network, self.others(network), computing, seed, self.optimizer(), self.returns_discount())
+        self.begin()
+
+    # What pages say.
+
+    def others(self, network: Network) -> dict[str, nn.Module]:
+        """Networks besides the one that acts, by name."""
+        return {}
+
+    def optimizer(self) -> OptimizerSettings:
+        """Which optimizer, and its values."""
+        raise NotImplementedError(f"{type(self).__name__} must define optimizer")
+
+    def returns_discount(self) -> float | None:
+        """The discount of the returns that rewards are divided by the deviation of; None where they are not."""
+        return None
+
+    def begin(self) -> None:
+        """Weights were drawn, or taken over from another run."""
+
+    def update(self, round_: Round) -> Story:
+        """The gradient steps of an update, in order, and its figures."""
+        raise NotImplementedError(f"{type(self).__name__} must define update")
+
+    def own_state(self) -> State:
+        """What the page keeps besides, as named arrays."""
+        return {}
+
+    def restore_own(self, state: State) -> None:
+        """Continue from `own_state`'s arrays."""
+
+    # What the learner asks: `hydrahive.algorithms.rule.Rule`.
+
+    @property
+    def weights(self) -> FlatWeights:
+        """The acting network's."""
+        return self.on.weights
+
+    @property
+    def network(self) -> Network:
+        """The acting network."""
+        return self.on.network
+
+    @property
+    def gradient_steps(self) -> int:
+        """Taken so far."""
+        return self.on.gradient_steps
+
+    def change(self, config: AlgorithmConfig) -> None:
+        """Learn with other values from the next update on."""
+        assert isinstance(config, type(self.config))
+        self.config = config
+        self.on.optimizer.set(self.optimizer())
+        discount = self.returns_discount()
+        if self.on.returns is not None and discount is not None:
+            self.on.returns.discount = discount
+
+    def learn(self, round_: Round) -> dict[str, float]:
+        """Take an update's gradient steps; its figures.
+
+        Raises:
+            DivergedError: If a gradient is not finite; the weights are left as the step before made them.
+        """
+        self.on.normalise(round_)
+        story = self.update(round_)
+        try:
+            step = next(story)
+            while True:
+                step = story.send(self.on.take(step))
+        except StopIteration as end:
+            figures: dict[str, float] = end.value
+            return figures
+
+    def state(self) -> State:
+        """All that the next update depends on, as named arrays."""
+        return {**self.on.state(), **self.own_state()}
+
+    def restore(self, state: State, gradient_steps: int) -> None:
+        """Continue from `state` after so many gradient steps."""
+        self.on.restore(state, gradient_steps)
+        self.restore_own(state)
+
+    def load_weights(self, state: State) -> None:
+        """Begin version 0 with the weights of `state`."""
+        self.on.load_weights(state)
+        self.begin()
+
+
+def summed(values: Sequence[Tensor]) -> Tensor:
+    """Figures of a slice as `Loss.sums` holds them."""
+    with torch.no_grad():
+        return torch.stack([value.double() for value in values])
+
+
+def means(names: Sequence[str], taken: Sequence[Taken], rows: Sequence[int]) -> dict[str, float]:
+    """Each figure's mean over the rows of each gradient step, and over the steps."""
+    each = [(one.sums.sum(0) / count).tolist() for one, count in zip(taken, rows, strict=True)]
+    return dict(zip(names, np.mean(each, axis=0).tolist(), strict=True)) if each else {}

@@ -14,6 +14,7 @@ from hydrahive.policies.exploration import Detours
 from hydrahive.replay.config import Ath
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.shard import Shard
 
 SIZE = 6
 
@@ -88,6 +89,31 @@ def test_every_kind_of_memory_learns_and_is_restored_with_its_target(core):
     other.learn(round_of(*batches[:3]))
     np.testing.assert_array_equal(rule.weights.numpy(), other.weights.numpy())
     np.testing.assert_array_equal(rule.on.flat["target"].numpy(), other.on.flat["target"].numpy())
+
+
+def test_dropout_differs_from_slice_to_slice():
+    rule = rule_of(dropout=0.5)
+    features = torch.ones(4, 3, 12)
+    first, again, other = (rule._dropped(features, place) for place in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert set(first.unique().tolist()) == {0.0, 2.0}
+
+
+def test_observations_are_normalised_for_both_networks():
+    config = RunConfig(env=Snake(size=SIZE, window=3), policy=PolicyConfig(Mlp([12]), normalize=True), algorithm=AthQ())
+    network = build_network(config, torch.Generator().manual_seed(3))
+    shard = Shard(config, "run", 0, config.env.make_vector(config.envs_per_shard))
+    fragment, _ = shard.simulate(0, 0, network)
+    rule = config.algorithm.build(network, Computing(torch.device("cpu")), seed=1)
+    rule.learn(Round([fragment], None, 0))
+    seen = fragment.observations[:-1][fragment.valid]
+    for one in (rule.network, rule.target_network):
+        np.testing.assert_allclose(one.observation_mean.numpy(), seen.mean(0), atol=1e-5)
+    other = config.algorithm.build(build_network(config, torch.Generator()), Computing(torch.device("cpu")), seed=1)
+    other.restore(rule.state(), rule.gradient_steps)
+    np.testing.assert_array_equal(other.weights.numpy(), rule.weights.numpy())
+    assert other.state().keys() == rule.state().keys()
 
 
 def test_epsilon_decays_with_episodes_or_along_a_line():

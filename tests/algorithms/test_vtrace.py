@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.vtrace_targets import vtrace_targets
+from hydrahive.envs.gym.config import Gym
+from hydrahive.policies.config import Mlp, PolicyConfig
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.shard import Shard
 
 
 def literal(log_ratios, rewards, values, next_values, terminated, ended, config):
@@ -90,3 +96,30 @@ def test_with_vanishing_ratios_targets_are_the_values_themselves():
     targets = fast((np.full_like(rewards, -np.inf), rewards, values, next_values, terminated, ended), VTrace())
     np.testing.assert_array_equal(targets.values.numpy(), values)
     np.testing.assert_array_equal(targets.rhos.numpy(), np.zeros_like(values))
+
+
+def test_another_runs_weights_come_with_the_statistics_that_they_were_learned_with():
+    """Else the first round's would take their place, and an input's scale would jump."""
+    config = RunConfig(
+        env=Gym("CartPole-v1"),
+        policy=PolicyConfig(Mlp([8]), normalize=True),
+        algorithm=VTrace(normalize_rewards=True),
+        envs_per_shard=8,
+    )
+
+    def rule_of(seed):
+        network = build_network(config, torch.Generator().manual_seed(seed))
+        return config.algorithm.build(network, Computing(torch.device("cpu")), seed)
+
+    first, second = rule_of(1), rule_of(2)
+    shard = Shard(config, "run", 0, config.env.make_vector(config.envs_per_shard))
+    fragments = [shard.simulate(round_, 0, first.network)[0] for round_ in range(6)]
+    for fragment in fragments[:5]:
+        first.learn(Round([fragment], None, 0))
+    second.load_weights(first.state())
+    before = second.network.observation_scale.clone()
+    assert torch.equal(before, first.network.observation_scale)
+    second.learn(Round(fragments[5:], None, 0))
+    change = (second.network.observation_scale / before - 1).abs().max()
+    assert change < 0.2
+    assert second.on.returns.statistics.count == sum(int(fragment.valid.sum()) for fragment in fragments)

@@ -1,6 +1,7 @@
 """Squashed Gaussians against torch's own, and what normalisers merge against numpy's own."""
 
 import numpy as np
+import pytest
 import torch
 from gymnasium import spaces
 from torch.distributions import Categorical, Independent, Normal, TransformedDistribution, kl_divergence
@@ -8,7 +9,7 @@ from torch.distributions.transforms import AffineTransform, TanhTransform
 
 from hydrahive.algorithms.normalisers import Returns, Statistics
 from hydrahive.core.fragment import Fragment, FragmentId
-from hydrahive.policies.distributions import MultiCategorical, SquashedGaussian, distribution_of
+from hydrahive.policies.distributions import MultiCategorical, SquashedGaussian, distribution_of, within
 
 LOW, HIGH = np.array([-1.0, 2.0], np.float32), np.array([3.0, 5.0], np.float32)
 OURS = SquashedGaussian(spaces.Box(LOW, HIGH))
@@ -179,3 +180,25 @@ def test_a_choice_of_which_nothing_is_legal_is_free():
     assert counts.min() > 900
     log_probs = distribution.log_probs(distribution.normal(masked), drawn)
     assert np.allclose(log_probs, np.log(1 / 3))
+
+
+@pytest.mark.parametrize("start", [3.0, -9.0])
+def test_a_deviation_beyond_its_bounds_comes_back(start):
+    """With an ordinary clamp its gradient is 0 for ever."""
+    gaussian = distribution_of(spaces.Box(-1, 1, (1,)))
+    log_std = torch.nn.Parameter(torch.full((1, 1), start))
+    optimizer = torch.optim.Adam([log_std], 0.05)
+    for _ in range(400):
+        optimizer.zero_grad()
+        normal = gaussian.normal(torch.cat([torch.zeros(1, 1), log_std], dim=-1))
+        (normal[:, 1] + 1.0).square().sum().backward()  # wants a deviation of e^-1
+        optimizer.step()
+    assert log_std.item() == pytest.approx(-1.0, abs=0.05)
+
+
+def test_within_its_bounds_a_gradient_is_a_clamps():
+    values = torch.linspace(-6, 2, 17, requires_grad=True)
+    within(values, -5.0, 1.0).sum().backward()  # draws downwards
+    assert values.grad.tolist() == [0.0, 0.0] + [1.0] * 15
+    with torch.no_grad():
+        assert torch.equal(within(values, -5.0, 1.0), values.clamp(-5.0, 1.0))

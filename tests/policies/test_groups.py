@@ -19,9 +19,9 @@ def rows(group, count=4):
     return torch.from_numpy(np.stack([SPACE.laid_out(row, group) for row in seen]))
 
 
-def network():
+def network(actions=None):
     config = PolicyConfig(encoder=PerGroup(Mlp([8])))
-    made = ActorCritic(config, SPACE, spaces.Discrete(4), torch.Generator().manual_seed(0))
+    made = ActorCritic(config, SPACE, actions or spaces.Discrete(4), torch.Generator().manual_seed(0))
     with torch.no_grad():  # heads begin at zero, where nothing could be told
         made.policy_head.weight.normal_(generator=torch.Generator().manual_seed(1))
     return made
@@ -32,14 +32,20 @@ def said(network, observations):
     return scores
 
 
-def test_what_one_group_learns_changes_nothing_for_the_other():
-    made = network()
-    before = said(made, rows(0)).detach(), said(made, rows(1)).detach()
-    optimizer = torch.optim.SGD([p for name, p in made.named_parameters() if name != "policy_head.bias"], 0.1)
-    said(made, rows(0)).square().sum().backward()
+@pytest.mark.parametrize("actions", [spaces.Discrete(4), spaces.Box(-1, 1, (3,))], ids=["counted", "continuous"])
+def test_what_one_group_learns_changes_nothing_for_the_other(actions):
+    made = network(actions)
+    before = [(said(made, rows(group)).detach(), valued(made, rows(group)).detach()) for group in (0, 1)]
+    optimizer = torch.optim.SGD(made.parameters(), 0.1)
+    (said(made, rows(0)).square().sum() + valued(made, rows(0)).sum()).backward()
     optimizer.step()
-    assert not torch.equal(said(made, rows(0)), before[0])
-    assert torch.equal(said(made, rows(1)), before[1])
+    after = [(said(made, rows(group)), valued(made, rows(group))) for group in (0, 1)]
+    assert not any(torch.equal(now, then) for now, then in zip(after[0], before[0], strict=True))
+    assert all(torch.equal(now, then) for now, then in zip(after[1], before[1], strict=True))
+
+
+def valued(network, observations):
+    return network.values(network.encode(observations))
 
 
 def test_a_row_among_others_is_seen_as_alone():

@@ -63,11 +63,11 @@ class AthQUpdate(Algorithm):
         steps: list[Taken] = []
         rows: list[int] = []
         for slices in self._sources(round_):
-            memories = iter(memory for _, memory in slices)
+            places = iter(enumerate(memory for _, memory in slices))
             rows.append(max(1, sum(int(batch.valid.sum()) for batch, _ in slices)))
 
-            def loss(batch: Batch, memories: Iterator[Tensor] = memories) -> Loss:
-                return self.loss(batch, next(memories))
+            def loss(batch: Batch, places: Iterator[tuple[int, Tensor]] = places) -> Loss:
+                return self.loss(batch, *next(places))
 
             steps.append((yield Step([batch for batch, _ in slices], loss, rows[-1], rate)))
             self.on.follow("target", self.config.target_update)
@@ -81,12 +81,18 @@ class AthQUpdate(Algorithm):
             figures["discount"] = cast(float, self.config.discount)
         return {**figures, "learning_rate": rate, "epsilon": epsilon, "batches": len(steps)}
 
-    def loss(self, batch: Batch, target_memory: Tensor) -> Loss:
-        """Double Q-learning's loss; `target_memory` is that which the target network would have, `[B, M]`."""
+    def loss(self, batch: Batch, place: int, target_memory: Tensor) -> Loss:
+        """Double Q-learning's loss.
+
+        Args:
+            batch: A slice of a gradient step.
+            place: Which of its slices.
+            target_memory: That which the target network would have, `[B, M]`.
+        """
         network, target, config = cast(QNetwork, self.network), self.target_network, self.config
         features = unrolled(network, batch)
         # Q(s_t, a_t; theta)
-        taken = chosen(network.scores(self._dropped(features.rows)), batch.actions)
+        taken = chosen(network.scores(self._dropped(features.rows, place)), batch.actions)
         with torch.no_grad():
             # y_t = r_t + gamma_t Q(s_{t+1}, argmax_a Q(s_{t+1}, a; theta); theta^-): the one network chooses, the
             # other judges (van Hasselt et al. 2016, the Double DQN target); gamma_t = 0 where an episode ended.
@@ -123,13 +129,13 @@ class AthQUpdate(Algorithm):
             memory = on.replayed(sequences, self.target_network).memory if self.network.core else batch.memory
             yield [(batch, memory)]
 
-    def _dropped(self, features: Tensor) -> Tensor:
-        """Features for learning, a share of them dropped."""
+    def _dropped(self, features: Tensor, place: int) -> Tensor:
+        """Features for learning, a share of them dropped; others in each slice."""
         kept = 1 - self.config.dropout
         if kept == 1:
             return features
         generator = torch.Generator(features.device)
-        generator.manual_seed(derived_seed(self.on.seed, "dropout", self.gradient_steps))
+        generator.manual_seed(derived_seed(self.on.seed, "dropout", self.gradient_steps, place))
         # h m / (1 - p), m ~ Bernoulli(1 - p): the mean stays (Srivastava et al. 2014, section 4)
         return features * torch.empty_like(features).bernoulli_(kept, generator=generator) / kept
 

@@ -220,10 +220,18 @@ class Learning:
             self.returns.restore(under("returns", state))
 
     def load_weights(self, state: State) -> None:
-        """Take over the weights of `state`, the other networks too, and leave the optimizer as it is."""
+        """Take over the weights of `state`, and the statistics that they were learned with; the optimizer begins anew.
+
+        Without the statistics the first round's would take their place, and the networks would see another scale.
+        """
         self.weights.load_named(self.weights.vector, under("weights", state))
         for flat in self.flat.values():
             flat.vector.copy_(self.weights.vector)
+        if self._observations is not None and (known := under("observations", state)):
+            self._observations.restore(known)
+            self._see_with_statistics()
+        if self.returns is not None and (known := under("returns", state)):
+            self.returns.statistics.restore(known)  # who is in mid-episode there is nobody here
 
 
 class Algorithm:

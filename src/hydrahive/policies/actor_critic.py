@@ -19,7 +19,8 @@ class ActorCritic(Network):
     """A policy, categorical or a squashed Gaussian, and a value function.
 
     The policy head starts at zero, so that the first policy is uniform (a Gaussian's: centred, with `INITIAL_LOG_STD`),
-    and the value head near zero. A Gaussian's deviations are parameters of their own, the same in every state.
+    and the value head near zero. A Gaussian's deviations are parameters of their own, the same in every state. Groups
+    of agents that have an encoder each share nothing.
     """
 
     def __init__(
@@ -32,18 +33,23 @@ class ActorCritic(Network):
         """Build the network; arguments and errors as `Network`."""
         super().__init__(config, observation_space, action_space, generator)
         size = self.distribution.parameters
+        self._groups: int = getattr(self.encoder, "groups", 0)
         self.log_std: nn.Parameter | None = None
         if isinstance(self.distribution, SquashedGaussian):
             size //= 2
-            self.log_std = nn.Parameter(torch.full((size,), INITIAL_LOG_STD))
-        self.policy_head = orthogonal(nn.Linear(self.out_features, size), 0.0, generator)
-        self.value_head = orthogonal(nn.Linear(self.out_features, 1), 0.1, generator)
+            shape = (self._groups, size) if self._groups else (size,)
+            self.log_std = nn.Parameter(torch.full(shape, INITIAL_LOG_STD))
+        shared = not self._groups  # a bias, which groups have among their features
+        self.policy_head = orthogonal(nn.Linear(self.out_features, size, bias=shared), 0.0, generator)
+        self.value_head = orthogonal(nn.Linear(self.out_features, 1, bias=shared), 0.1, generator)
 
     def scores(self, features: Tensor) -> Tensor:
         """Parameters of the policy: unnormalised log-probabilities, or means and log deviations; always float32."""
         said: Tensor = self.policy_head(features).float()
         if self.log_std is None:
             return said
+        if self._groups:
+            return torch.cat([said, features[..., -self._groups :].float() @ self.log_std], dim=-1)
         return torch.cat([said, self.log_std.expand_as(said)], dim=-1)
 
     def values(self, features: Tensor) -> Tensor:

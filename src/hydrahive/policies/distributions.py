@@ -25,6 +25,32 @@ MASKED = -1e30
 """The unnormalised log-probability of an action that is not legal: never drawn, and recorded as such."""
 
 
+class _Within(torch.autograd.Function):
+    """Clamps; where a value lies beyond a bound, only the gradient that draws it back comes through.
+
+    With an ordinary clamp a parameter that has once left its range has no gradient any more, and never returns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.bounds = low, high
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (values,), (gradient,), (low, high) = ctx.saved_tensors, gradients, ctx.bounds
+        # A step goes against the gradient: downwards where it is positive.
+        outwards = ((values > high) & (gradient < 0)) | ((values < low) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0.0), None, None
+
+
+def within(values: Tensor, low: float, high: float) -> Tensor:
+    """Values clamped to a range, into which gradients lead back."""
+    clamped: Tensor = _Within.apply(values, low, high)  # type: ignore[no-untyped-call]
+    return clamped
+
+
 class Distribution:
     """Actions as `[..., P]` parameters describe them.
 
@@ -240,7 +266,7 @@ class SquashedGaussian(Distribution):
         """Means within `MEAN_LIMIT`, and log deviations within `LOG_STD_RANGE`."""
         mean, log_std = parameters.chunk(2, dim=-1)
         mean = MEAN_LIMIT * (mean / MEAN_LIMIT).tanh()
-        return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
+        return torch.cat([mean, within(log_std, *LOG_STD_RANGE)], dim=-1)
 
     def log_probs(self, normal: Tensor, actions: Tensor) -> Tensor:
         """Log-densities of u; see the class."""

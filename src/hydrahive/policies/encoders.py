@@ -23,10 +23,10 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def orthogonal(layer: Layer, gain: float, generator: torch.Generator) -> Layer:
-    """`layer` with orthogonal weights (Saxe et al. 2014) scaled by `gain` and a zero bias."""
+    """`layer` with orthogonal weights (Saxe et al. 2014) scaled by `gain` and a zero bias, where it has one."""
     nn.init.orthogonal_(layer.weight, gain, generator=generator)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -104,7 +104,11 @@ class PerGroupEncoder(nn.Module):
     """An encoder for each group of agents: `[N, F]` to `[N, groups * features + groups]`.
 
     Features of other groups than a row's own are 0, so a layer over all of them is a layer for each group. Behind them
-    stands the group's one-hot row, as each group's bias.
+    stands the group's one-hot row, as each group's bias; heads over these features have none of their own, which the
+    groups would share.
+
+    Attributes:
+        groups: How many there are: the last numbers of the features say which.
     """
 
     def __init__(self, config: PerGroup, observation_space: spaces.Space[object], generator: torch.Generator) -> None:
@@ -117,6 +121,7 @@ class PerGroupEncoder(nn.Module):
         if not isinstance(observation_space, GroupedBox):
             raise ConfigError("policy.encoder", "PerGroup", "an environment with `groups`, as PettingZoo takes them")
         self.widths = observation_space.widths
+        self.groups = len(self.widths)
         seen = [spaces.Box(-math.inf, math.inf, (width,)) for width in self.widths]
         encoders = [config.encoder.build(space, generator) for space in seen]
         self.encoders = nn.ModuleList(encoders)

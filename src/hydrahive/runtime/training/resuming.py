@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from hydrahive.core.errors import HydrahiveError, MachineClassError, UsageError, VersionsError
-from hydrahive.core.state import State, digest_of_state, nested, under
+from hydrahive.core.state import State, digest_of_state, under
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.changes import without_future
 from hydrahive.runtime.config.fingerprint import difference_in_words
@@ -19,6 +19,9 @@ from hydrahive.runtime.fleet.interface import LearnerCalls
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, read_checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder, find_run
+
+TAKEN_OVER = ("weights/", "observations/", "returns/")
+"""What a run takes over of another's learner: its weights, and the statistics by which it normalises."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def weights_in(given: str, runs: Path, config: RunConfig) -> State:
         weights.load_named(weights.vector, under("weights", state))
     except ValueError as error:
         raise UsageError(f"--init-from: {error}; the run's network is another one than this config's") from None
-    return nested("weights", under("weights", state))
+    return {name: array for name, array in state.items() if name.startswith(TAKEN_OVER)}
 
 
 def _weights_digest(initial: State | None) -> str | None:

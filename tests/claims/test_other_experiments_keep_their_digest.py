@@ -27,6 +27,10 @@ OTHERS = {
         ["--shards", 3, "--envs_per_shard", 17, "--fragment_length", 23, "--boundary_every", 7],
     ),
     "cartpole": ("cartpole/vtrace", ["--shards", 3, "--envs_per_shard", 11]),
+    "ppo": (
+        "cartpole/ppo",
+        ["--shards", 3, "--envs_per_shard", 5, "--lag", 1, "--algorithm.minibatches", 4, "--policy.core", "Gru"],
+    ),
     "swarm": (
         "swarm/vtrace-lstm",
         ["--shards", 3, "--env.agents", 5, "--envs_per_shard", 10, "--boundary_every", 3, "--policy.core.hidden", 32],

@@ -20,6 +20,9 @@ IMPALA = '{"class_path": "Impala", "init_args": {"channels": [4, 8], "features":
 Q = ["--replay", "Uniform", "--replay.capacity", "4000"]
 Q += ["--algorithm", "AthQ", "--algorithm.exploration.start", "0.5"]
 
+PPO = ["--algorithm.minibatches", "3", "--algorithm.target_kl", "0.02", "--algorithm.value_clip", "0.2"]
+PPO += ["--policy.normalize", "true"]
+
 SHIPPED = {
     "atari/breakout": ATARI,
     "atari/pong": ATARI,
@@ -69,6 +72,11 @@ VARIED = {
     "cartpole, changes": (
         "cartpole/vtrace",
         [*SMALL, "--changes", '[{"from_update": 3, "key": "algorithm.learning_rate", "value": 0.01}]'],
+    ),
+    "cartpole, PPO": ("cartpole/ppo", [*SMALL, "--shards", "3", "--lag", "1", "--algorithm.minibatches", "4"]),
+    "cartpole, PPO, Lstm": (
+        "cartpole/ppo",
+        [*SMALL, "--policy.core", "Lstm", "--learner.slices", "2", *PPO],
     ),
     "cartpole, Q": ("cartpole/vtrace", [*SMALL, *Q, "--fragment_length", "32"]),
     "cartpole, Q, Lstm": ("cartpole/vtrace", [*SMALL, *Q, "--fragment_length", "32", "--policy.core", "Lstm"]),

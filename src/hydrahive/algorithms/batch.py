@@ -38,6 +38,26 @@ class Batch:
         return self.terminated | self.truncated
 
 
+def of_columns(batch: Batch, columns: Tensor) -> Batch:
+    """Some columns of a batch, `[N]` int64, in the order given."""
+    place = torch.full((batch.rewards.shape[1],), -1, dtype=torch.int64, device=columns.device)
+    place[columns] = torch.arange(len(columns), device=columns.device)
+    inside = place[batch.cut_rows[:, 1]] >= 0 if len(batch.cut_rows) else torch.empty(0, dtype=torch.bool)
+    rows = batch.cut_rows[inside]
+    return Batch(
+        observations=batch.observations[:, columns],
+        actions=batch.actions[:, columns],
+        behaviour=batch.behaviour[:, columns],
+        rewards=batch.rewards[:, columns],
+        terminated=batch.terminated[:, columns],
+        truncated=batch.truncated[:, columns],
+        valid=batch.valid[:, columns],
+        cut_rows=torch.stack([rows[:, 0], place[rows[:, 1]]], dim=1),
+        cut_observations=batch.cut_observations[inside],
+        memory=batch.memory[columns],
+    )
+
+
 STACKED = ("observations", "actions", "behaviour", "rewards", "terminated", "truncated", "valid")
 
 

@@ -125,6 +125,103 @@ class VTrace(AlgorithmConfig):
         return min(self.minibatches, columns // slices)
 
 
+@dataclass(frozen=True)
+class PPO(AlgorithmConfig):
+    """Proximal policy optimisation (Schulman et al. 2017): epochs on a round, its advantages fixed before the first.
+
+    Attributes:
+        learning_rate: Step size of Adam; a number or a line over env steps.
+        discount: Weight of a reward one step later (gamma), 0 to 1.
+        trace_decay: Lambda of the generalised advantages, 0 to 1; below 1 it trades variance for bias.
+        epochs: How often an update goes through its round.
+        minibatches: Gradient steps of an epoch, each on its share of the round's rows, shuffled; of whole environments
+            where the policy has a memory.
+        policy_clip: How far an action's probability ratio may leave 1 before it teaches the policy no more (epsilon);
+            a number or a line over env steps.
+        value_clip: How far a value may move in an update before it is taught no more; null for as far as it likes.
+        target_kl: Mean divergence from the policy that acted of which 1.5 times end the update; null for never.
+        normalize_advantages: Whether advantages are brought to mean 0 and deviation 1 in each minibatch.
+        entropy_cost: Weight of the entropy bonus, per nat; a number or a line over env steps.
+        value_cost: Weight of the squared value error.
+        normalize_rewards: Whether rewards are divided by the deviation of the discounted returns so far, and clamped
+            at 10.
+        reward_clip: Rewards beyond this, on either side of 0, are learned from as this; null leaves them.
+        gradient_norm: Longer gradients are scaled down to this Euclidean length.
+        optimizer_epsilon: Added to Adam's denominator.
+    """
+
+    network_maker = "hydrahive.policies.actor_critic:ActorCritic"
+    maker = "hydrahive.algorithms.ppo:PPOUpdate"
+    takes_replay = False
+    changeable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "learning_rate",
+            "discount",
+            "trace_decay",
+            "epochs",
+            "minibatches",
+            "policy_clip",
+            "value_clip",
+            "target_kl",
+            "normalize_advantages",
+            "entropy_cost",
+            "value_cost",
+            "reward_clip",
+            "gradient_norm",
+            "optimizer_epsilon",
+        }
+    )
+
+    figures = (
+        "loss",
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "clipped_share",
+        "behaviour_kl",
+        "explained_variance",
+        "gradient_norm",
+        "learning_rate",
+        "entropy_cost",
+        "discount",
+        "policy_clip",
+    )
+
+    learning_rate: float | Linear = 3e-4
+    discount: float = 0.99
+    trace_decay: float = 0.95
+    epochs: int = 4
+    minibatches: int = 4
+    policy_clip: float | Linear = 0.2
+    value_clip: float | None = None
+    target_kl: float | None = None
+    normalize_advantages: bool = True
+    entropy_cost: float | Linear = 0.0
+    value_cost: float = 0.5
+    normalize_rewards: bool = False
+    reward_clip: float | None = None
+    gradient_norm: float = 0.5
+    optimizer_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their mathematical range."""
+        for key in ("learning_rate", "entropy_cost", "policy_clip"):
+            for value in bounds(getattr(self, key)):
+                require_number(key, value, 0)
+        require_number("discount", self.discount, 0, 1)
+        require_number("trace_decay", self.trace_decay, 0, 1)
+        require_integer("epochs", self.epochs, 1, 100)
+        require_integer("minibatches", self.minibatches, 1)
+        require_number("value_cost", self.value_cost, 0)
+        for key in ("value_clip", "target_kl", "reward_clip"):
+            if getattr(self, key) is not None:
+                require_number(key, getattr(self, key), 0, above=True)
+        both = self.reward_clip is None or not self.normalize_rewards
+        require(both, "reward_clip", self.reward_clip, "null, beside normalize_rewards: true")
+        require_number("gradient_norm", self.gradient_norm, 0, above=True)
+        require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
+
+
 CORE_DEFAULTS: dict[str, dict[str, Any]] = {
     "none": {"learning_rate": 5e-4, "discount": 0.97},
     "rnn": {"learning_rate": 5e-4, "discount": 0.96},

@@ -45,14 +45,14 @@ class Step:
     """A gradient step that an algorithm wants taken.
 
     Attributes:
-        slices: What it is taken on, in order.
+        slices: What it is taken on, in order: batches, or whatever else `loss` takes.
         loss: Of a slice: a pure function of the weights and the slice.
         rows: Over which the gradient is a mean.
         learning_rate: The optimizer's step size.
     """
 
-    slices: Iterable[Batch]
-    loss: Callable[[Batch], Loss]
+    slices: Iterable[Any]
+    loss: Callable[[Any], Loss]
     rows: int
     learning_rate: float
 

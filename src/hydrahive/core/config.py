@@ -93,13 +93,15 @@ class CoreConfig:
 class AlgorithmConfig:
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
-    `takes_masks` declares that it learns from actions of which some were not legal. `changeable` are the keys that may
+    `takes_replay` declares that it learns from what a replay gives, too; `takes_masks` that it learns from actions of
+    which some were not legal. `changeable` are the keys that may
     get other values while a run is trained, because only the learner's next update depends on them. `figures` are what
     its updates tell. `network_maker` and `maker` name the classes of the network and of the rule, as `made` takes them.
     """
 
     network_maker: ClassVar[str]
     maker: ClassVar[str]
+    takes_replay: ClassVar[bool] = True
     takes_masks: ClassVar[bool] = True
     changeable: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[tuple[str, ...]] = ()

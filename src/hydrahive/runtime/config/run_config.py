@@ -265,6 +265,8 @@ class RunConfig:
             self.schedule,
             "'fixed-lag', which a replay needs: free-running leaves gaps in episodes",
         )
+        taken = self.replay is None or self.algorithm.takes_replay
+        require(taken, "replay", "one", f"null, for {type(self.algorithm).__name__} learns from fresh rounds only")
         kept = self.replay is None or self.env.snapshot_kind != SnapshotKind.RESTARTED
         require(
             kept, "replay", "one", "null, for an environment whose episodes are cut at boundaries (snapshots: none)"

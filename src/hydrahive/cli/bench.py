@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydrahive.cli.arguments import command_parser, positive
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
 
-OPPONENTS = ("rllib", "free-running", "inline", "unpaid", "audited-0", "audited-25", "audited-50", "audited-100")
+if TYPE_CHECKING:
+    from hydrahive.runtime.config.run_config import RunConfig
+
+OPPONENTS = (
+    *("rllib", "sb3", "free-running", "inline", "unpaid"),
+    *("audited-0", "audited-25", "audited-50", "audited-100"),
+)
 """`unpaid` keeps no accounts; `audited-N` has N percent of all intervals computed again in full, and the environments'
 steps of the others."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure environments (`sim`), a replay, training (`train`), what watching it costs, or how answers come."""
+    """Measure environments, a replay, training, its way to a score, what watching it costs, or how answers come."""
     given, overrides = _parser().parse_known_args(arguments)
 
     from hydrahive.runtime.config.parsing import load_run_config
@@ -46,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
             f"{report['inserted_frames_per_second']:,.0f} frames/s inserted; "
             f"memory is {report['memory_over_raw']:.2f} times the raw arrays'"
         )
+    elif given.what == "score":
+        report = _score(name, config, given, say)
     elif given.what == "watch":
         from hydrahive.bench.watching import bench_watching
 
@@ -59,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
     else:
         from hydrahive.bench.training import bench_training
 
+        if "sb3" in given.against:
+            raise UsageError("--against: 'sb3' is raced by bench score; it has no steps/s of its own")
         report = bench_training(config, given.against, given.seconds, given.windows, given.address, say)
         print(training_text(report))
     if given.json:
@@ -69,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
     what = "the environments alone on one core, a replay alone likewise, training, what watching costs it, or answers"
-    parser.add_argument("what", choices=["sim", "replay", "train", "watch", "serve"], help=what)
+    parser.add_argument("what", choices=["sim", "replay", "train", "score", "watch", "serve"], help=what)
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
     parser.add_argument(
         "--against",
@@ -81,9 +91,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window (default: 6)")
     parser.add_argument("--windows", type=positive, default=7, help="windows of each contender (default: 7)")
     parser.add_argument("--envs", type=positive, help="sim: environments in a batch (default: the config's)")
+    parser.add_argument(
+        "--mark", type=float, help="score: the greedy mean over 100 held-out episodes to reach and hold"
+    )
+    parser.add_argument("--seeds", type=positive, default=3, help="score: trainings, with seeds 1, 2, ... (default: 3)")
+    parser.add_argument("--every", type=positive, help="score: env steps between two looks (default: a 50th of all)")
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser
+
+
+def _score(name: str, config: RunConfig, given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """How long a config takes to a score, against a peer if one is asked for.
+
+    Raises:
+        UsageError: If no mark is given, or the peer cannot be raced.
+    """
+    from hydrahive.bench.score import LOOKS, bench_score, ours, score_text
+
+    if given.mark is None:
+        raise UsageError("--mark: is missing; the greedy mean score that training is to reach")
+    if set(given.against) - {"sb3"}:
+        raise UsageError(f"--against: {given.against[0]!r} is raced by bench train; bench score knows sb3")
+    contenders = {"hydrahive": ours(config)}
+    if given.against:
+        from hydrahive.bench.sb3 import sb3
+
+        contenders["sb3"] = sb3(config)
+    every = given.every or max(1, config.stop.env_steps // LOOKS)
+    report = bench_score(contenders, given.mark, range(1, given.seeds + 1), every, say)
+    print(score_text(name, report))
+    return {"experiment": name, **report}
 
 
 def serving_text(name: str, report: dict[str, Any]) -> str:

@@ -23,10 +23,10 @@ from safetensors.numpy import save as save_tensors
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.state import State
-from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
-from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.plain import dump
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.runs.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
 
 LOCK_LOOK_SECONDS = 0.5

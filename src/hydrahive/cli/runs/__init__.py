@@ -1,0 +1,1 @@
+"""Commands that look at runs, show them, or ask something of a live one."""

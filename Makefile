@@ -34,7 +34,7 @@ lint: $(VENV)/installed  ## ruff, mypy --strict, the import contracts, and nothi
 	@$(BIN)/lint-imports
 	@$(BIN)/python tests/house.py
 
-test: lint  ## lint and all tests, the claims small; under 15 minutes on 2 cores
+test: lint  ## lint and all tests, the claims small; under 12 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 claims: $(VENV)/installed  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
@@ -43,7 +43,7 @@ claims: $(VENV)/installed  ## all tests at full size, the claims among them (an 
 chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
 	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
 
-golden: $(VENV)/installed  ## write the golden digests of this machine class, and of the portable one; see CONTRIBUTING in docs/architecture.md
+golden: $(VENV)/installed  ## write the golden digests of this machine class, and of the portable one; docs/architecture.md says when
 	@$(BIN)/python tests/golden/record.py --readme
 	@$(BIN)/python tests/golden/record.py --portable
 

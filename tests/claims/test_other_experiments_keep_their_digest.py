@@ -21,16 +21,16 @@ TAXI += ['{"fickle_passenger": true}']
 ATARI = ["--shards", 3, "--envs_per_shard", 2, "--fragment_length", 13, "--boundary_every", 5, "--recording", "false"]
 ATARI += ["--algorithm.epochs", 2]
 
+PPO = ["--shards", 3, "--envs_per_shard", 5, "--lag", 1, "--policy.core", "Gru"]
+PPO += ["--algorithm.minibatches", 4, "--algorithm.epochs", 3]
+
 OTHERS = {
     "odd sizes": (
         "snake/vtrace",
         ["--shards", 3, "--envs_per_shard", 17, "--fragment_length", 23, "--boundary_every", 7],
     ),
     "cartpole": ("cartpole/vtrace", ["--shards", 3, "--envs_per_shard", 11]),
-    "ppo": (
-        "cartpole/ppo",
-        ["--shards", 3, "--envs_per_shard", 5, "--lag", 1, "--algorithm.minibatches", 4, "--policy.core", "Gru"],
-    ),
+    "ppo": ("cartpole/ppo", PPO),
     "swarm": (
         "swarm/vtrace-lstm",
         ["--shards", 3, "--env.agents", 5, "--envs_per_shard", 10, "--boundary_every", 3, "--policy.core.hidden", 32],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import AlgorithmConfig, made, require, require_integer, require_number
+from hydrahive.core.config import AlgorithmConfig, changing, made, require, require_integer, require_number
 from hydrahive.core.schedules import Linear, bounds, value_at
 from hydrahive.policies.config import PolicyConfig
 
@@ -44,25 +44,6 @@ class VTrace(AlgorithmConfig):
 
     network_maker = "hydrahive.policies.actor_critic:ActorCritic"
     maker = "hydrahive.algorithms.vtrace:VTraceUpdate"
-    changeable: ClassVar[frozenset[str]] = frozenset(
-        {
-            "learning_rate",
-            "discount",
-            "rho_clip",
-            "c_clip",
-            "trace_decay",
-            "entropy_cost",
-            "value_cost",
-            "reward_clip",
-            "gradient_norm",
-            "optimizer_epsilon",
-            "rmsprop_decay",
-            "epochs",
-            "minibatches",
-            "policy_clip",
-            "normalize_advantages",
-        }
-    )
 
     figures = (
         "loss",
@@ -79,23 +60,23 @@ class VTrace(AlgorithmConfig):
         "discount",
     )
 
-    learning_rate: float | Linear = 1e-3
-    discount: float = 0.99
-    rho_clip: float = 1.0
-    c_clip: float = 1.0
-    trace_decay: float = 0.95
-    entropy_cost: float | Linear = 0.01
-    value_cost: float = 0.5
+    learning_rate: float | Linear = changing(1e-3)
+    discount: float = changing(0.99)
+    rho_clip: float = changing(1.0)
+    c_clip: float = changing(1.0)
+    trace_decay: float = changing(0.95)
+    entropy_cost: float | Linear = changing(0.01)
+    value_cost: float = changing(0.5)
     normalize_rewards: bool = False
-    reward_clip: float | None = None
-    gradient_norm: float = 0.5
+    reward_clip: float | None = changing(None)
+    gradient_norm: float = changing(0.5)
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    optimizer_epsilon: float = 1e-5
-    rmsprop_decay: float = 0.99
-    epochs: int = 1
-    minibatches: int = 1
-    policy_clip: float | None = None
-    normalize_advantages: bool = False
+    optimizer_epsilon: float = changing(1e-5)
+    rmsprop_decay: float = changing(0.99)
+    epochs: int = changing(1)
+    minibatches: int = changing(1)
+    policy_clip: float | None = changing(None)
+    normalize_advantages: bool = changing(False)
 
     def __post_init__(self) -> None:
         """Refuse values outside their mathematical range."""
@@ -153,24 +134,6 @@ class PPO(AlgorithmConfig):
     network_maker = "hydrahive.policies.actor_critic:ActorCritic"
     maker = "hydrahive.algorithms.ppo:PPOUpdate"
     takes_replay = False
-    changeable: ClassVar[frozenset[str]] = frozenset(
-        {
-            "learning_rate",
-            "discount",
-            "trace_decay",
-            "epochs",
-            "minibatches",
-            "policy_clip",
-            "value_clip",
-            "target_kl",
-            "normalize_advantages",
-            "entropy_cost",
-            "value_cost",
-            "reward_clip",
-            "gradient_norm",
-            "optimizer_epsilon",
-        }
-    )
 
     figures = (
         "loss",
@@ -187,21 +150,21 @@ class PPO(AlgorithmConfig):
         "policy_clip",
     )
 
-    learning_rate: float | Linear = 3e-4
-    discount: float = 0.99
-    trace_decay: float = 0.95
-    epochs: int = 4
-    minibatches: int = 4
-    policy_clip: float | Linear = 0.2
-    value_clip: float | None = None
-    target_kl: float | None = None
-    normalize_advantages: bool = True
-    entropy_cost: float | Linear = 0.0
-    value_cost: float = 0.5
+    learning_rate: float | Linear = changing(3e-4)
+    discount: float = changing(0.99)
+    trace_decay: float = changing(0.95)
+    epochs: int = changing(4)
+    minibatches: int = changing(4)
+    policy_clip: float | Linear = changing(0.2)
+    value_clip: float | None = changing(None)
+    target_kl: float | None = changing(None)
+    normalize_advantages: bool = changing(True)
+    entropy_cost: float | Linear = changing(0.0)
+    value_cost: float = changing(0.5)
     normalize_rewards: bool = False
-    reward_clip: float | None = None
-    gradient_norm: float = 0.5
-    optimizer_epsilon: float = 1e-5
+    reward_clip: float | None = changing(None)
+    gradient_norm: float = changing(0.5)
+    optimizer_epsilon: float = changing(1e-5)
 
     def __post_init__(self) -> None:
         """Refuse values outside their mathematical range."""
@@ -302,32 +265,20 @@ class AthQ(AlgorithmConfig):
 
     network_maker = "hydrahive.policies.q_network:QNetwork"
     maker = "hydrahive.algorithms.ath_q:AthQUpdate"
-    changeable: ClassVar[frozenset[str]] = frozenset(
-        {
-            "learning_rate",
-            "discount",
-            "target_update",
-            "huber_delta",
-            "reward_clip",
-            "dropout",
-            "gradient_norm",
-            "optimizer_epsilon",
-        }
-    )
 
     figures = ("loss", "q_mean", "td_error", "gradient_norm", "learning_rate", "epsilon", "discount")
 
-    learning_rate: float | Linear | None = None
-    discount: float | None = None
-    target_update: float = 1e-3
+    learning_rate: float | Linear | None = changing(None)
+    discount: float | None = changing(None)
+    target_update: float = changing(1e-3)
     gradient_steps: int = 1
     gradient_steps_per: Literal["round", "episode"] = "round"
     max_gradient_steps: int = 64
-    huber_delta: float = 1.0
-    reward_clip: float | None = None
-    dropout: float = 0.0
-    gradient_norm: float = 1.0
-    optimizer_epsilon: float = 1e-8
+    huber_delta: float = changing(1.0)
+    reward_clip: float | None = changing(None)
+    dropout: float = changing(0.0)
+    gradient_norm: float = changing(1.0)
+    optimizer_epsilon: float = changing(1e-8)
     exploration: EpsilonGreedy = field(default_factory=EpsilonGreedy)
 
     takes_masks: ClassVar[bool] = False
@@ -350,9 +301,10 @@ class AthQ(AlgorithmConfig):
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
 
     @property
-    def explores_carefully(self) -> bool:
-        """Whether detours are made."""
-        return self.exploration.careful
+    def detours(self) -> tuple[float, int] | None:
+        """Those of careful exploration."""
+        how = self.exploration
+        return (how.detour_probability, how.detour_steps) if how.careful else None
 
     def for_policy(self, policy: PolicyConfig) -> AthQ:
         """With the defaults of the policy's kind of memory."""

@@ -110,11 +110,12 @@ def _report(reached: dict[str, list[Look | None]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, looks in reached.items():
         whole = [look for look in looks if look is not None]
-        medians = {key: statistics.median(getattr(look, key) for look in whole) for key in ("seconds", "env_steps")}
+        all_did = len(whole) == len(looks)
         found[name] = {
             "looks": [None if look is None else asdict(look) for look in looks],
             "reached": len(whole),
-            **(medians if len(whole) == len(looks) else {"seconds": None, "env_steps": None}),
+            "seconds": statistics.median(look.seconds for look in whole) if all_did else None,
+            "env_steps": statistics.median(look.env_steps for look in whole) if all_did else None,
         }
     first, *others = reached
     ratios = {

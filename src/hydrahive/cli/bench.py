@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,8 +110,9 @@ def _score(name: str, config: RunConfig, given: argparse.Namespace, say: Callabl
     """
     from hydrahive.bench.score import LOOKS, bench_score, ours, score_text
 
-    if given.mark is None:
-        raise UsageError("--mark: is missing; the greedy mean score that training is to reach")
+    if given.mark is None or not math.isfinite(given.mark):
+        told = "is missing" if given.mark is None else f"{given.mark} is not accepted"
+        raise UsageError(f"--mark: {told}; expected the greedy mean score that training is to reach")
     if set(given.against) - {"sb3"}:
         raise UsageError(f"--against: {given.against[0]!r} is raced by bench train; bench score knows sb3")
     contenders = {"hydrahive": ours(config)}

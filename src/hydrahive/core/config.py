@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,27 +91,40 @@ class CoreConfig:
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
 
+CHANGING = "changing"
+"""Marks such fields in their metadata."""
+
+
+def changing(default: T) -> T:
+    """The default of a field whose value may be another while a run is trained: the next update alone depends on it."""
+    marked: T = field(default=default, metadata={CHANGING: True})
+    return marked
+
+
 @dataclass(frozen=True)
 class AlgorithmConfig:
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
     `takes_replay` declares that it learns from what a replay gives, too; `takes_masks` that it learns from actions of
-    which some were not legal. `changeable` are the keys that may
-    get other values while a run is trained, because only the learner's next update depends on them. `figures` are what
-    its updates tell. `network_maker` and `maker` name the classes of the network and of the rule, as `made` takes them.
+    which some were not legal. `figures` are what its updates tell. `network_maker` and `maker` name the classes of the
+    network and of the rule, as `made` takes them. Fields with a `changing` default may get other values during a run.
     """
 
     network_maker: ClassVar[str]
     maker: ClassVar[str]
     takes_replay: ClassVar[bool] = True
     takes_masks: ClassVar[bool] = True
-    changeable: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def explores_carefully(self) -> bool:
-        """Whether acting asks the environment which actions are fatal."""
-        return False
+    def changeable(self) -> frozenset[str]:
+        """The keys whose defaults are `changing`."""
+        return frozenset(one.name for one in fields(self) if CHANGING in one.metadata)
+
+    @property
+    def detours(self) -> tuple[float, int] | None:
+        """How probably a detour among actions that are not fatal begins, and its env steps; None for none ever."""
+        return None
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """The `hydrahive.policies.network.Network` that acts and learns, for one environment's spaces."""

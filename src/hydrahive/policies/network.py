@@ -68,6 +68,11 @@ class Network(nn.Module):
             self.core, self.out_features = core, core.out_features
         self.memory_size = self.core.memory_size if self.core else 0
 
+    @property
+    def is_careful(self) -> bool:
+        """Whether careful detours are to be made now."""
+        return False
+
     def scores(self, features: Tensor) -> Tensor:
         """What is said of actions, `[N, F]` to `[N, P]`: parameters of the distribution, or values of discrete ones."""
         raise NotImplementedError

@@ -287,7 +287,7 @@ class RunConfig:
             raise ConfigError("learner.slices", self.learner.slices, accepted)
 
     def _refuse_careful_without_need(self) -> None:
-        if not self.algorithm.explores_carefully:
+        if self.algorithm.detours is None:
             return
         key, env = "algorithm.exploration.careful", type(self.env).__name__
         require(self.env.tells_fatal_actions, key, True, f"false: {env} does not tell which actions are fatal")

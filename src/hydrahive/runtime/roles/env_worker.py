@@ -55,7 +55,7 @@ def refuse_unfit_masks(config: RunConfig, env: SnapshotVectorEnv) -> None:
     """
     legal = env.legal_actions()
     if legal is not None and not config.algorithm.takes_masks:
-        accepted = "VTrace, for an environment that says which actions are legal"
+        accepted = "one that takes masks, such as PPO, where an environment says which actions are legal"
         raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
     choices = distribution_of(env.single_action_space).choices
     if legal is not None and legal.shape != (env.num_envs, choices):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydrahive.algorithms.config import AthQ
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import SnapshotKind, State, nested, under
@@ -18,7 +17,6 @@ from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, finished_epi
 from hydrahive.policies.distributions import Distribution, distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 from hydrahive.policies.network import Network
-from hydrahive.policies.q_network import QNetwork
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.lookout import Lookout
 
@@ -51,7 +49,7 @@ class Shard:
         self._distribution = distribution_of(env.single_action_space)
         self._rank = index / max(1, config.shards - 1)
         self._states_every = config.replay.states_every if config.replay and config.policy.memory_size else None
-        self._detours = np.zeros(n if config.algorithm.explores_carefully else 0, np.int64)
+        self._detours = np.zeros(n if config.algorithm.detours else 0, np.int64)
 
     def simulate(
         self, round_: int, version: int, network: Network, lookouts: Sequence[Lookout] = ()
@@ -188,12 +186,10 @@ class Shard:
     def _detour_of(self, round_: int, network: Network) -> Callable[[int, np.ndarray, np.ndarray], None] | None:
         """What makes detours in this fragment, from (step, behaviour, greedy actions); None if none are to be made."""
         self._detour_counts = np.zeros(len(DETOUR_COUNTS) if self._detours.size else 0, np.int64)
-        if not (isinstance(network, QNetwork) and network.is_careful and self._detours.size):
+        if not ((made := self.config.algorithm.detours) and network.is_careful):
             self._detours[:] = 0
             return None
-        algorithm = self.config.algorithm
-        assert isinstance(algorithm, AthQ)
-        detours = Detours(algorithm.exploration.detour_probability, algorithm.exploration.detour_steps)
+        detours = Detours(*made)
         draws = stream(self.config.seed, "detour", self.index, round_).random(
             (self.config.fragment_length, len(self._detours))
         )

@@ -138,3 +138,27 @@ def test_minatars_planes_are_what_its_space_says():
     seen, _ = env.reset(seed=0)
     assert env.single_observation_space.dtype == seen.dtype == np.float32
     assert env.single_observation_space.contains(seen[0])
+
+
+def only(indices, env="CartPole-v1"):
+    return Gym(env, wrappers=[{"class_path": "hydrahive.envs.partial.Only", "init_args": {"indices": indices}}])
+
+
+def test_an_environment_that_shows_some_of_its_numbers_is_the_same_besides():
+    whole, partial = only([0, 1, 2, 3]).make_vector(3), only([2, 0]).make_vector(3)
+    assert partial.single_observation_space.shape == (2,)
+    for env in (whole, partial):
+        env.reset(seed=4)
+    for t in range(40):
+        actions = np.full(3, t % 2)
+        seen, *told = whole.step(actions)
+        shown, *same = partial.step(actions)
+        np.testing.assert_array_equal(shown, seen[:, [2, 0]])
+        for one, other in zip(told[:3], same[:3], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("indices", "env"), [([], "CartPole-v1"), ([4], "CartPole-v1"), ([0], "FrozenLake-v1")])
+def test_numbers_that_an_environment_does_not_show_are_refused(indices, env):
+    with pytest.raises(ConfigError, match="Only needs"):
+        only(indices, env).make_vector(1)

@@ -237,8 +237,6 @@ class Learning:
 class Algorithm:
     """A page: the gradient steps of an update, and their losses."""
 
-    figures: tuple[str, ...] = ()
-
     def __init__(self, config: Any, network: Network, computing: Computing, seed: int) -> None:
         """Have the network learn as `config` says; `seed` is the run's."""
         self.config = config

@@ -43,6 +43,12 @@ class Rows:
     returns: Tensor
     values: Tensor
 
+    def columns(self, numbers: Tensor) -> Rows:
+        """Some of the batch's columns, whole."""
+        shape = self.batch.rewards.shape
+        judged = (self.advantages, self.returns, self.values)
+        return Rows(of_columns(self.batch, numbers), *(part.view(shape)[:, numbers].flatten() for part in judged))
+
 
 def generalised_advantages(
     rewards: Tensor, values: Tensor, next_values: Tensor, terminated: Tensor, ended: Tensor, config: PPO
@@ -172,25 +178,17 @@ class PPOUpdate(Algorithm):
 
     def _slices(self, rows: Rows) -> Iterator[Rows]:
         """The slices that a minibatch's gradient is summed from."""
-        steps, columns = rows.batch.rewards.shape
+        columns = rows.batch.rewards.shape[1]
         for low, high in edges(columns, min(self.on.computing.slices, columns)):
             if (low, high) == (0, columns):
                 yield rows
                 return
-            numbers = torch.arange(low, high, device=rows.returns.device)
-            yield Rows(
-                of_columns(rows.batch, numbers),
-                *(
-                    part.view(steps, columns)[:, low:high].flatten()
-                    for part in (rows.advantages, rows.returns, rows.values)
-                ),
-            )
+            yield rows.columns(torch.arange(low, high, device=rows.returns.device))
 
     def _picked(self, round_: Rows, units: Tensor) -> Rows:
         """Some columns of a round, or some of its rows as columns of one step."""
-        judged = (round_.advantages, round_.returns, round_.values)
         if self.network.core:
-            return Rows(of_columns(round_.batch, units), *(part[:, units].flatten() for part in judged))
+            return round_.columns(units)
         batch = round_.batch
         flat = {
             name: getattr(batch, name).flatten(0, 1)[units].unsqueeze(0)
@@ -201,4 +199,5 @@ class PPOUpdate(Algorithm):
         memory = batch.memory.new_zeros((len(units), 0))
         nowhere = {"cut_rows": batch.cut_rows[:0], "cut_observations": batch.cut_observations[:0], "memory": memory}
         picked = Batch(seen, **flat, **nowhere)
+        judged = (round_.advantages, round_.returns, round_.values)
         return Rows(picked, *(part.flatten()[units] for part in judged))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import Queue
 from threading import Thread
 from typing import Any
@@ -167,12 +167,8 @@ def _looking(held_out: Any, every: int, looks: Queue[Any], asked: Queue[bool]) -
 
 def _schedule(value: Any) -> Any:
     """The zoo's `lin_0.001` as SB3 takes it: a line from there to 0."""
+    from stable_baselines3.common.utils import LinearSchedule
+
     if not (isinstance(value, str) and value.startswith("lin_")):
         return value
-    start = float(value.removeprefix("lin_"))
-
-    def line(left: float) -> float:
-        return start * left
-
-    schedule: Callable[[float], float] = line
-    return schedule
+    return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)

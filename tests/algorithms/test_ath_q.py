@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hydrahive.algorithms.config import AthQ, EpsilonGreedy
-from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.base.rule import Computing, Round
+from hydrahive.algorithms.q_config import AthQ, EpsilonGreedy
 from hydrahive.core.errors import ConfigError
-from hydrahive.core.sequences import Sample, Sequences
+from hydrahive.core.replayed import Sample, Sequences
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Lstm, Mlp, PolicyConfig, Rnn
 from hydrahive.policies.exploration import Detours
@@ -38,6 +38,8 @@ def sequences_of(steps=5, count=4, seed=0, memory=0):
         behaviour=np.zeros((steps, count, 3), np.float32),
         rewards=random.normal(size=(steps, count)).astype(np.float32),
         terminated=terminated,
+        truncated=np.zeros_like(terminated),
+        valid=np.ones_like(terminated),
         burn_in=np.zeros(count, np.int64),
         memory=np.zeros((count, memory), np.float32),
     )

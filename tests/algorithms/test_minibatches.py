@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hydrahive.algorithms.batch import replayed, stack
+from hydrahive.algorithms.base.batch import replayed, stack
+from hydrahive.algorithms.base.minibatches import cut
+from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.algorithms.config import VTrace
-from hydrahive.algorithms.minibatches import cut
-from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.vtrace import VTraceUpdate
 from hydrahive.algorithms.vtrace_targets import Targets, standardised
 from hydrahive.core.errors import ConfigError, DivergedError
@@ -70,7 +70,7 @@ def test_replayed_sequences_are_shared_out():
     config, rounds = acted(rounds=20, replay=Uniform(capacity=4_000, sequence=5, batch=8, burn_in=3, states_every=4))
     memory = Replay(config)
     for round_, told in enumerate(rounds):
-        sample, _ = memory.take(round_, fragments_of(told), [summary for _, summary in told])
+        sample, _ = memory.take(round_, None, fragments_of(told), [summary for _, summary in told])
     (sequences,) = sample.batches
     round_ = Round(fragments_of(rounds[-1]), sample, 0)
     parts = list(cut(round_, 3, range(3), 1, CPU))

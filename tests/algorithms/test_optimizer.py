@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydrahive.algorithms.optimizer import FlatOptimizer, OptimizerSettings
+from hydrahive.algorithms.base.optimizer import FlatOptimizer, OptimizerSettings
 from hydrahive.policies.flat_weights import FlatWeights
 
 KINDS = {

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrahive.algorithms.batch import of_columns, stack
+from hydrahive.algorithms.base.batch import of_columns, stack
+from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.algorithms.config import PPO
 from hydrahive.algorithms.ppo import Rows, generalised_advantages
-from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.schedules import Linear
 from hydrahive.envs.gym.config import Gym

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hydrahive.algorithms.batch import replayed, stack
-from hydrahive.algorithms.config import AthQ
-from hydrahive.algorithms.unroll import unrolled
+from hydrahive.algorithms.base.batch import replayed, stack
+from hydrahive.algorithms.base.unroll import unrolled
+from hydrahive.algorithms.q_config import AthQ
 from hydrahive.envs.gym.config import Gym
 from hydrahive.envs.snake.config import Snake
 from hydrahive.policies.config import Gru, Lstm, Mlp, PolicyConfig, Rnn
@@ -70,18 +70,18 @@ def test_where_a_fragment_leads_to_is_where_the_next_one_begins(core):
 @pytest.mark.parametrize("core", CORES)
 def test_replayed_sequences_carry_the_memory_of_acting(core):
     """With all frames before a sequence to burn in, the memory is that of acting; the states are stored on the way."""
-    replay = Uniform(capacity=4_000, sequence=5, batch=8, burn_in=3, states_every=4)
+    replay = Uniform(capacity=4_000, sequence=3, batch=24, burn_in=3, states_every=4)
     config = run_config(core, algorithm=AthQ(learning_rate=1e-3), replay=replay)
     told, network = acted(config, 20)
     memory = Replay(config)
     for round_, (fragment, summary) in enumerate(told):
-        sample, _ = memory.take(round_, [fragment], [summary])
+        sample, _ = memory.take(round_, None, [fragment], [summary])
     (sequences,) = sample.batches
     batch = replayed(sequences, network, CPU)
     with torch.no_grad():
         values = network.scores(unrolled(network, batch).rows)
     # Epsilon is 0: the greedy action has probability 1.
-    np.testing.assert_array_equal(values.argmax(-1).numpy(), sequences.actions)
+    np.testing.assert_array_equal(values.argmax(-1).numpy()[sequences.valid], sequences.actions[sequences.valid])
     assert sequences.burn_in.max() > 0 or core == "none"
     seen = np.stack([fragment.observations[:-1] for fragment, _ in told])
     for s in range(sequences.actions.shape[1]):

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.algorithms.config import VTrace
-from hydrahive.algorithms.rule import Computing, Round
 from hydrahive.algorithms.vtrace_targets import vtrace_targets
 from hydrahive.envs.gym.config import Gym
 from hydrahive.policies.config import Mlp, PolicyConfig

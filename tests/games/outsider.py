@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from hydrahive.algorithms.batch import stack
-from hydrahive.algorithms.learning import Algorithm, Loss, Step, means, summed
-from hydrahive.algorithms.optimizer import OptimizerSettings
-from hydrahive.algorithms.unroll import unrolled
+from hydrahive.algorithms.base.batch import stack
+from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, means, summed
+from hydrahive.algorithms.base.optimizer import OptimizerSettings
+from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.core.config import AlgorithmConfig, changing, require_number
 
 SUMS = ("policy_loss", "value_loss", "entropy")

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from torch.distributions import Categorical, Independent, Normal, TransformedDistribution, kl_divergence
 from torch.distributions.transforms import AffineTransform, TanhTransform
 
-from hydrahive.algorithms.normalisers import Returns, Statistics
+from hydrahive.algorithms.base.normalisers import Returns, Statistics
 from hydrahive.core.fragment import Fragment, FragmentId
 from hydrahive.policies.distributions import MultiCategorical, SquashedGaussian, distribution_of, within
 

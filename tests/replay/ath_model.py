@@ -70,15 +70,20 @@ class AthModel:
         order = sorted(range(len(self.episodes)), key=lambda place: (len(self.episodes[place][0]), place))
         for place in order:
             for i in range(self.config.buckets):
-                if len(self.episodes[place][0]) // length > i:
+                if self.number_of_chunks(place, length) > i:
                     buckets[i].append(place)
         return buckets
 
+    def number_of_chunks(self, place, length):
+        frames = len(self.episodes[place][0])
+        return frames // length if self.config.depth == "absolute" else -(-frames // length)
+
     def chunks(self, place):
-        """An episode's chunks, aligned to its end; the frames that are left over lie at its start."""
+        """An episode's chunks, aligned to its end; the first one begins with it, or only whole ones count."""
         frames, length = self.episodes[place][0], self.gears[self.gear - 1][0]
-        rest = len(frames) % length
-        return [frames[at : at + length] for at in range(rest, len(frames), length)]
+        number = self.number_of_chunks(place, length)
+        begins = [max(0, len(frames) - (number - i) * length) for i in range(number)]
+        return [frames[begin : begin + length] for begin in begins]
 
     def draw(self, count, which, where):
         """The frames of so many chunks, chosen by two lists of numbers in [0, 1)."""

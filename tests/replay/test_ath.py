@@ -53,17 +53,19 @@ def test_the_fast_replay_agrees_with_the_literal_model(config, seed, next_step):
 
 def compare(drawn, expected, model):
     """Sequences against lists of frames: what they hold, where they lead to, and how they end."""
-    length = len(drawn.actions)
-    assert drawn.observations.shape[0] == length + 1
+    assert drawn.observations.shape[0] == len(drawn.actions) + 1
     ends = {frames[-1]: cut for frames, cut in model.episodes}
     for s, frames in enumerate(expected):
+        length = len(frames)
+        np.testing.assert_array_equal(drawn.valid[:, s], np.arange(len(drawn.actions)) < length)
         np.testing.assert_array_equal(drawn.observations[:length, s], frames)
-        np.testing.assert_array_equal(drawn.actions[:, s], [frame[1] for frame in frames])
-        np.testing.assert_array_equal(drawn.rewards[:, s], [sum(frame) for frame in frames])
+        np.testing.assert_array_equal(drawn.actions[:length, s], [frame[1] for frame in frames])
+        np.testing.assert_array_equal(drawn.rewards[:length, s], [sum(frame) for frame in frames])
         column, last = frames[-1]
         is_end, cut = frames[-1] in ends, ends.get(frames[-1], False)
-        assert drawn.terminated[-1, s] == (is_end and not cut)
-        assert not drawn.terminated[:-1, s].any()
+        assert drawn.terminated[length - 1, s] == (is_end and not cut)
+        assert drawn.truncated[length - 1, s] == cut
+        assert drawn.terminated[:, s].sum() + drawn.truncated[:, s].sum() == is_end
         if cut or not is_end:
             leads_to = (column, -(last + 1)) if cut else (column, last + 1)
             assert tuple(drawn.observations[length, s]) == leads_to
@@ -104,11 +106,14 @@ def test_uniform_draws_every_chunk_equally_often():
     replay, rounds = Uniform(capacity=300, sequence=3, batch=50).build(LAYOUT), Rounds(5)
     for _ in range(60):
         replay.insert(*rounds.next())
-    generator, seen = np.random.default_rng(0), {}
+    generator, seen, rows = np.random.default_rng(0), {}, set()
     for _ in range(400):
         sequences = replay.draw(generator)
         for first in map(tuple, sequences.observations[0]):
             seen[first] = seen.get(first, 0) + 1
+        rows |= set(map(tuple, sequences.observations[:-1][sequences.valid]))
+    stored = [episode.number for episode in replay._episodes.values()]
+    assert rows == {frame for number in stored for frame in rounds.ended[number][0]}, "every row is drawn, L7"
     counts = np.array(list(seen.values()))
     assert len(counts) == replay._available()
     assert abs(counts / counts.mean() - 1).max() < 0.35

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from hydrahive.algorithms.batch import Batch, stack
-from hydrahive.algorithms.config import AthQ
-from hydrahive.algorithms.learning import Algorithm, Loss, Step, Story, Taken, means, summed
-from hydrahive.algorithms.optimizer import OptimizerSettings
-from hydrahive.algorithms.rule import Round
-from hydrahive.algorithms.unroll import Features, unrolled
+from hydrahive.algorithms.base.batch import Batch, stack
+from hydrahive.algorithms.base.exploring import Exploring, finished
+from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, Taken, means, summed
+from hydrahive.algorithms.base.optimizer import OptimizerSettings
+from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.unroll import Features, unrolled
+from hydrahive.algorithms.q_config import AthQ
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
@@ -26,9 +27,6 @@ from hydrahive.policies.q_network import QNetwork
 
 SUMS = ("loss", "q_mean", "td_error")
 """What is summed over rows: loss, value of the action taken, absolute error."""
-
-CAREFUL_BELOW = 1e-4
-"""Epsilon from which on detours may be made."""
 
 
 class AthQUpdate(Algorithm):
@@ -49,8 +47,7 @@ class AthQUpdate(Algorithm):
 
     def begin(self) -> None:
         """No episode has finished."""
-        self._episodes = 0
-        self._explore(0, stagnant=False)
+        self._exploring = Exploring(self.config.exploration, cast(QNetwork, self.network))
 
     @property
     def target_network(self) -> QNetwork:
@@ -71,9 +68,7 @@ class AthQUpdate(Algorithm):
 
             steps.append((yield Step([batch for batch, _ in slices], loss, rows[-1], rate)))
             self.on.follow("target", self.config.target_update)
-        self._episodes += _finished(round_)
-        stagnant = round_.sample is not None and round_.sample.stagnant
-        epsilon = self._explore(round_.env_steps + round_.valid_rows, stagnant=stagnant)
+        epsilon = self._exploring.after(round_)
         figures = means(SUMS, steps, rows)
         if steps:
             figures["gradient_norm"] = float(np.mean([step.norm for step in steps]))
@@ -108,12 +103,12 @@ class AthQUpdate(Algorithm):
         return Loss(loss, summed([loss, (taken * mask).sum(), distance]))
 
     def own_state(self) -> State:
-        """The counted episodes."""
-        return {"episodes": np.array([self._episodes], np.int64)}
+        """What exploration follows."""
+        return self._exploring.state()
 
     def restore_own(self, state: State) -> None:
-        """Continue to count."""
-        self._episodes = int(state["episodes"][0])
+        """Continue."""
+        self._exploring.restore(state)
 
     def _sources(self, round_: Round) -> Iterator[list[tuple[Batch, Tensor]]]:
         """What each gradient step learns from: replayed sequences, or where there is no replay the round itself."""
@@ -122,7 +117,7 @@ class AthQUpdate(Algorithm):
             slices = [
                 (batch, batch.memory) for batch in stack(round_.fragments, on.computing.slices, on.computing.device)
             ]
-            yield from [slices] * self.config.batches(_finished(round_))
+            yield from [slices] * self.config.batches(finished(round_))
             return
         for sequences in round_.sample.batches:
             batch = on.replayed(sequences)
@@ -139,21 +134,8 @@ class AthQUpdate(Algorithm):
         # h m / (1 - p), m ~ Bernoulli(1 - p): the mean stays (Srivastava et al. 2014, section 4)
         return features * torch.empty_like(features).bernoulli_(kept, generator=generator) / kept
 
-    def _explore(self, env_steps: int, *, stagnant: bool) -> float:
-        """Write down how the version explores; its epsilon."""
-        exploration = self.config.exploration
-        epsilon = exploration.epsilon(env_steps, self._episodes)
-        careful = exploration.careful and stagnant and epsilon < CAREFUL_BELOW
-        cast(QNetwork, self.network).exploration.copy_(torch.tensor([epsilon, float(careful)]))
-        return epsilon
-
 
 def _following(network: QNetwork, features: Features, batch: Batch) -> Tensor:
     """The action values `[T, B, A]` of what each row led to."""
     of_rows, of_last, of_cuts = (network.scores(part) for part in (features.rows, features.last, features.cuts))
     return features.following(of_rows, of_last, of_cuts, batch.cut_rows)
-
-
-def _finished(round_: Round) -> int:
-    """Episodes that ended in the round."""
-    return sum(int((fragment.terminated | fragment.truncated).sum()) for fragment in round_.fragments)

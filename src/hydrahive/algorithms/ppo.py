@@ -9,12 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch, edges, of_columns, stack
+from hydrahive.algorithms.base.batch import Batch, edges, of_columns, stack
+from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, Taken, means, summed
+from hydrahive.algorithms.base.optimizer import OptimizerSettings
+from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.algorithms.config import PPO
-from hydrahive.algorithms.learning import Algorithm, Loss, Step, Story, Taken, means, summed
-from hydrahive.algorithms.optimizer import OptimizerSettings
-from hydrahive.algorithms.rule import Round
-from hydrahive.algorithms.unroll import unrolled
 from hydrahive.algorithms.vtrace_targets import standardised
 from hydrahive.core.schedules import value_at
 from hydrahive.core.streams import stream

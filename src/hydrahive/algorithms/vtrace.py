@@ -8,12 +8,12 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch
+from hydrahive.algorithms.base.batch import Batch
+from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, summed
+from hydrahive.algorithms.base.optimizer import OptimizerSettings
+from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.algorithms.config import VTrace
-from hydrahive.algorithms.learning import Algorithm, Loss, Step, Story, summed
-from hydrahive.algorithms.optimizer import OptimizerSettings
-from hydrahive.algorithms.rule import Round
-from hydrahive.algorithms.unroll import unrolled
 from hydrahive.algorithms.vtrace_targets import Targets, standardised, vtrace_targets
 from hydrahive.core.schedules import value_at
 from hydrahive.policies.actor_critic import ActorCritic

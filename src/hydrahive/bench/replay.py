@@ -36,7 +36,7 @@ def bench_replay(config: RunConfig, seconds: float, windows: int) -> dict[str, A
     inserted, inserting = _fill(config, memory)
     generator = stream(0, "bench replay")
     speeds = [_window(memory, generator, seconds) for _ in range(windows + 1)][1:]
-    state_bytes = 4 * layout.memory / config.replay.states_every
+    state_bytes = 4 * layout.memory / (config.replay.keeps_memory_every or 1)
     raw = (memory.frames + memory.unfinished_frames) * (layout.frame_bytes + state_bytes)
     return {
         "frames_per_second": float(np.median(speeds)),

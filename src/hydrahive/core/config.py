@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.replayed import Draw, Told
 from hydrahive.core.state import SnapshotKind
 
 T = TypeVar("T")
@@ -105,14 +107,18 @@ def changing(default: T) -> T:
 class AlgorithmConfig:
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
-    `takes_replay` declares that it learns from what a replay gives, too; `takes_masks` that it learns from actions of
-    which some were not legal. `figures` are what its updates tell. `network_maker` and `maker` name the classes of the
+    `replays` is what it draws from a replay: `nothing`, `sequences` where there is one, or `transitions`, which it
+    needs, and which `replay_defaults` describe where a config names none; `judges` declares that it says how far off
+    they were. `takes_masks` declares that it learns from actions of which
+    some were not legal. `figures` are what its updates tell. `network_maker` and `maker` name the classes of the
     network and of the rule, as `made` takes them. Fields with a `changing` default may get other values during a run.
     """
 
     network_maker: ClassVar[str]
     maker: ClassVar[str]
-    takes_replay: ClassVar[bool] = True
+    replays: ClassVar[Literal["nothing", "sequences", "transitions"]] = "nothing"
+    judges: ClassVar[bool] = False
+    replay_defaults: ClassVar[Mapping[str, Any]] = {}
     takes_masks: ClassVar[bool] = True
     figures: ClassVar[tuple[str, ...]] = ()
 
@@ -131,53 +137,62 @@ class AlgorithmConfig:
         return made(self.network_maker, policy, observation_space, action_space, generator)
 
     def build(self, network: Any, computing: Any, seed: int) -> Any:
-        """The `hydrahive.algorithms.rule.Rule` over `network`."""
+        """The `hydrahive.algorithms.base.rule.Rule` over `network`."""
         return made(self.maker, self, network, computing, seed)
 
     def for_policy(self, policy: Any) -> AlgorithmConfig:
         """This config with what it leaves to the policy's kind filled in."""
         return self
 
-    def batches(self, finished_episodes: int) -> int | None:
-        """Batches of replayed sequences that an update wants, after a round in which so many episodes finished.
-
-        None: one batch of as many sequences as the replay's `ratio` says.
-        """
+    def wants(self, told: Told) -> Draw | None:
+        """What the next update draws from the replay; None: one batch of as many sequences as its `ratio` says."""
         return None
+
+    @property
+    def reach(self) -> int:
+        """Env steps from a row to what it led to, where rows are drawn."""
+        return 1
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """A memory of episodes that updates draw sequences from; `maker` names its class, as `made` takes it.
+    """A memory that updates draw from; `maker` names its class, as `made` takes it.
+
+    `gives` is what is drawn: `sequences` or `transitions`. `needs_scores` declares that it goes by episodes' scores.
 
     Attributes:
-        capacity: Frames of finished episodes that are kept; the oldest whole episodes leave first.
-        ratio: Replayed frames for each fresh one in an update that learns from both, 0 to 1; an algorithm that learns
-            from replayed sequences only says itself how many.
-        burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
-        states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
+        capacity: Frames that are kept; the oldest leave first, of sequences whole finished episodes.
     """
 
     maker: ClassVar[str]
+    gives: ClassVar[Literal["sequences", "transitions"]]
+    needs_scores: ClassVar[bool] = False
 
     capacity: int = 125_000
-    ratio: float = 0.5
-    burn_in: int = 8
-    states_every: int = 8
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         require_integer("capacity", self.capacity, 1)
-        require_number("ratio", self.ratio, 0, 1)
-        require_integer("burn_in", self.burn_in, 0, 10_000)
-        require_integer("states_every", self.states_every, 1, 10_000)
 
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """The batches that may be drawn: (frames of a sequence, sequences)."""
-        raise NotImplementedError(f"{type(self).__name__} must define shapes")
+    @property
+    def keeps_memory_every(self) -> int | None:
+        """Frames of an episode between two of a recurrent policy's memories that it wants; None for none."""
+        return None
+
+    def frames_beside(self, fresh: int) -> int:
+        """Frames to replay in an update beside so many fresh ones."""
+        return 0
+
+    def drawn_rows(self, memory: int, frames: int | None, batches: int) -> int:
+        """Rows of the largest sample, of so many frames or batches, for a policy with so many numbers of memory."""
+        return 0
+
+    def stored_bytes(self, layout: Any) -> int:
+        """Memory of `capacity` frames of a `hydrahive.replay.episodes.Layout`."""
+        raise NotImplementedError(f"{type(self).__name__} must define stored_bytes")
 
     def build(self, layout: Any) -> Any:
-        """A `hydrahive.replay.memory.SequenceReplay` of this layout."""
+        """What keeps them, for a `hydrahive.replay.episodes.Layout`: a `hydrahive.replay.interface.Memory`."""
         return made(self.maker, self, layout)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from hydrahive.core.frames import whole_observations
 from hydrahive.core.watched import Frame
 
+MASKED = -1e30
+"""The unnormalised log-probability of an action that is not legal: never drawn, and recorded as such."""
+
 
 @dataclass(frozen=True)
 class FragmentId:

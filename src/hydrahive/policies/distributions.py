@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.fragment import MASKED
 from hydrahive.policies.categorical import chosen, entropy, gumbel_noise, kl_divergence
 
 LOG_STD_RANGE = (-5.0, 1.0)
@@ -19,10 +20,6 @@ LOG_STD_RANGE = (-5.0, 1.0)
 MEAN_LIMIT = 3.0
 """Bound of a Gaussian's mean, before it is squashed: 0.25% of the action's range from its end. A mean without bounds
 may drift ever further out where that changes no action but every ratio of probabilities."""
-
-
-MASKED = -1e30
-"""The unnormalised log-probability of an action that is not legal: never drawn, and recorded as such."""
 
 
 class _Within(torch.autograd.Function):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Network(nn.Module):
         self.observation_mean: Tensor
         self.observation_scale: Tensor
         if config.normalize:
-            if not isinstance(observation_space, spaces.Box) or observation_space.dtype != np.float32:
+            if not isinstance(observation_space, spaces.Box) or np.dtype(observation_space.dtype).kind != "f":
                 raise ConfigError("policy.normalize", True, f"false for observations {observation_space}")
             self.register_buffer("observation_mean", torch.zeros(observation_space.shape))
             self.register_buffer("observation_scale", torch.ones(observation_space.shape))
@@ -90,7 +90,7 @@ class Network(nn.Module):
         """The encoder's features `[N, F]` of raw observations `[N, ...]`."""
         if self.normalizes:
             observations = (observations - self.observation_mean) * self.observation_scale
-            observations = observations.clamp(-CLAMP, CLAMP)
+            observations = observations.clamp(-CLAMP, CLAMP).float()
         features: Tensor = self.encoder(observations)
         return features
 
@@ -101,6 +101,15 @@ class Network(nn.Module):
             return observations
         rows: Tensor = prepare(observations.flatten(0, 1))
         return rows.view(*observations.shape[:2], *rows.shape[1:])
+
+    def stirred(self, generator: Callable[[], np.random.Generator], rows: int) -> AbstractContextManager[None]:
+        """A context in which weights that are noisy have noise, another for each of so many rows; here none are.
+
+        Args:
+            generator: Gives what draws the noise, if there is any.
+            rows: Observations in each batch.
+        """
+        return nullcontext()
 
     @contextmanager
     def acting(self) -> Iterator[None]:

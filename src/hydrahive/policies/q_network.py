@@ -7,6 +7,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.fragment import MASKED
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.distributions import Categorical
 from hydrahive.policies.encoders import orthogonal
@@ -40,7 +41,7 @@ class QNetwork(Network):
         super().__init__(config, observation_space, action_space, generator)
         if not isinstance(self.distribution, Categorical):
             raise ConfigError("env", str(action_space), "an environment with Discrete actions, which have values each")
-        self.head = orthogonal(nn.Linear(self.out_features, self.distribution.parameters), 0.1, generator)
+        self.head: nn.Module = orthogonal(nn.Linear(self.out_features, self.distribution.parameters), 0.1, generator)
         self.exploration: Tensor
         self.register_buffer("exploration", torch.zeros(2))
         self._ladder = ladder
@@ -53,10 +54,12 @@ class QNetwork(Network):
     def behaviour(self, scores: Tensor, rank: float) -> Tensor:
         """Log-probabilities of epsilon-greedy actions; the epsilons of the shards are those of Horgan et al. 2018."""
         epsilon = float(self.exploration[0]) ** (1 + self._ladder * rank)
-        probabilities = torch.full_like(scores, epsilon / scores.shape[-1])
+        illegal = scores <= MASKED
+        choices = (~illegal).sum(-1, keepdim=True) if illegal.any() else scores.shape[-1]
+        probabilities = torch.full_like(scores, epsilon) / choices
         greedy = scores.argmax(-1, keepdim=True)
         probabilities.scatter_add_(-1, greedy, torch.full_like(scores[:, :1], 1 - epsilon))
-        return probabilities.log_()
+        return probabilities.log_().masked_fill_(illegal, MASKED)
 
     @property
     def is_careful(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hydrahive.core.sequences import ReplayEvent
+from hydrahive.core.replayed import ReplayEvent
 from hydrahive.replay.config import Ath
 from hydrahive.replay.depths import Depths
 from hydrahive.replay.episodes import Chunks, Episode, Layout
@@ -23,7 +23,7 @@ class AthReplay(SequenceReplay):
     def __init__(self, config: Ath, layout: Layout) -> None:
         """Begin empty, in the first gear."""
         super().__init__(config, layout)
-        self._depths = Depths(config.buckets)
+        self._depths = Depths(config.buckets, only_whole=config.depth == "absolute")
         self.gearbox = Gearbox(config)
         text = f"{len(config.table())} gears, {config.buckets} buckets, {config.capacity:,} frames"
         self._tell("replay_initialised", text, gears=[list(gear) for gear in config.table()])
@@ -86,8 +86,9 @@ class AthReplay(SequenceReplay):
         ranks = firsts[buckets] + (which * counts[buckets]).astype(np.int64)
         episodes = [self._episodes[number] for number in self._depths.numbers(ranks)]
         frames = np.array([episode.frames for episode in episodes], np.int64)
-        chunks = self._chunks(buckets, frames // length, where)
-        return Chunks(episodes, frames % length + chunks * length, length)
+        number = frames // length if self.config.depth == "absolute" else -(-frames // length)
+        behind = number - self._chunks(buckets, number, where)  # chunks from this one to the end
+        return Chunks(episodes, np.maximum(frames - behind * length, 0), length)
 
     def _chunks(self, buckets: np.ndarray, number_of_chunks: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Which chunk of each episode stands in its bucket; of those of a long episode one at random."""

@@ -2,23 +2,75 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from hydrahive.core.config import ReplayConfig, require, require_integer
+from hydrahive.core.config import ReplayConfig, require, require_integer, require_number
 
 CLASSIC_GEARS = ((4, 64), (8, 32), (16, 16), (24, 10), (32, 8), (40, 6), (48, 5), (56, 4), (64, 3))
 """ai-hydra 0.17's nine gears: (sequence length, sequences in a batch)."""
 
 
 @dataclass(frozen=True)
-class Ath(ReplayConfig):
+class SequenceConfig(ReplayConfig, ABC):
+    """A memory of whole episodes that sequences are drawn from.
+
+    Attributes:
+        ratio: Replayed frames for each fresh one in an update that learns from both, 0 to 1; an algorithm that learns
+            from replayed sequences only says itself how many.
+        burn_in: Frames before a sequence that only warm a recurrent policy's memory up.
+        states_every: Frames of an episode between two stored states of a recurrent policy, where burning in begins.
+    """
+
+    gives = "sequences"
+
+    ratio: float = 0.5
+    burn_in: int = 8
+    states_every: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        require_number("ratio", self.ratio, 0, 1)
+        require_integer("burn_in", self.burn_in, 0, 10_000)
+        require_integer("states_every", self.states_every, 1, 10_000)
+
+    @property
+    def keeps_memory_every(self) -> int:
+        """As often as sequences may begin to burn in."""
+        return self.states_every
+
+    @abstractmethod
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The batches that may be drawn: (frames of a sequence, sequences)."""
+
+    def frames_beside(self, fresh: int) -> int:
+        """By the ratio."""
+        return int(self.ratio * fresh)
+
+    def drawn_rows(self, memory: int, frames: int | None, batches: int) -> int:
+        """With each sequence's next observation, and what a memory is warmed up on."""
+        before = self.burn_in + self.states_every - 1 if memory else 0
+        if frames is not None:
+            return max(max(1, frames // length) * (before + length + 1) for length, _ in self.shapes())
+        return batches * max(count * (before + length + 1) for length, count in self.shapes())
+
+    def stored_bytes(self, layout: Any) -> int:
+        """Of whole observations, and of the stored memories."""
+        frame: int = layout.frame_bytes + 4 * layout.memory // self.states_every
+        return self.capacity * frame
+
+
+@dataclass(frozen=True)
+class Ath(SequenceConfig):
     """Adaptive Temporal Horizon: gears adapt the sequences' length, buckets over temporal depth choose among them.
 
-    Episodes are cut into chunks of the gear's length, aligned to the episode's end. An episode stands in bucket i if
-    it has more than i chunks. Many episodes in the deepest buckets shift the gear up, few shift it down. The defaults
-    of `depth`, `hunting` and the thresholds mend ai-hydra's; the original is `depth: absolute, hunting: true`.
+    Episodes are cut into chunks of the gear's length, aligned to the episode's end; the first one overlaps the next, or
+    is filled up, where the length does not fit. An episode stands in bucket i if it has more than i chunks. Many
+    episodes in the deepest buckets shift the gear up, few shift it down. The defaults of `depth`, `hunting` and the
+    thresholds mend ai-hydra's; the original is `depth: absolute, hunting: true`.
 
     Attributes:
         gears: `formula` (gear g has sequences of 2 g + 2), `classic` (ai-hydra's nine), or a table of
@@ -35,12 +87,14 @@ class Ath(ReplayConfig):
         reset_episodes: Episodes without a new best score after which the gear is 1 again; n + 1 times as many after n
             such resets; null for never.
         depth: `relative`: every chunk of an episode can be drawn, an episode of more chunks than buckets has several
-            in each; `absolute`: chunk i stands in bucket i, and what lies deeper than the buckets is never drawn.
+            in each; `absolute`: chunk i stands in bucket i, and what lies deeper than the buckets, or before the first
+            whole chunk, is never drawn.
         hunting: Whether to shift also where the new gear would at once call for shifting back.
         status_every: Served batches between two events that tell the buckets.
     """
 
     maker = "hydrahive.replay.ath:AthReplay"
+    needs_scores = True
 
     gears: Literal["formula", "classic"] | list[list[int]] = "formula"
     max_gear: int = 26
@@ -102,8 +156,8 @@ class Ath(ReplayConfig):
 
 
 @dataclass(frozen=True)
-class Uniform(ReplayConfig):
-    """Sequences of one length, every chunk of every episode equally likely.
+class Uniform(SequenceConfig):
+    """Sequences of one length, every chunk of every episode equally likely; shorter episodes are filled up.
 
     Attributes:
         sequence: Frames of a sequence.
@@ -126,3 +180,31 @@ class Uniform(ReplayConfig):
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The one that there is."""
         return ((self.sequence, self.batch),)
+
+
+@dataclass(frozen=True)
+class Rows(ReplayConfig):
+    """Single env steps, of unfinished episodes, too: the newest of each environment, each frame kept once.
+
+    Attributes:
+        priority_exponent: How much more often a row is drawn that an update found to be further off (Schaul et al.
+            2016, alpha), 0 to 1; 0 draws all alike.
+        priority_epsilon: Added to how far off a row was, so that each can be drawn.
+    """
+
+    maker = "hydrahive.replay.row_replay:RowReplay"
+    gives = "transitions"
+
+    priority_exponent: float = 0.0
+    priority_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        require_number("priority_exponent", self.priority_exponent, 0, 1)
+        require_number("priority_epsilon", self.priority_epsilon, 0, above=True)
+
+    def stored_bytes(self, layout: Any) -> int:
+        """Of frames, each once."""
+        row: int = layout.row_bytes
+        return self.capacity * row

@@ -16,13 +16,14 @@ class Depths:
     """Episodes in the order of their length, then of their number.
 
     An episode of `n` chunks stands in the buckets 0 to `min(n, buckets) - 1`; those of bucket i with sequences of
-    length L are therefore the episodes of at least `(i + 1) L` frames: the end of one list, whatever the gear. So a
-    shift of gears changes nothing here, and an episode is put in and taken out once.
+    length L are therefore the episodes of more than `i L` frames, or where only whole chunks count of at least
+    `(i + 1) L`: the end of one list, whatever the gear. So a shift of gears changes nothing here, and an episode is put
+    in and taken out once.
     """
 
-    def __init__(self, buckets: int) -> None:
+    def __init__(self, buckets: int, *, only_whole: bool) -> None:
         """Begin without episodes."""
-        self._buckets = buckets
+        self._buckets, self._only_whole = buckets, only_whole
         self._keys: list[int] = []
 
     def add(self, episode: Episode) -> None:
@@ -37,7 +38,8 @@ class Depths:
 
     def first(self, bucket: int, length: int) -> int:
         """Where in the list a bucket's episodes begin; they go on to its end."""
-        return bisect_left(self._keys, ((bucket + 1) * length) << NUMBER_BITS)
+        frames = (bucket + 1) * length if self._only_whole else bucket * length + 1
+        return bisect_left(self._keys, frames << NUMBER_BITS)
 
     def counts(self, length: int) -> list[int]:
         """Episodes in each bucket with sequences of this length; they never grow with the depth."""

@@ -24,7 +24,9 @@ class Layout:
         action_shape: Of one action.
         action_dtype: Of actions.
         memory: Numbers of the policy's memory; 0 without any.
-        stack: Frames in an observation, of which fragments hold each once; what is stored are whole observations.
+        stack: Frames in an observation, of which fragments hold each once; an episode is stored as whole observations.
+        masks: Choices that a mask of legal actions covers; 0 where there are no masks.
+        steps: Of a transition: env steps from its observation to the one that it leads to.
     """
 
     columns: int
@@ -36,6 +38,8 @@ class Layout:
     action_shape: tuple[int, ...] = ()
     action_dtype: np.dtype = field(default_factory=lambda: np.dtype(np.int64))
     stack: int = 1
+    masks: int = 0
+    steps: int = 1
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """What is kept of each frame."""
@@ -46,10 +50,31 @@ class Layout:
             "rewards": ((), np.dtype(np.float32)),
         }
 
+    def row_fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """What is kept of each row where unfinished episodes are kept, too."""
+        told = {name: ((), np.dtype(np.bool_)) for name in ("terminated", "truncated", "valid")}
+        shape = self.observation_shape[1:] if self.stack > 1 else self.observation_shape
+        return {
+            "frames": (shape, np.dtype(self.observation_dtype)),
+            "actions": (self.action_shape, np.dtype(self.action_dtype)),
+            "rewards": ((), np.dtype(np.float32)),
+            **told,
+            **({"legal": ((self.masks,), np.dtype(np.bool_))} if self.masks else {}),
+        }
+
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame."""
-        return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.fields().values())
+        """Bytes of one frame of `fields`."""
+        return _bytes_of(self.fields())
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of `row_fields`."""
+        return _bytes_of(self.row_fields())
+
+
+def _bytes_of(fields: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> int:
+    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in fields.values())
 
 
 class Episode(NamedTuple):
@@ -86,12 +111,13 @@ class Chunks(NamedTuple):
 
 
 class End(NamedTuple):
-    """An episode's end within a round."""
+    """An episode's end within a round; it `is_lost` if its agent just vanished behind it."""
 
     t: int
     b: int
     truncated: bool
     score: float
+    is_lost: bool = False
 
 
 def first_column(fragment: Fragment) -> int:
@@ -108,6 +134,10 @@ def ends_of(fragments: Sequence[Fragment], summaries: Sequence[FragmentSummary])
         scores = [*summary.scores.tolist(), *[0.0] * len(places)]
         for (t, b), score in zip(places, scores, strict=False):
             ends.append((End(t, b, bool(fragment.truncated[t, b]), score), fragment))
+        if not fragment.valid.all():
+            ended = fragment.terminated | fragment.truncated
+            vanished = np.argwhere(fragment.valid[:-1] & ~ended[:-1] & ~fragment.valid[1:]).tolist()
+            ends += [(End(t, b, False, 0.0, is_lost=True), fragment) for t, b in vanished]
     yield from sorted(ends, key=lambda found: (found[0].t, found[1].id.shard, found[0].b))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hydrahive.core.sequences import ReplayEvent
+from hydrahive.core.replayed import ReplayEvent
 from hydrahive.replay.config import Ath
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from hydrahive.core.config import ReplayConfig
 from hydrahive.core.fragment import Fragment, FragmentSummary
-from hydrahive.core.sequences import ReplayEvent, Sequences
+from hydrahive.core.replayed import Draw, Judgement, ReplayEvent, Sample, Sequences
 from hydrahive.core.state import State, as_json_array, from_json_array, hashed_bytes, nested, under
+from hydrahive.replay.config import SequenceConfig
 from hydrahive.replay.episodes import Chunks, End, Episode, Layout, ends_of, first_column, with_last
 from hydrahive.replay.ring import Ring
 from hydrahive.replay.unfinished import Unfinished
@@ -41,7 +41,7 @@ class SequenceReplay:
     and choose chunks. What is drawn depends on the stored episodes and the generator only, not on where they lie.
     """
 
-    def __init__(self, config: ReplayConfig, layout: Layout) -> None:
+    def __init__(self, config: SequenceConfig, layout: Layout) -> None:
         """Lay out the memory of `config.capacity` frames."""
         self.config, self.layout = config, layout
         self._ring = Ring(config.capacity, layout.fields())
@@ -137,7 +137,10 @@ class SequenceReplay:
         for fragment in fragments:
             self._begin_page(fragment)
         for end, fragment in ends_of(fragments, summaries):
-            self._finish(end, fragment)
+            if end.is_lost:
+                self._lose(end, fragment)
+            else:
+                self._finish(end, fragment)
         self._unfinished.settle(range(self.layout.columns))
 
     def serve(self, batches: int) -> None:
@@ -157,10 +160,17 @@ class SequenceReplay:
             text = f"{self._available():,} choices are too few for {count} sequences of {length}: nothing is replayed"
             self._tell("replay_starved", text, sequence=length, batch=count)
 
-    def can_draw(self, count: int | None = None) -> bool:
-        """Whether a batch of so many sequences can be drawn; by default of as many as the rule says."""
-        wanted = self._batch()[1] if count is None else count
+    def judge(self, judgement: Judgement | None) -> None:
+        """Nothing here depends on how an update found what it learned from."""
+
+    def can_draw(self, draw: Draw | None = None) -> bool:
+        """Whether a batch can be drawn; by default of as many sequences as the rule says."""
+        wanted = self._batch()[1] if draw is None or draw.size is None else draw.size
         return 0 < wanted <= self._available()
+
+    def sample(self, generator: np.random.Generator, draw: Draw) -> Sample:
+        """Draw batches one after the other."""
+        return Sample(tuple(self.draw(generator, draw.size) for _ in range(draw.batches)), self.stagnant)
 
     def draw(self, generator: np.random.Generator, count: int | None = None) -> Sequences:
         """Draw a batch; see `can_draw`."""
@@ -237,22 +247,16 @@ class SequenceReplay:
         rows["observations"] = fragment.whole_observations()[:steps]
         self._unfinished.add(first, rows)
         for b in np.flatnonzero(~fragment.valid[0]).tolist():
-            self._unfinished.skip(first + b, 1)
+            if self._unfinished.leave(first + b):
+                self._waiting_states[first + b].clear()
+            self._unfinished.skip(first + b, _next_played(fragment, 0, b))
         for (_, b), state in zip(fragment.state_rows.tolist(), fragment.states, strict=True):
             self._waiting_states[first + b].append(state.copy())
 
     def _finish(self, end: End, fragment: Fragment) -> None:
         """Store an episode that has ended, and let the rule judge it."""
-        column = first_column(fragment) + end.b
-        rows, lost = self._unfinished.take(column, end.t)
-        if end.t + 1 < len(fragment.valid) and not fragment.valid[end.t + 1, end.b]:
-            self._unfinished.skip(column, end.t + 2)
+        rows, lost, states = self._taken(end, fragment)
         frames = len(rows["actions"]) + lost
-        waiting = self._waiting_states[column]
-        later = int(((fragment.state_rows[:, 0] > end.t) & (fragment.state_rows[:, 1] == end.b)).sum())
-        mine = waiting[: len(waiting) - later]
-        states = np.array(mine, np.float32).reshape(len(mine), self.layout.memory)
-        del waiting[: len(mine)]
         if end.truncated:
             rows = with_last(rows, fragment, end)
         number = self._counters.finished
@@ -265,6 +269,21 @@ class SequenceReplay:
             self._link(end, rows, states)
             self._store(number, frames, end.truncated, end.score, rows, states)
         self._judged(end.score)
+
+    def _lose(self, end: End, fragment: Fragment) -> None:
+        """Forget an episode whose agent vanished without an end: nobody knows where its last step led to."""
+        self._taken(end, fragment)
+
+    def _taken(self, end: End, fragment: Fragment) -> tuple[dict[str, np.ndarray], int, np.ndarray]:
+        """Take out an episode's rows and states; and how many of its rows were given up."""
+        column = first_column(fragment) + end.b
+        rows, lost = self._unfinished.take(column, end.t)
+        self._unfinished.skip(column, _next_played(fragment, end.t + 1, end.b))
+        waiting = self._waiting_states[column]
+        later = int(((fragment.state_rows[:, 0] > end.t) & (fragment.state_rows[:, 1] == end.b)).sum())
+        mine = waiting[: len(waiting) - later]
+        del waiting[: len(mine)]
+        return rows, lost, np.array(mine, np.float32).reshape(len(mine), self.layout.memory)
 
     def _states_of(self, frames: int) -> int:
         """Stored states of an episode of so many frames: one every `states_every`, but not the first, which is zero."""
@@ -313,8 +332,8 @@ class SequenceReplay:
         inside = np.clip(begins + steps, 0, frames + truncated - 1)
         positions = starts + inside
         learned = positions[before : before + length]
-        terminated = np.zeros(learned.shape, np.bool_)
-        terminated[-1] = (begins + length == frames) & (truncated == 0)
+        place = steps[before : before + length] + begins
+        ends_here = place == frames - 1
         memory = self._states.read("states", states + warm_from // every - 1)
         memory[warm_from == 0] = 0.0
         return Sequences(
@@ -322,7 +341,9 @@ class SequenceReplay:
             actions=self._ring.read("actions", learned),
             behaviour=self._ring.read("behaviour", learned),
             rewards=self._ring.read("rewards", learned),
-            terminated=terminated,
+            terminated=ends_here & (truncated == 0),
+            truncated=ends_here & (truncated == 1),
+            valid=place < frames,
             burn_in=begins - warm_from,
             memory=memory,
         )
@@ -330,3 +351,9 @@ class SequenceReplay:
     def _tell(self, kind: str, text: str, **facts: Any) -> None:
         episode = self._counters.finished
         self._events.append(ReplayEvent(kind, f"replay, episode {episode:,}: {text}", episode, facts))
+
+
+def _next_played(fragment: Fragment, t: int, b: int) -> int:
+    """The first row from `t` on in which somebody played; one behind the last if there is none."""
+    played = np.flatnonzero(fragment.valid[t:, b])
+    return t + int(played[0]) if len(played) else len(fragment.valid)

@@ -65,6 +65,14 @@ class Unfinished:
         self._skip[column] = end + 1
         return rows, lost
 
+    def leave(self, column: int) -> bool:
+        """Forget the episode of a column that went on until its newest page; whether there was one."""
+        pages = self._pages[column]
+        went_on = len(pages) > 1 or self._lost[column] > 0
+        self._free += pages[:-1]
+        self._pages[column], self._skip[column], self._lost[column] = pages[-1:], 0, 0
+        return went_on
+
     def skip(self, column: int, rows: int) -> None:
         """Leave out the first rows of a column's newest page, in which no episode was played."""
         assert len(self._pages[column]) == 1, "no episode is under way"

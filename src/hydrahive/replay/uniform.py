@@ -15,7 +15,10 @@ TRIM_AFTER = 10_000
 
 
 class UniformReplay(SequenceReplay):
-    """Every chunk of every stored episode is equally likely; chunks are aligned to the episode's end."""
+    """Every chunk of every stored episode is equally likely.
+
+    Chunks are aligned to the episode's end; its first one begins with it, and overlaps the next where it must.
+    """
 
     config: Uniform
 
@@ -29,7 +32,7 @@ class UniformReplay(SequenceReplay):
         self._tell("replay_initialised", text, sequence=config.sequence)
 
     def _added(self, episode: Episode) -> None:
-        chunks = episode.frames // self.config.sequence
+        chunks = -(-episode.frames // self.config.sequence)
         self._numbers.append(episode.number)
         self._ends.append((self._ends[-1] if self._ends else 0) + chunks)
 
@@ -55,7 +58,7 @@ class UniformReplay(SequenceReplay):
         ranks = self._before() + (generator.random(count) * self._available()).astype(np.int64)
         places = [bisect_right(self._ends, rank, lo=self._first) for rank in ranks.tolist()]
         episodes = [self._episodes[self._numbers[place]] for place in places]
+        length = self.config.sequence
         frames = np.array([episode.frames for episode in episodes], np.int64)
-        firsts = np.array([self._ends[place] for place in places]) - frames // self.config.sequence
-        chunks = ranks - firsts
-        return Chunks(episodes, frames % self.config.sequence + chunks * self.config.sequence, self.config.sequence)
+        behind = np.array([self._ends[place] for place in places]) - ranks  # chunks from this one to the end
+        return Chunks(episodes, np.maximum(frames - behind * length, 0), length)

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from hydrahive.algorithms.config import AthQ, VTrace
+from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.q_config import AthQ
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.core.schedules import Linear
 from hydrahive.envs.snake.config import Snake
@@ -60,12 +61,18 @@ def test_schedules_are_read(tmp_path):
         (["--portable", "true"], "precision:", "highest"),
         (["--policy.core", "Foo"], "policy.core:", "Rnn or Gru or Lstm or 'none'"),
         (["--policy.core", "Gru", "--policy.core.hidden", "x"], "policy.core.init_args.hidden:", "int"),
-        (["--replay", "Foo"], "replay:", "Ath or Uniform or null"),
+        (["--replay", "Foo"], "replay:", "Ath or Uniform or Rows or null"),
         (["--replay", "Ath", "--replay.gears", "fast"], "replay.init_args.gears:", "'formula' or 'classic'"),
         (["--replay", "Ath", "--replay.ratio", "2"], "replay.init_args.ratio:", "at most 1"),
         (["--replay", "Ath", "--replay.capacity", "100"], "replay.init_args.capacity:", "deepest bucket"),
         (["--replay", "Ath", "--replay.capcity", "9"], "replay.init_args.capcity:", "replay.init_args.capacity"),
-        (["--replay.ratio", "0.1"], "replay:", "class_path, which of them it is: Ath or Uniform"),
+        (["--replay.ratio", "0.1"], "replay:", "another class_path: Ath or Uniform"),
+        (["--replay", "Rows", "--replay.ratio", "0.1"], "replay:", "another class_path: Ath or Uniform"),
+        (["--replay", "Rows"], "replay:", "Ath or Uniform, for VTrace learns from sequences"),
+        (["--algorithm", "DQN", "--replay", "Ath"], "replay:", "Rows, for DQN learns from transitions"),
+        (["--algorithm", "PPO", "--replay", "Ath"], "replay:", "fresh rounds only"),
+        (["--algorithm", "DQN", "--policy.core", "Gru"], "policy.core:", "AthQ, which learns sequences"),
+        (["--algorithm", "DQN", "--algorithm.distribution", "c51"], "algorithm.init_args.distribution:", "quantiles"),
         (["--algorithm.learning_rate", "null"], "algorithm.init_args.learning_rate:", "a value"),
         (["--algorithm.optimizer", "null"], "algorithm.init_args.optimizer:", "a value"),
         (["--policy.encoder.hidden", "[99999999999999999999999]"], "policy.encoder.init_args.hidden:", "to 65536"),

@@ -79,8 +79,8 @@ def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_par
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())
     with pytest.raises(OutOfStepError, match="update of version 1"):
         learner.update(1, False, None, fragments)
-    first, learned = learner.update(0, False, None, fragments)
-    second, grouped = other.update(0, True, None, [fragments[2]], [fragments[0], fragments[1]])
+    first, learned, _ = learner.update(0, False, None, fragments)
+    second, grouped, _ = other.update(0, True, None, [fragments[2]], [fragments[0], fragments[1]])
     np.testing.assert_array_equal(first, second)
     assert learner.env_steps == sum(summary.env_steps for summary in summaries)
     assert np.isfinite(list(learned.metrics.values())).all()

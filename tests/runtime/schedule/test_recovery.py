@@ -90,24 +90,26 @@ class FragileFleet(InlineFleet):
     def update(self, version, parts, sample, *, keep_actions):
         self._calls += 1
         if self._plan.get(self._calls) == "lose update":
-            return Failed(LostError("an argument is gone")), Failed(LostError("an argument is gone"))
+            return tuple(Failed(LostError("an argument is gone")) for _ in range(3))
         if self._plan.get(self._calls) == "lose replay":
             self._replay = None
-        return self._twice(lambda: super(FragileFleet, self).update(version, parts, sample, keep_actions=keep_actions))
+        return self._or_failed(
+            3, lambda: super(FragileFleet, self).update(version, parts, sample, keep_actions=keep_actions)
+        )
 
-    def take(self, round_, fragments, summaries):
+    def take(self, round_, fragments, summaries, judged):
         if self._replay is None:
             return Failed(LostError("the replay is gone")), Failed(LostError("the replay is gone"))
-        return self._twice(lambda: super(FragileFleet, self).take(round_, fragments, summaries))
+        return self._or_failed(2, lambda: super(FragileFleet, self).take(round_, fragments, summaries, judged))
 
     def replay_state(self, since):
         return super().replay_state(since) if self._replay else Failed(LostError("the replay is gone"))
 
-    def _twice(self, call):
+    def _or_failed(self, results, call):
         try:
             return call()
         except LostError as error:
-            return Failed(error), Failed(error)
+            return tuple(Failed(error) for _ in range(results))
 
     def stock(self):
         self._workers = {name: worker for name, worker in self._workers.items() if name not in self._frozen}

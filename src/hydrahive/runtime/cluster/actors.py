@@ -84,9 +84,9 @@ class LearnerActor(_Process, Learner):
         prepare_torch(config, config.learner.threads)
         super().__init__(config, device)
 
-    @ray.method(num_returns=2)
+    @ray.method(num_returns=3)
     def update(self, *arguments: Any) -> Any:
-        """As `Learner.update`, its two results as two objects."""
+        """As `Learner.update`, its three results as three objects."""
         return super().update(*arguments)
 
 

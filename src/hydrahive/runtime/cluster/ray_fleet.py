@@ -114,9 +114,11 @@ class RayFleet:
         """What the replay gives with the next update."""
         return Ref(self._members.crew.replay.actor.sample.remote())
 
-    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def take(
+        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+    ) -> tuple[Ref, Ref]:
         """Have the replay take a round."""
-        sample, told = self._members.crew.replay.actor.take.remote(round_, *fragments, *summaries)
+        sample, told = self._members.crew.replay.actor.take.remote(round_, judged, *fragments, *summaries)
         return sample, told
 
     def replay_state(self, since: int) -> Ref:
@@ -141,10 +143,17 @@ class RayFleet:
         fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)
         return fragments, summaries
 
-    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+    def judged(self) -> Ref:
+        """What the last update found of replayed rows."""
+        return Ref(self._members.crew.learner.actor.judged.remote())
+
+    def update(
+        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+    ) -> tuple[Ref, Ref, Ref]:
         """Have a round learned."""
-        weights, learned = self._members.crew.learner.actor.update.remote(version, keep_actions, sample, *parts)
-        return weights, learned
+        learner = self._members.crew.learner.actor
+        weights, learned, judged = learner.update.remote(version, keep_actions, sample, *parts)
+        return weights, learned, judged
 
     def facts(self, worker: int) -> WorkerFacts:
         """A worker as its receipts name it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from importlib.metadata import entry_points
+from inspect import isabstract
 from typing import Any
 
 from jsonargparse import set_parsing_settings
@@ -35,7 +36,7 @@ def subclasses(base: type) -> list[type]:
     """The parts that may stand where `base` is expected, plugins' and users' among them."""
     directs: list[type] = base.__subclasses__()
     parts = [part for direct in directs for part in (direct, *subclasses(direct))]
-    return [part for part in parts if not part.__name__.startswith("_")]
+    return [part for part in parts if not (part.__name__.startswith("_") or isabstract(part))]
 
 
 def part_names() -> list[str]:

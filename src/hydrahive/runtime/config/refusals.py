@@ -31,6 +31,9 @@ def readable(message: str, keys: Sequence[str]) -> str:
         prefix = group.group(1) if group else (f"{path}.init_args" if path else "")
         name = unknown.group(1).split("=")[0]
         full = name if not prefix or name.startswith(f"{prefix}.") else f"{prefix}.{name}"
+        if full in keys:
+            owner, _, key = full.rpartition(".init_args.")
+            return f"{owner}: {key} is not a key of it, but of another class_path: {_parts_with(key)}"
         near = difflib.get_close_matches(full, keys, n=3, cutoff=0.6)
         return f"{full}: unknown key" + (f"; nearest: {', '.join(near)}" if near else "")
     part = re.search(r"Expected a dot import path string: (\S+)", message)
@@ -52,6 +55,12 @@ def readable(message: str, keys: Sequence[str]) -> str:
     if not_part and path:
         return f"{path}: {not_part.group(2)!r} is not accepted; expected class_path (of {', '.join(part_names())})"
     return one_line(message)
+
+
+def _parts_with(key: str) -> str:
+    """The parts that have a key, in words."""
+    parts = [part for base in BASES for part in subclasses(base) if key in getattr(part, "__dataclass_fields__", ())]
+    return " or ".join(part.__name__ for part in parts)
 
 
 def _types_in_words(types: str) -> str:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hydrahive.algorithms import q_config  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.algorithms.config import VTrace
 from hydrahive.core.config import (
     AlgorithmConfig,
@@ -16,6 +17,7 @@ from hydrahive.core.config import (
     require_number,
 )
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.replayed import Told
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.atari.config import Atari  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.gym.config import Gym  # noqa: F401  likewise
@@ -25,7 +27,7 @@ from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.policies.config import PolicyConfig
-from hydrahive.replay.config import Ath
+from hydrahive.replay.config import Ath, Rows
 
 BYTE_NEUTRAL = (
     "workers",
@@ -251,6 +253,8 @@ class RunConfig:
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
+        if self.replay is None and self.algorithm.replays == "transitions":
+            object.__setattr__(self, "replay", Rows(**self.algorithm.replay_defaults))
         for change in self.changes:
             at = change.from_update % self.boundary_every == 0
             require(
@@ -265,26 +269,31 @@ class RunConfig:
             self.schedule,
             "'fixed-lag', which a replay needs: free-running leaves gaps in episodes",
         )
-        taken = self.replay is None or self.algorithm.takes_replay
-        require(taken, "replay", "one", f"null, for {type(self.algorithm).__name__} learns from fresh rounds only")
-        kept = self.replay is None or self.env.snapshot_kind != SnapshotKind.RESTARTED
-        require(
-            kept, "replay", "one", "null, for an environment whose episodes are cut at boundaries (snapshots: none)"
-        )
-        scored = self.replay is None or self.env.scores_all_episodes
-        require(scored, "replay", "one", "null, or life_loss_ends: false: a replay needs the score of every episode")
-        if self.replay is not None and self.algorithm.batches(0) is None:
-            frames = self.replayed_frames
-            require(
-                frames <= self.replay.capacity,
-                "replay.ratio",
-                self.replay.ratio,
-                f"at most {self.replay.capacity / self.max_steps_per_round:g}: more frames than replay.capacity",
-            )
+        self._refuse_unfit_replay()
         columns = self.shards * self.envs_per_shard
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"
             raise ConfigError("learner.slices", self.learner.slices, accepted)
+
+    def _refuse_unfit_replay(self) -> None:
+        name, wanted = type(self.algorithm).__name__, self.algorithm.replays
+        if self.replay is None:
+            return
+        require(wanted != "nothing", "replay", "one", f"null, for {name} learns from fresh rounds only")
+        accepted = {"sequences": "Ath or Uniform", "transitions": "Rows"}.get(wanted, "")
+        given = type(self.replay).__name__
+        require(self.replay.gives == wanted, "replay", given, f"{accepted}, for {name} learns from {wanted}")
+        if self.replay.needs_scores:
+            kept = self.env.snapshot_kind != SnapshotKind.RESTARTED
+            require(
+                kept, "replay", given, "one that goes by no scores: episodes are cut at boundaries (snapshots: none)"
+            )
+            accepted = f"one that goes by no scores, or life_loss_ends: false: {given} needs the score of every episode"
+            require(self.env.scores_all_episodes, "replay", given, accepted)
+        if self.algorithm.wants(Told(0, 0, 0)) is None:
+            frames = self.replayed_frames
+            accepted = f"at most {self.replay.capacity / self.max_steps_per_round:g}: more frames than replay.capacity"
+            require(frames <= self.replay.capacity, "replay.ratio", getattr(self.replay, "ratio", None), accepted)
 
     def _refuse_careful_without_need(self) -> None:
         if self.algorithm.detours is None:
@@ -297,7 +306,7 @@ class RunConfig:
     @property
     def replayed_frames(self) -> int:
         """Frames of the sequences that an update learns from beside a whole round; at least one sequence is drawn."""
-        return int(self.replay.ratio * self.max_steps_per_round) if self.replay else 0
+        return self.replay.frames_beside(self.max_steps_per_round) if self.replay else 0
 
     @property
     def max_steps_per_round(self) -> int:

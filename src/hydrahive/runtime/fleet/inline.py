@@ -93,9 +93,12 @@ class InlineFleet:
         """What the replay gives with the next update."""
         return Ref(self._there_is_replay.sample())
 
-    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
+    def take(
+        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+    ) -> tuple[Ref, Ref]:
         """Have the replay take a round."""
-        sample, told = self._there_is_replay.take(round_, *map(self.get, (*fragments, *summaries)))
+        found = None if judged is None else self.get(judged)
+        sample, told = self._there_is_replay.take(round_, found, *map(self.get, (*fragments, *summaries)))
         return Ref(sample), Ref(told)
 
     def replay_state(self, since: int) -> Ref:
@@ -121,12 +124,18 @@ class InlineFleet:
         fragments, summaries = self._worker.simulate(shards, round_, version, self.get(weights), self.wishes)
         return Ref(fragments), Ref(summaries)
 
-    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
+    def judged(self) -> Ref:
+        """What the last update found of replayed rows."""
+        return Ref(self._learner.judged())
+
+    def update(
+        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+    ) -> tuple[Ref, Ref, Ref]:
         """Learn a round."""
         prepare_torch(self._config, self._config.learner.threads)
         drawn = None if sample is None else self.get(sample)
-        weights, learned = self._learner.update(version, keep_actions, drawn, *map(self.get, parts))
-        return Ref(weights), Ref(learned)
+        weights, learned, judged = self._learner.update(version, keep_actions, drawn, *map(self.get, parts))
+        return Ref(weights), Ref(learned), Ref(judged)
 
     def facts(self, worker: int) -> WorkerFacts:
         """This process, which works for its user."""

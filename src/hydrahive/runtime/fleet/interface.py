@@ -70,11 +70,18 @@ class LearnerCalls(Protocol):
     def weights(self) -> Ref:
         """The learner's current weights, `Ref` of a flat vector."""
 
-    def update(self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool) -> tuple[Ref, Ref]:
-        """Have a round learned: references to the next version's weights and to what the learner says (`Learned`).
+    def update(
+        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+    ) -> tuple[Ref, Ref, Ref]:
+        """Have a round learned.
+
+        Gives references to the next version's weights, to what the learner says (`Learned`), and to what it `judged`.
 
         `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
         """
+
+    def judged(self) -> Ref:
+        """What the last update found of replayed rows: `Ref` of a `Judgement` or None."""
 
     def learner_state(self) -> Ref:
         """The learner's state after all calls made so far."""
@@ -89,8 +96,13 @@ class ReplayCalls(Protocol):
     def sample(self) -> Ref:
         """What the replay gives with the next update: `Ref` of a `Sample`."""
 
-    def take(self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref]) -> tuple[Ref, Ref]:
-        """Have the replay take a round: references to the `Sample` for the next update and to its `ReplayTold`."""
+    def take(
+        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+    ) -> tuple[Ref, Ref]:
+        """Have the replay take a round: references to the `Sample` for the next update and to its `ReplayTold`.
+
+        `judged`: what the update before this one found.
+        """
 
     def replay_state(self, since: int) -> Ref:
         """The replay's state after all calls made so far, with the episodes since the cut at round `since`."""

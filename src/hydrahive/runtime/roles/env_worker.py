@@ -63,11 +63,13 @@ def refuse_unfit_masks(config: RunConfig, env: SnapshotVectorEnv) -> None:
         raise ConfigError("env", f"masks of {legal.shape[-1]}", accepted)
 
 
-def shown_by(env: EnvConfig) -> tuple[Any, Any, int]:
-    """The spaces of what one environment shows and of what it takes, and the frames that an observation stacks."""
+def shown_by(env: EnvConfig) -> tuple[Any, Any, int, int]:
+    """What an environment shows and takes: both spaces, frames that an observation stacks, choices of its masks."""
     probe = env.make_vector(env.group)
     try:
-        return probe.single_observation_space, probe.single_action_space, probe.stack
+        legal = probe.legal_actions()
+        masks = 0 if legal is None else int(legal.shape[-1])
+        return probe.single_observation_space, probe.single_action_space, probe.stack, masks
     finally:
         probe.close()
 

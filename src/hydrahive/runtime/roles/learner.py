@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hydrahive.algorithms.rule import Computing, Round, Rule
+from hydrahive.algorithms.base.rule import Computing, Round, Rule
 from hydrahive.core.errors import DivergedError, OutOfStepError
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.receipt import Consumed, consumed
-from hydrahive.core.sequences import Sample
-from hydrahive.core.state import State
+from hydrahive.core.replayed import Judgement, Sample
+from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.runtime.config.changes import algorithm_at, algorithms
 from hydrahive.runtime.config.fingerprint import fingerprint_of
@@ -43,6 +43,7 @@ class Learner:
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
         self._algorithms = algorithms(config)
+        self._judged: Judgement | None = None
         self.version = 0
         self.env_steps = 0
 
@@ -65,8 +66,8 @@ class Learner:
 
     def update(
         self, version: int, keep_actions: bool, sample: Sample | None, *parts: Sequence[Fragment]
-    ) -> tuple[np.ndarray, Learned]:
-        """Learn from one round and give the next version's weights, and what is to be said of the update.
+    ) -> tuple[np.ndarray, Learned, Judgement | None]:
+        """Learn from one round: the next version's weights, what is to be said of the update, and what it `judged`.
 
         Args:
             version: The version to update; must be the current one.
@@ -90,6 +91,7 @@ class Learner:
         if algorithm != self._rule.config:
             self._rule.change(algorithm)
         metrics = self._rule.learn(round_)
+        self._judged = self._rule.judgement()
         loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
         if not np.isfinite(loss):
             raise DivergedError(f"the loss is {loss} in update {version}")
@@ -102,7 +104,11 @@ class Learner:
             "gradient_steps": self._rule.gradient_steps,
             "learn_seconds": time.perf_counter() - started,
         }
-        return self.weights(), Learned(metrics, told)
+        return self.weights(), Learned(metrics, told), self._judged
+
+    def judged(self) -> Judgement | None:
+        """What the last update found of replayed rows, for the replay to hear with the next round."""
+        return self._judged
 
     def position(self) -> int:
         """The current version, after all calls made so far."""
@@ -111,12 +117,14 @@ class Learner:
     def state(self) -> State:
         """Weights, optimizer and counters: what the digest is taken over."""
         counters = np.array([self.version, self._rule.gradient_steps, self.env_steps], np.int64)
-        return {**self._rule.state(), "counters": counters}
+        judged = nested("judged", vars(self._judged)) if self._judged else {}
+        return {**self._rule.state(), **judged, "counters": counters}
 
     def restore(self, state: State) -> None:
         """Continue from `state`'s version."""
         self.version, gradient_steps, self.env_steps = (int(value) for value in state["counters"])
         self._rule.restore(state, gradient_steps)
+        self._judged = Judgement(**judged) if (judged := under("judged", state)) else None
 
     def load_weights(self, state: State) -> None:
         """Begin version 0 with the weights of another run's `state`."""

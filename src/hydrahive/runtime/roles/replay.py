@@ -10,11 +10,12 @@ import numpy as np
 
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentSummary
-from hydrahive.core.sequences import ReplayEvent, Sample
+from hydrahive.core.replayed import Draw, Judgement, ReplayEvent, Sample, Told
 from hydrahive.core.state import State, nested
 from hydrahive.core.streams import stream
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.replay.episodes import Layout
+from hydrahive.replay.interface import Memory
 from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import shown_by
@@ -30,7 +31,7 @@ class ReplayTold:
 
 def replay_layout(config: RunConfig) -> Layout:
     """What a run's replay holds."""
-    space, actions, stack = shown_by(config.env)
+    space, actions, stack, masks = shown_by(config.env)
     distribution = distribution_of(actions)
     return Layout(
         columns=config.shards * config.envs_per_shard,
@@ -42,6 +43,8 @@ def replay_layout(config: RunConfig) -> Layout:
         action_shape=distribution.action_shape,
         action_dtype=distribution.action_dtype,
         stack=stack,
+        masks=masks,
+        steps=config.algorithm.reach,
     )
 
 
@@ -53,13 +56,17 @@ class Replay:
         self._config, self._layout = config, replay_layout(config)
         self._memory = self._empty()
         self._memory.mark("0")
-        self._position = 0
+        self._position = self._env_steps = self._before = 0
 
-    def take(self, round_: int, *parts: Sequence[Fragment] | Sequence[FragmentSummary]) -> tuple[Sample, ReplayTold]:
+    def take(
+        self, round_: int, judged: Judgement | None, *parts: Sequence[Fragment] | Sequence[FragmentSummary]
+    ) -> tuple[Sample, ReplayTold]:
         """Take the round of an update, and draw for the next one.
 
         Args:
             round_: The update; must be the replay's position.
+            judged: How far off the update before it found what it learned from. So the sample for the next one does
+                not wait for this one.
             *parts: The round's fragments, however they are grouped, then their summaries, grouped likewise.
 
         Raises:
@@ -71,24 +78,25 @@ class Replay:
         half = len(everything) // 2
         pairs = sorted(zip(everything[:half], everything[half:], strict=True), key=lambda pair: int(pair[0].id.shard))
         fragments, summaries = zip(*pairs, strict=True)
+        self._memory.judge(judged)
         self._memory.insert(fragments, summaries)
         self._position += 1
-        count, batches = self._wanted()
-        if self._memory.can_draw(count):
-            self._memory.serve(batches)
-        elif batches and count != 0:
+        self._before = self._env_steps
+        self._env_steps += sum(summary.env_steps for summary in summaries)
+        draw = self._wanted()
+        if self._memory.can_draw(draw):
+            self._memory.serve(draw.batches)
+        elif draw.batches and draw.size != 0:
             self._memory.starve()
         told = ReplayTold(tuple(self._memory.take_events()), self._memory.figures())
         return self.sample(), told
 
     def sample(self) -> Sample:
         """What the update at this position learns from besides its round; the same however often it is asked for."""
-        count, batches = self._wanted()
-        stagnant = self._memory.stagnant
-        if not self._memory.can_draw(count):
-            return Sample(stagnant=stagnant)
-        generator = stream(self._config.seed, "replay", self._position)
-        return Sample(tuple(self._memory.draw(generator, count) for _ in range(batches)), stagnant)
+        draw = self._wanted()
+        if not self._memory.can_draw(draw):
+            return Sample(stagnant=self._memory.stagnant)
+        return self._memory.sample(stream(self._config.seed, "replay", self._position), draw)
 
     def position(self) -> int:
         """Rounds taken, after all calls made so far."""
@@ -96,7 +104,8 @@ class Replay:
 
     def state(self, since: int) -> State:
         """The state under `state/`, and under `block/` the episodes stored since the cut at position `since`."""
-        state = {**self._memory.state(), "position": np.array([self._position], np.int64)}
+        taken = np.array([self._position, self._env_steps, self._before], np.int64)
+        state = {**self._memory.state(), "position": taken}
         block = self._memory.block_since(str(since))
         self._memory.mark(str(self._position))
         return {**nested("state", state), **nested("block", block)}
@@ -104,21 +113,24 @@ class Replay:
     def restore(self, state: State | None, blocks: Sequence[State]) -> None:
         """Continue from `state` and the blocks up to it; from the beginning if there is none."""
         self._memory = self._empty()
-        self._position = 0 if state is None else int(state["position"][0])
+        taken = [0, 0, 0] if state is None else state["position"].tolist()
+        self._position, self._env_steps, self._before = taken
         if state is None:
             self._memory.mark("0")
         else:
             self._memory.restore(state, blocks, str(self._position))
 
-    def _empty(self) -> SequenceReplay:
+    def _empty(self) -> Memory:
         assert self._config.replay is not None, "the run has a replay"
-        memory: SequenceReplay = self._config.replay.build(self._layout)
+        memory: Memory = self._config.replay.build(self._layout)
         return memory
 
-    def _wanted(self) -> tuple[int | None, int]:
-        """Sequences of a batch (None: as the replay says), and batches, for the next update."""
-        batches = self._config.algorithm.batches(self._memory.finished_in_round)
-        if batches is not None:
-            return None, batches
+    def _wanted(self) -> Draw:
+        """What the next update draws."""
+        told = Told(self._env_steps, self._before, self._memory.finished_in_round)
+        draw = self._config.algorithm.wants(told)
+        if draw is not None:
+            return draw
+        assert isinstance(self._memory, SequenceReplay), "who learns from rows says how many"
         frames = self._config.replayed_frames
-        return (max(1, frames // self._memory.sequence) if frames else 0), 1
+        return Draw(1, max(1, frames // self._memory.sequence) if frames else 0)

@@ -48,7 +48,7 @@ class Shard:
         self._memory = torch.zeros((n, config.policy.memory_size))
         self._distribution = distribution_of(env.single_action_space)
         self._rank = index / max(1, config.shards - 1)
-        self._states_every = config.replay.states_every if config.replay and config.policy.memory_size else None
+        self._states_every = config.replay.keeps_memory_every if config.replay and config.policy.memory_size else None
         self._detours = np.zeros(n if config.algorithm.detours else 0, np.int64)
 
     def simulate(
@@ -68,14 +68,17 @@ class Shard:
         def act(t: int) -> tuple[np.ndarray, np.ndarray]:
             np.copyto(self._input.numpy(), self._observations)
             scores, self._memory = network.step(self._input, self._memory)
-            behaviour = network.behaviour(scores, self._rank)
             if (legal := self.env.legal_actions()) is not None:
-                behaviour = distribution.masked(behaviour, torch.from_numpy(legal))
+                scores = distribution.masked(scores, torch.from_numpy(legal))
+            behaviour = network.behaviour(scores, self._rank)
             if detours is not None:
                 detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
             return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()
 
-        with network.acting():
+        def stirring() -> np.random.Generator:
+            return stream(self.config.seed, "noise", self.index, round_)
+
+        with network.acting(), network.stirred(stirring, self.env.num_envs):
             return self._fragment(round_, version, distribution.parameters, act, lookouts)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:

@@ -121,6 +121,7 @@ class Schedule:
         weights: The versions that may still act, by number.
         pending: Updates that were submitted, oldest first.
         sample: What the replay gives with the next update; None without one.
+        judged: What the last update found of replayed rows, where the replay is to hear of it.
         blocks: The replay's stored episodes at the newest boundary.
         replay_cut_at: The update of the newest cut for which the replay's state was asked.
         homes: The worker of each shard.
@@ -135,6 +136,7 @@ class Schedule:
         self.weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
         self.pending: deque[Pending] = deque()
         self.sample = fleet.sample() if config.replay else None
+        self.judged = fleet.judged() if config.replay and config.algorithm.judges else None
         self.blocks = start.blocks if start else ()
         self.replay_cut_at = self.progress.updates
         self.homes: Homes = balanced({}, config.shards, self.workers())
@@ -166,10 +168,12 @@ class Schedule:
         """Have parts learned, and then taken by the replay; `cut` is still to be filled in."""
         told = {summary.shard: told_digest(summary) for summary in summaries} if self.fleet.may_audit else {}
         fragments = [part.fragments for part in parts]
-        weights, learned = self.fleet.update(version, fragments, self.sample, keep_actions=self.fleet.may_audit)
+        weights, learned, judged = self.fleet.update(version, fragments, self.sample, keep_actions=self.fleet.may_audit)
         replayed = None
         if self.config.replay:
-            self.sample, replayed = self.fleet.take(version, fragments, [part.summaries for part in parts])
+            summaries_of = [part.summaries for part in parts]
+            self.sample, replayed = self.fleet.take(version, fragments, summaries_of, self.judged)
+            self.judged = judged if self.config.algorithm.judges else None
         episodes = Episodes.of(summaries)
         return Pending(
             learned, weights, self.progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None

@@ -106,6 +106,7 @@ class Recovery:
         if stock.replay_position != stock.version:
             raise LearnerLostError(f"the replay is at round {stock.replay_position}, the learner at {stock.version}")
         flight.sample = flight.fleet.sample()
+        flight.judged = flight.fleet.judged() if flight.config.algorithm.judges else None
         cuts = [pending.progress.updates for pending in flight.pending if pending.cut]
         flight.replay_cut_at = max([*cuts, flight.base_round()])
 

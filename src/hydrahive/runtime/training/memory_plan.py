@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass
 
 from hydrahive.core.errors import UsageError
+from hydrahive.core.replayed import Told
+from hydrahive.replay.episodes import Layout
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.replay import replay_layout
 
 MOST_OF_STORE = 0.6
 """Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
 
-MANY_EPISODES = 10**9
-"""Finished episodes in a round: more than any has."""
+MANY = 10**9
+"""Episodes in a round, and env steps before one: more than any has."""
 
 MOST_WAITING = 4
 """Boundaries that wait for their audits at most; then the run waits, too."""
@@ -78,7 +80,7 @@ def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     layout = replay_layout(config)
     row_bytes = math.prod(layout.observation_shape) * layout.observation_dtype.itemsize // layout.stack
     memory_bytes = 4 * layout.memory
-    states_every = config.replay.states_every if config.replay else config.fragment_length
+    states_every = (config.replay.keeps_memory_every if config.replay else None) or config.fragment_length
     step_bytes = row_bytes + 8 + 4 * layout.parameters + 4 + 3
     columns = config.shards * config.envs_per_shard
     of_column = config.fragment_length * step_bytes + layout.stack * row_bytes
@@ -90,25 +92,23 @@ def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     in_flight = rounds * round_bytes + versions * weights_bytes
     replay_bytes = 0
     if config.replay is not None:
-        frame_bytes = layout.frame_bytes + memory_bytes // config.replay.states_every
-        replay_bytes = config.replay.capacity * frame_bytes
+        replay_bytes = config.replay.stored_bytes(layout)
         # A sample for each update under way, and at each cut under way what was stored since the one before.
         cuts = 1 + (config.lag + 2) // config.boundary_every
         stored = min(config.boundary_every * round_bytes, replay_bytes)
-        in_flight += rounds * _sample_rows(config) * frame_bytes + cuts * stored
+        in_flight += rounds * _sample_bytes(config, layout) + cuts * stored
     return MemoryPlan(round_bytes, weights_bytes, in_flight, kept, replay_bytes)
 
 
-def _sample_rows(config: RunConfig) -> int:
-    """Rows of the largest sample: with each sequence's next observation, and what a memory is warmed up on."""
+def _sample_bytes(config: RunConfig, layout: Layout) -> int:
+    """Of the largest sample."""
     assert config.replay is not None, "only a replay is sampled"
-    before = config.replay.burn_in + config.replay.states_every - 1 if config.policy.memory_size else 0
-    batches = config.algorithm.batches(MANY_EPISODES)
-    if batches is None:
-        return max(
-            max(1, config.replayed_frames // length) * (before + length + 1) for length, _ in config.replay.shapes()
-        )
-    return batches * max(count * (before + length + 1) for length, count in config.replay.shapes())
+    draw = config.algorithm.wants(Told(MANY + config.max_steps_per_round, MANY, MANY))
+    if draw is not None and draw.size is not None:
+        row = layout.frame_bytes + math.prod(layout.observation_shape) * layout.observation_dtype.itemsize
+        return draw.batches * draw.size * (row + layout.masks + 4 * layout.steps)
+    frames, batches = (config.replayed_frames, 1) if draw is None else (None, draw.batches)
+    return config.replay.drawn_rows(config.policy.memory_size, frames, batches) * layout.frame_bytes
 
 
 def _mib(count: float) -> str:

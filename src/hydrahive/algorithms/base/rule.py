@@ -11,7 +11,7 @@ import torch
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.processor import gains_by_bfloat16
-from hydrahive.core.sequences import Sample
+from hydrahive.core.replayed import Judgement, Sample
 from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights
 
@@ -86,6 +86,9 @@ class Rule(Protocol):
         Raises:
             DivergedError: If a gradient is not finite.
         """
+
+    def judgement(self) -> Judgement | None:
+        """What the last update found of replayed rows; None if nothing."""
 
     def state(self) -> State:
         """Weights, optimizer, and all else that the next update depends on, as named arrays."""

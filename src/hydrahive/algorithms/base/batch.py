@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.frames import stack_rows
-from hydrahive.core.sequences import Sequences
+from hydrahive.core.replayed import Sequences
 from hydrahive.policies.network import Network
 
 
@@ -166,8 +166,8 @@ def _copying_stream(device: torch.device) -> torch.cuda.Stream:
 def replayed(sequences: Sequences, network: Network, device: torch.device) -> Batch:
     """Replayed sequences as a batch for `network`, whose memory before them it warms up on the frames before.
 
-    Where a sequence leads to, be it the episode's next frame or a truncated episode's last observation, stands in
-    the last row; no row is marked as truncated.
+    Where a sequence leads to stands in the last row of observations. An episode that was truncated within it led to the
+    row behind its end.
     """
     steps = len(sequences.actions)
     observations = torch.tensor(sequences.observations).to(device)
@@ -175,18 +175,17 @@ def replayed(sequences: Sequences, network: Network, device: torch.device) -> Ba
     memory = torch.tensor(sequences.memory).to(device)
     burn_in = torch.tensor(sequences.burn_in).to(device)
     actions = torch.tensor(sequences.actions).to(device)
-    terminated = torch.tensor(sequences.terminated).to(device)
-    nowhere = torch.zeros_like(terminated)
+    cut_rows = torch.from_numpy(np.argwhere(sequences.truncated.T)[:, ::-1].copy()).to(device)
     return Batch(
         observations=observations[before:],
         actions=actions,
         behaviour=torch.tensor(sequences.behaviour).to(device),
         rewards=torch.tensor(sequences.rewards).to(device),
-        terminated=terminated,
-        truncated=nowhere,
-        valid=~nowhere,
-        cut_rows=torch.empty((0, 2), dtype=torch.int64, device=device),
-        cut_observations=observations[:0, 0],
+        terminated=torch.tensor(sequences.terminated).to(device),
+        truncated=torch.tensor(sequences.truncated).to(device),
+        valid=torch.tensor(sequences.valid).to(device),
+        cut_rows=cut_rows,
+        cut_observations=observations[before + 1 + cut_rows[:, 0], cut_rows[:, 1]],
         memory=warmed_up(network, observations[:before], burn_in, memory),
     )
 

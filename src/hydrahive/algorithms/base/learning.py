@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydrahive.algorithms.batch import Batch, clipped, replayed
-from hydrahive.algorithms.minibatches import Minibatch, cut
-from hydrahive.algorithms.normalisers import Returns, Statistics
-from hydrahive.algorithms.optimizer import FlatOptimizer, OptimizerSettings
-from hydrahive.algorithms.rule import Computing, Round
+from hydrahive.algorithms.base.batch import Batch, clipped, replayed
+from hydrahive.algorithms.base.minibatches import Minibatch, cut
+from hydrahive.algorithms.base.normalisers import Returns, Statistics
+from hydrahive.algorithms.base.optimizer import FlatOptimizer, OptimizerSettings
+from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.core.config import AlgorithmConfig
-from hydrahive.core.sequences import Sequences
+from hydrahive.core.replayed import Judgement, Sequences
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import stream
 from hydrahive.policies.flat_weights import FlatWeights
@@ -34,10 +34,12 @@ class Loss:
     Attributes:
         value: To be made smaller: a sum over the slice's rows, with gradient.
         sums: Figures, sums over its rows likewise, float64 `[F]`; without gradient.
+        errors: `[N]`, how far off each row was, where a replay is to hear of it.
     """
 
     value: Tensor
     sums: Tensor
+    errors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class Taken:
     Attributes:
         sums: Of each slice's figures, float64 `[S, F]`.
         norm: The gradient's Euclidean length before it was clipped.
+        errors: Of its rows in the slices' order, where the loss tells them.
     """
 
     sums: Tensor
     norm: float
+    errors: Tensor | None = None
 
 
 Story = Generator[Step, Taken, dict[str, float]]
@@ -110,6 +114,7 @@ class Learning:
         shape = tuple(network.observation_mean.shape) if network.normalizes else ()
         self._observations = Statistics(shape) if network.normalizes else None
         self.returns = None if returns_discount is None else Returns(returns_discount)
+        self._judged: list[Judgement] = []
 
     @property
     def gradient_steps(self) -> int:
@@ -176,6 +181,18 @@ class Learning:
         with self.computing.precision():
             return replayed(sequences, network or self.network, self.computing.device)
 
+    def judge(self, keys: np.ndarray, taken: Taken) -> None:
+        """Have the replay hear how far off the rows of a gradient step were."""
+        if taken.errors is not None:
+            self._judged.append(Judgement(keys, taken.errors.float().cpu().numpy()))
+
+    def judgement(self) -> Judgement | None:
+        """All that was judged since the last call, in order."""
+        judged, self._judged = self._judged, []
+        if not judged:
+            return None
+        return Judgement(*(np.concatenate([getattr(one, name) for one in judged]) for name in ("keys", "errors")))
+
     def follow(self, other: str, share: float) -> None:
         """Have another network's weights follow the acting one's by a share of their distance."""
         # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
@@ -188,13 +205,15 @@ class Learning:
         Raises:
             DivergedError: If the gradient is not finite; the weights are left as they were.
         """
-        sums = []
+        sums, errors = [], []
         for batch in step.slices:
             with self.computing.precision():
                 loss = step.loss(batch)
                 torch.autograd.backward(loss.value / step.rows)
             sums.append(loss.sums)
-        return Taken(torch.stack(sums), self.optimizer.step(step.learning_rate))
+            errors += [] if loss.errors is None else [loss.errors.detach()]
+        norm = self.optimizer.step(step.learning_rate)
+        return Taken(torch.stack(sums), norm, torch.cat(errors) if errors else None)
 
     def state(self) -> State:
         """Weights, the optimizer's moments, and the normalisers' statistics, as named arrays."""
@@ -271,7 +290,7 @@ class Algorithm:
     def restore_own(self, state: State) -> None:
         """Continue from `own_state`'s arrays."""
 
-    # What the learner asks: `hydrahive.algorithms.rule.Rule`.
+    # What the learner asks: `hydrahive.algorithms.base.rule.Rule`.
 
     @property
     def weights(self) -> FlatWeights:
@@ -321,6 +340,10 @@ class Algorithm:
         """Continue from `state` after so many gradient steps."""
         self.on.restore(state, gradient_steps)
         self.restore_own(state)
+
+    def judgement(self) -> Judgement | None:
+        """What the last update found of replayed rows."""
+        return self.on.judgement()
 
     def load_weights(self, state: State) -> None:
         """Begin version 0 with the weights of `state`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.batch import Batch
+from hydrahive.algorithms.base.batch import Batch
 from hydrahive.policies.cores import RecurrentCore
 from hydrahive.policies.network import Network
 

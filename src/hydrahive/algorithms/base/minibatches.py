@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from hydrahive.algorithms.batch import Batch, edges, stacked
-from hydrahive.algorithms.rule import Round
-from hydrahive.core.sequences import Sequences
+from hydrahive.algorithms.base.batch import Batch, edges, stacked
+from hydrahive.algorithms.base.rule import Round
+from hydrahive.core.replayed import Sequences
 
 
 @dataclass(frozen=True)

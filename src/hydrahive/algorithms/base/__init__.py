@@ -1,0 +1,1 @@
+"""What every algorithm learns with; the pages beside this folder are the algorithms."""

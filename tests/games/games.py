@@ -104,5 +104,54 @@ class Slow(Dials):
         return super().step(action)
 
 
-for kind in (Cards, ToldCards, Dials, Secret, Slow):
+class Chain(gymnasium.Env):
+    """Five states in a row, whatever is done; behind the last one the episode is cut where its first one would follow.
+
+    A state's number is its reward. The value of the first is therefore sum_s gamma^s s / (1 - gamma^5), if a cut counts as
+    one, and the fifth part of it or less if it counts as an end.
+    """
+
+    observation_space = gymnasium.spaces.Box(0, 1, (5,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        reward = self.state
+        self.state = (self.state + 1) % 5
+        return self._seen(), reward, False, self.state == 0, {}
+
+    def _seen(self):
+        return np.eye(5, dtype=np.float32)[self.state]
+
+
+class Lock(gymnasium.Env):
+    """22 digits in a row, each one of two; a wrong one leads back to the first, and only the last pays.
+
+    By chance one in four million tries finds it; a game lasts for 66 digits.
+    """
+
+    observation_space = gymnasium.spaces.Box(0, 1, (23,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    digits = (0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.tried = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.tried += 1
+        self.place = self.place + 1 if action == self.digits[self.place] else 0
+        is_open = self.place == len(self.digits)
+        return self._seen(), float(is_open), is_open, self.tried == 66, {}
+
+    def _seen(self):
+        return np.eye(23, dtype=np.float32)[self.place]
+
+
+for kind in (Cards, ToldCards, Dials, Secret, Slow, Chain, Lock):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

@@ -182,3 +182,33 @@ class PPO(AlgorithmConfig):
         require(both, "reward_clip", self.reward_clip, "null, beside normalize_rewards: true")
         require_number("gradient_norm", self.gradient_norm, 0, above=True)
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
+
+
+@dataclass(frozen=True)
+class Rnd:
+    """Curiosity by random network distillation (Burda et al. 2019), beside any algorithm: what is new is rewarded.
+
+    Its reward is learned from and never part of a score. Two networks like the policy's encoder look at where a step
+    led: one is random and stays so, the other learns to foretell it, and is wrong where it has seldom been.
+
+    Attributes:
+        bonus: Weight of the reward, after it was divided by the deviation of its own returns.
+        learning_rate: Step size of the one that learns, by Adam.
+        features: Numbers that are foretold.
+        discount: Of the returns whose deviation it is divided by; they go on when an episode ends.
+        gradient_steps: Of the one that learns, in each update: its round is shared out among them.
+    """
+
+    bonus: float = 0.1
+    learning_rate: float = 1e-4
+    features: int = 64
+    discount: float = 0.99
+    gradient_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        require_number("bonus", self.bonus, 0)
+        require_number("learning_rate", self.learning_rate, 0)
+        require_integer("features", self.features, 1, 65_536)
+        require_number("discount", self.discount, 0, 1)
+        require_integer("gradient_steps", self.gradient_steps, 1, 1_000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hydrahive.algorithms import q_config  # noqa: F401  the parser knows the names of imported parts
-from hydrahive.algorithms.config import VTrace
+from hydrahive.algorithms.config import Rnd, VTrace
 from hydrahive.core.config import (
     AlgorithmConfig,
     EnvConfig,
@@ -176,6 +176,7 @@ class RunConfig:
         algorithm: The learning rule.
         changes: Values that are others from an update on, as population-based training finds them.
         replay: A memory of episodes that updates learn from besides, or instead of, their round; null for none.
+        curiosity: Rewards for what is new, beside those of the environment; null for none.
         learner: How the learner computes.
         workers: Env-worker processes; 0 runs everything inline without Ray; `auto` uses the CPUs that are left
             beside the learner, at most one worker for each shard.
@@ -214,6 +215,7 @@ class RunConfig:
     algorithm: AlgorithmConfig = field(default_factory=VTrace)
     changes: list[Change] = field(default_factory=list)
     replay: ReplayConfig | None = None
+    curiosity: Rnd | None = None
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     workers: int | Literal["auto"] = 1
     precision: Literal["medium", "highest", "bfloat16"] = "medium"

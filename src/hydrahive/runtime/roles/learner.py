@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hydrahive.algorithms.base.rule import Computing, Round, Rule
+from hydrahive.algorithms.rnd import Curiosity
 from hydrahive.core.errors import DivergedError, OutOfStepError
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.receipt import Consumed, consumed
@@ -20,7 +21,7 @@ from hydrahive.runtime.config.changes import algorithm_at, algorithms
 from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import learner_device, machine_class
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.env_worker import build_network, shown_by
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Learner:
         computing = Computing(self._device, config.learner.slices, config.precision == "bfloat16")
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
+        self._curiosity = self._curiosity_of(computing)
         self._algorithms = algorithms(config)
         self._judged: Judgement | None = None
         self.version = 0
@@ -90,7 +92,10 @@ class Learner:
         algorithm = algorithm_at(self._algorithms, version)
         if algorithm != self._rule.config:
             self._rule.change(algorithm)
-        metrics = self._rule.learn(round_)
+        new: dict[str, float] = {}
+        if self._curiosity is not None:
+            round_, new = self._curiosity.added(round_)
+        metrics = {**self._rule.learn(round_), **new}
         self._judged = self._rule.judgement()
         loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
         if not np.isfinite(loss):
@@ -118,17 +123,27 @@ class Learner:
         """Weights, optimizer and counters: what the digest is taken over."""
         counters = np.array([self.version, self._rule.gradient_steps, self.env_steps], np.int64)
         judged = nested("judged", vars(self._judged)) if self._judged else {}
-        return {**self._rule.state(), **judged, "counters": counters}
+        curiosity = nested("curiosity", self._curiosity.state()) if self._curiosity else {}
+        return {**self._rule.state(), **judged, **curiosity, "counters": counters}
 
     def restore(self, state: State) -> None:
         """Continue from `state`'s version."""
         self.version, gradient_steps, self.env_steps = (int(value) for value in state["counters"])
         self._rule.restore(state, gradient_steps)
+        if self._curiosity is not None:
+            self._curiosity.restore(under("curiosity", state))
         self._judged = Judgement(**judged) if (judged := under("judged", state)) else None
 
     def load_weights(self, state: State) -> None:
         """Begin version 0 with the weights of another run's `state`."""
         self._rule.load_weights(state)
+
+    def _curiosity_of(self, computing: Computing) -> Curiosity | None:
+        """What rewards novelty, where that is wanted."""
+        if self._config.curiosity is None:
+            return None
+        space, *_ = shown_by(self._config.env)
+        return Curiosity(self._config.curiosity, self._config.policy.encoder, space, computing, self._config.seed)
 
     def _consumed(self, parts: Sequence[Sequence[Fragment]], keep_actions: bool) -> tuple[tuple[Consumed, ...], ...]:
         """What is to be said of each part's fragments; nothing where nobody keeps accounts or audits."""

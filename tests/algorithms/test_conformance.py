@@ -19,7 +19,8 @@ from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.schedule.schedules import schedule_of
 
-REGISTERED = {part.__name__: part for part in subclasses(AlgorithmConfig) if part.__module__.startswith("hydrahive.")}
+OURS = [part for part in subclasses(AlgorithmConfig) if part.__module__.startswith("hydrahive.")]
+REGISTERED = {part.__name__: part for part in OURS if hasattr(part, "maker")}
 assert {"VTrace", "PPO", "AthQ", "DQN", "Rainbow"} <= REGISTERED.keys(), RunConfig
 
 CARTPOLE, _ = find_config("cartpole/vtrace")

@@ -212,3 +212,8 @@ class Rnd:
         require_integer("features", self.features, 1, 65_536)
         require_number("discount", self.discount, 0, 1)
         require_integer("gradient_steps", self.gradient_steps, 1, 1_000)
+
+
+@dataclass(frozen=True)
+class auto(AlgorithmConfig):  # noqa: N801  as it is written in configs
+    """One of the others, chosen by what the environment shows and takes, and by the replay; told at the start."""

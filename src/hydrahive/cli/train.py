@@ -13,6 +13,7 @@ from hydrahive.cli.arguments import COMMAND, split_config
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
 from hydrahive.runtime.config.portable import ensure_pinned
+from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.config.shipped import find_config, shipped_experiments
 from hydrahive.runtime.runs.run_folder import new_run_folder, runs_folder
 
@@ -33,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"CONFIG is missing: a YAML file or one of {', '.join(shipped_experiments())}")
     path, experiment = find_config(config_name)
     given = parse(parser, [*config_arguments(path), *overrides])
-    config = instantiate(given)
+    config = _told(instantiate(given))
     if config.portable:
         ensure_pinned(*COMMAND, "train", *arguments)
     from hydrahive.core.interrupts import Interrupted
@@ -73,6 +74,13 @@ def run(arguments: Sequence[str]) -> int:
     place = f"{folder.stored.storage.shown}/{name}" if folder.stored else str(folder.path)
     print(summary_text(outcome.summary, place, folder.recording if folder.recording.exists() else None))
     return 0
+
+
+def _told(config: RunConfig) -> RunConfig:
+    """The config; which algorithm was chosen is said."""
+    if config.because:
+        print(config.because)
+    return config
 
 
 def train_parser() -> ArgumentParser:

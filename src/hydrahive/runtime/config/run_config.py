@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hydrahive.algorithms import q_config  # noqa: F401  the parser knows the names of imported parts
-from hydrahive.algorithms.config import Rnd, VTrace
+from hydrahive.algorithms.config import Rnd, VTrace, auto
 from hydrahive.core.config import (
     AlgorithmConfig,
     EnvConfig,
@@ -28,6 +28,7 @@ from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath, Rows
+from hydrahive.runtime.config.automatic import chosen
 
 BYTE_NEUTRAL = (
     "workers",
@@ -173,7 +174,7 @@ class RunConfig:
             measures the lag and is not reproducible.
         boundary_every: Updates between consistent cuts of the run, from which it can be continued.
         policy: The agent's network.
-        algorithm: The learning rule.
+        algorithm: The learning rule; `auto` takes one by what the environment shows and takes.
         changes: Values that are others from an update on, as population-based training finds them.
         replay: A memory of episodes that updates learn from besides, or instead of, their round; null for none.
         curiosity: Rewards for what is new, beside those of the environment; null for none.
@@ -233,6 +234,9 @@ class RunConfig:
     recording: bool = True
     experiment: str = ""
 
+    because: ClassVar[str] = ""
+    """Of one whose algorithm was chosen: which, and why."""
+
     def __post_init__(self) -> None:
         """Refuse counts that make no sense."""
         require_integer("seed", self.seed, 0, 2**63 - 1)
@@ -254,6 +258,10 @@ class RunConfig:
         whole = self.envs_per_shard % self.env.group == 0
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)
+        if isinstance(self.algorithm, auto):
+            algorithm, because = chosen(self.env, self.replay, self.max_steps_per_round)
+            object.__setattr__(self, "algorithm", algorithm)
+            object.__setattr__(self, "because", f"algorithm: auto takes {because}")
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))
         if self.replay is None and self.algorithm.replays == "transitions":
             object.__setattr__(self, "replay", Rows(**self.algorithm.replay_defaults))

@@ -27,6 +27,12 @@ Q += [
     "episode",
 ]
 
+RAINBOW = ["cartpole/vtrace", "--shards", 3, "--envs_per_shard", 8, "--fragment_length", 16, "--boundary_every", 5]
+RAINBOW += ["--stop.env_steps", STEPS, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
+RAINBOW += ["--ledger.enabled", "false", "--algorithm", "Rainbow", "--algorithm.warm_up", 500]
+RAINBOW += ["--algorithm.env_steps_per_gradient_step", 32, "--policy.normalize", "true", "--replay", "Rows"]
+RAINBOW += ["--replay.priority_exponent", 0.5, "--replay.capacity", 9_000]
+
 
 def events(hydrahive, name, kind):
     lines = (hydrahive.runs / name / "events.jsonl").read_text().splitlines()
@@ -47,7 +53,7 @@ def kill_the_replay(hydrahive, process, name):
     os.kill(replays[0], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("arguments", [VTRACE, Q], ids=["vtrace-gru", "q-lstm"])
+@pytest.mark.parametrize("arguments", [VTRACE, Q, RAINBOW], ids=["vtrace-gru", "q-lstm", "rainbow"])
 def test_one_digest_with_a_replay(hydrahive, report, arguments):
     config, *options = arguments
     inline = hydrahive.train(config, "inline", *options, "--workers", 0)

@@ -20,6 +20,9 @@ IMPALA = '{"class_path": "Impala", "init_args": {"channels": [4, 8], "features":
 Q = ["--replay", "Uniform", "--replay.capacity", "4000"]
 Q += ["--algorithm", "AthQ", "--algorithm.exploration.start", "0.5"]
 
+DQN = ["--algorithm", "DQN", "--algorithm.warm_up", "100", "--algorithm.env_steps_per_gradient_step", "12"]
+DQN += ["--algorithm.target_every", "7", "--algorithm.duelling", "true"]
+
 PPO = ["--algorithm.minibatches", "3", "--algorithm.target_kl", "0.02", "--algorithm.value_clip", "0.2"]
 PPO += ["--policy.normalize", "true"]
 
@@ -80,11 +83,27 @@ VARIED = {
     ),
     "cartpole, Q": ("cartpole/vtrace", [*SMALL, *Q, "--fragment_length", "32"]),
     "cartpole, Q, Lstm": ("cartpole/vtrace", [*SMALL, *Q, "--fragment_length", "32", "--policy.core", "Lstm"]),
+    "cartpole, DQN": ("cartpole/vtrace", [*SMALL, *DQN, "--policy.normalize", "true", "--learner.slices", "2"]),
+    "cartpole, DQN, quantiles": (
+        "cartpole/vtrace",
+        [*SMALL, *DQN, "--algorithm.distribution", "quantiles", "--algorithm.n_step", "3", "--lag", "0"],
+    ),
+    "cartpole, Rainbow": (
+        "cartpole/vtrace",
+        [*SMALL, "--algorithm", "Rainbow", "--algorithm.warm_up", "100", "--replay", "Rows", "--replay.capacity", "600"]
+        + ["--replay.priority_exponent", "0.6"],
+    ),
+    "cartpole, curious": ("cartpole/ppo", [*SMALL, "--curiosity.bonus", "0.2"]),
     "snake, fisheye": ("snake/vtrace", [*SMALL, "--env.observation", "fisheye"]),
     "snake, features": ("snake/vtrace", [*SMALL, "--env.observation", "features"]),
     "snake, uniform replay": (
         "snake/vtrace",
         [*SMALL, "--env.size", "9", "--fragment_length", "48", "--replay", "Uniform", "--replay.capacity", "4000"],
+    ),
+    "atari, lives, Rainbow": (
+        "atari/pong",
+        [*ATARI[:-2], "--env.game", "breakout", "--env.protocol", "deepmind", "--algorithm", "Rainbow"]
+        + ["--algorithm.warm_up", "20", "--replay", "Rows", "--replay.capacity", "500"],
     ),
     "atari, lives, residual": (
         "atari/pong",
@@ -103,10 +122,21 @@ VARIED = {
         ],
     ),
     "masks in a Dict": ("cartpole/vtrace", [*SMALL, "--env.id", "games:Cards-v0", "--policy.core", "Gru"]),
+    "masks, DQN": ("cartpole/vtrace", [*SMALL, *DQN, "--env.id", "games:Cards-v0"]),
     "masks in infos": ("cartpole/vtrace", [*SMALL, "--env.id", "games:ToldCards-v0"]),
     "MultiDiscrete": ("cartpole/vtrace", [*SMALL, "--env.id", "games:Dials-v0"]),
     "no snapshots": ("cartpole/vtrace", [*SMALL, "--env.id", "games:Secret-v0", "--env.snapshots", "none"]),
+    "no snapshots, replay": (
+        "cartpole/vtrace",
+        [*SMALL, "--env.id", "games:Secret-v0", "--env.snapshots", "none", "--replay", "Uniform"],
+    ),
     "agents that leave": (str(TESTS / "games" / "leaving.yaml"), ["--boundary_every", "3", "--policy.core", "Gru"]),
+    "swarm, stages, replay": (
+        "swarm/obstacles",
+        ["--envs_per_shard", "10", "--fragment_length", "16", "--boundary_every", "2", "--policy.core", "Gru"]
+        + ["--replay", "Uniform", "--replay.sequence", "4", "--replay.batch", "8", "--env.time_limit", "20"]
+        + ["--env.agents", "10", "--env.stages", '[{"from_env_steps": 0, "agents": 4}]'],
+    ),
     "swarm, stages": (
         "swarm/obstacles",
         ["--envs_per_shard", "10", "--fragment_length", "8", "--boundary_every", "2", "--policy.core", "Lstm"],

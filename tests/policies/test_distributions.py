@@ -39,12 +39,32 @@ def test_log_ratios_are_those_of_the_squashed_densities():
     assert inside.sum() > 25
 
 
-def test_divergence_and_entropy_are_torchs():
+def test_divergence_is_torchs_and_entropy_that_of_the_squashed_action():
     p, q = parameters(4), parameters(5)
     torch.testing.assert_close(
         OURS.kl_divergence(p, q).double(), kl_divergence(theirs(p)[0], theirs(q)[0]), atol=1e-4, rtol=1e-4
     )
-    torch.testing.assert_close(OURS.entropy(p).double(), theirs(p)[0].entropy(), atol=1e-5, rtol=1e-5)
+    generator = torch.Generator().manual_seed(6)
+    base, _ = theirs(p)
+    u = base.mean + base.stddev * torch.randn((100_000, *base.mean.shape), generator=generator, dtype=torch.float64)
+    # of tanh(u), -E[log density], with torch's own stable logarithm of tanh's slope
+    expected = -(base.log_prob(u) - TanhTransform().log_abs_det_jacobian(u, u.tanh()).sum(-1)).mean(0)
+    usual = base.stddev.amax(-1) < 2  # beyond, the quadrature is off by up to a tenth of a nat
+    torch.testing.assert_close(OURS.entropy(p).double()[usual], expected[usual], atol=0.05, rtol=0.02)
+    torch.testing.assert_close(OURS.entropy(p).double(), expected, atol=0.3, rtol=0.1)
+
+
+def test_a_bonus_for_entropy_does_not_pay_for_the_ends_of_the_range():
+    """L12: the unsquashed Gaussian's entropy grows with its deviation for ever, though all its actions are the ends."""
+    one = distribution_of(spaces.Box(-1, 1, (1,), np.float32))
+    wide = torch.linspace(-3, 1, 41)
+    entropies = one.entropy(torch.stack([torch.zeros(41), wide], dim=-1))
+    best = float(wide[entropies.argmax()])
+    assert -0.3 <= best <= 0.1, "widest when actions are most nearly uniform"
+    assert entropies.max() < np.log(2) < entropies.max() + 0.05
+    parameters = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    one.entropy(one.normal(parameters)).sum().backward()
+    assert parameters.grad[0, 1] < 0
 
 
 def test_actions_stay_within_bounds_and_the_mode_is_the_mean():

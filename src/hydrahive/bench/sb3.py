@@ -99,7 +99,7 @@ def sb3(config: RunConfig) -> Learner:
 
 def _like(algorithm: AlgorithmConfig) -> str:
     """The algorithm of SB3's that is nearest."""
-    return "DQN" if type(algorithm).__name__ in ("AthQ", "DQN") else "PPO"
+    return "DQN" if type(algorithm).__name__ in ("AthQ", "DQN", "Rainbow") else "PPO"
 
 
 def _trained(made: Any, env_id: str, values: dict[str, Any], seed: int, every: int) -> Iterator[Look]:

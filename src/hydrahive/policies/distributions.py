@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.fragment import MASKED
@@ -16,6 +17,10 @@ from hydrahive.policies.categorical import chosen, entropy, gumbel_noise, kl_div
 
 LOG_STD_RANGE = (-5.0, 1.0)
 """Bounds of a Gaussian's log standard deviation, before it is squashed."""
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(8)
+QUADRATURE = (_NODES.tolist(), (_WEIGHTS / _WEIGHTS.sum()).tolist())
+"""Gauss and Hermite's nodes and weights for means over a standard normal."""
 
 MEAN_LIMIT = 3.0
 """Bound of a Gaussian's mean, before it is squashed: 0.25% of the action's range from its end. A mean without bounds
@@ -273,10 +278,14 @@ class SquashedGaussian(Distribution):
         return (-0.5 * standard.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self, normal: Tensor) -> Tensor:
-        """Of u; the squashed action's has no closed form."""
-        _, log_std = normal.chunk(2, dim=-1)
-        # H = log sigma + log(2 pi e) / 2
-        return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        """Of tanh(u), by quadrature: u's own would pay for actions at the ends of their range, where all are alike."""
+        mean, log_std = normal.chunk(2, dim=-1)
+        nodes, shares = (torch.tensor(part, dtype=mean.dtype, device=mean.device) for part in QUADRATURE)
+        u = mean.unsqueeze(-1) + log_std.exp().unsqueeze(-1) * nodes
+        # log(1 - tanh(u)^2) = 2 (log 2 - u - log(1 + e^(-2 u)))
+        slopes = 2 * (math.log(2) - u - softplus(-2 * u))
+        # H(tanh u) = H(u) + E[log |d tanh(u) / du|], H(u) = log sigma + log(2 pi e) / 2
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e) + (slopes * shares).sum(-1)).sum(-1)
 
     def kl_divergence(self, p: Tensor, q: Tensor) -> Tensor:
         """Exact: squashing both changes nothing."""

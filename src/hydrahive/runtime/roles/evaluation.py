@@ -111,10 +111,10 @@ class Player:
 
     def actions(self, scores: Tensor, legal: np.ndarray | None) -> np.ndarray:
         """Actions as the environment takes them, for the network's scores `[N, P]` and masks `[N, choices]`."""
-        if self._draws is not None:
-            scores = self._network.behaviour(scores, 1.0)
         if legal is not None:
             scores = self._distribution.masked(scores, torch.from_numpy(legal))
+        if self._draws is not None:
+            scores = self._network.behaviour(scores, 1.0)
         if self._draws is None:
             chosen = self._distribution.mode(scores)
         else:

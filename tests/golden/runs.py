@@ -23,13 +23,26 @@ Q += ["--algorithm", "AthQ", "--algorithm.exploration.start", "0.5"]
 DQN = ["--algorithm", "DQN", "--algorithm.warm_up", "100", "--algorithm.env_steps_per_gradient_step", "12"]
 DQN += ["--algorithm.target_every", "7", "--algorithm.duelling", "true"]
 
+ROWS = ["--replay", "Rows", "--replay.capacity", "600"]
+LIVES = ["--env.game", "breakout", "--env.protocol", "deepmind"]
+CROWD = ["--envs_per_shard", "10", "--fragment_length", "16", "--boundary_every", "2", "--policy.core", "Gru"]
+FEWER = ["--env.time_limit", "20", "--env.agents", "10", "--env.stages", '[{"from_env_steps": 0, "agents": 4}]']
+
 PPO = ["--algorithm.minibatches", "3", "--algorithm.target_kl", "0.02", "--algorithm.value_clip", "0.2"]
 PPO += ["--policy.normalize", "true"]
 
+DEEP_ATARI = ["--envs_per_shard", "2", "--fragment_length", "8", "--boundary_every", "5", "--algorithm.warm_up", "20"]
+DEEP_ATARI += ["--replay", "Rows", "--replay.capacity", "600"]
+
 SHIPPED = {
     "atari/breakout": ATARI,
+    "atari/breakout-dqn": DEEP_ATARI,
+    "atari/breakout-rainbow": DEEP_ATARI,
     "atari/pong": ATARI,
-    "classic/acrobot": ["--envs_per_shard", "8", "--fragment_length", "128", "--boundary_every", "3"],
+    "atari/pong-dqn": DEEP_ATARI,
+    "atari/pong-rainbow": DEEP_ATARI,
+    "cartpole/dqn": [*SMALL, "--algorithm.warm_up", "100"],
+    "classic/acrobot": [*SMALL, "--algorithm.warm_up", "100"],
     "pettingzoo/speaker-listener": ["--envs_per_shard", "8", "--boundary_every", "3"],
     "snake/ai-hydra": ["--boundary_every", "10", "--env.size", "7"],
     "snake/ath-q": ["--boundary_every", "10", "--env.size", "9", "--fragment_length", "64"],
@@ -90,8 +103,7 @@ VARIED = {
     ),
     "cartpole, Rainbow": (
         "cartpole/vtrace",
-        [*SMALL, "--algorithm", "Rainbow", "--algorithm.warm_up", "100", "--replay", "Rows", "--replay.capacity", "600"]
-        + ["--replay.priority_exponent", "0.6"],
+        [*SMALL, "--algorithm", "Rainbow", "--algorithm.warm_up", "100", *ROWS, "--replay.priority_exponent", "0.6"],
     ),
     "cartpole, curious": ("cartpole/ppo", [*SMALL, "--curiosity.bonus", "0.2"]),
     "snake, fisheye": ("snake/vtrace", [*SMALL, "--env.observation", "fisheye"]),
@@ -102,8 +114,7 @@ VARIED = {
     ),
     "atari, lives, Rainbow": (
         "atari/pong",
-        [*ATARI[:-2], "--env.game", "breakout", "--env.protocol", "deepmind", "--algorithm", "Rainbow"]
-        + ["--algorithm.warm_up", "20", "--replay", "Rows", "--replay.capacity", "500"],
+        [*ATARI[:-2], *LIVES, "--algorithm", "Rainbow", "--algorithm.warm_up", "20", *ROWS],
     ),
     "atari, lives, residual": (
         "atari/pong",
@@ -133,9 +144,7 @@ VARIED = {
     "agents that leave": (str(TESTS / "games" / "leaving.yaml"), ["--boundary_every", "3", "--policy.core", "Gru"]),
     "swarm, stages, replay": (
         "swarm/obstacles",
-        ["--envs_per_shard", "10", "--fragment_length", "16", "--boundary_every", "2", "--policy.core", "Gru"]
-        + ["--replay", "Uniform", "--replay.sequence", "4", "--replay.batch", "8", "--env.time_limit", "20"]
-        + ["--env.agents", "10", "--env.stages", '[{"from_env_steps": 0, "agents": 4}]'],
+        [*CROWD, *FEWER, "--replay", "Uniform", "--replay.sequence", "4", "--replay.batch", "8"],
     ),
     "swarm, stages": (
         "swarm/obstacles",

@@ -21,8 +21,8 @@ from hydrahive.algorithms.q_config import AthQ
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.categorical import chosen
-from hydrahive.policies.network import Network
 from hydrahive.policies.q_network import QNetwork
 
 SUMS = ("loss", "q_mean", "td_error")
@@ -37,7 +37,7 @@ class AthQUpdate(Algorithm):
 
     config: AthQ
 
-    def others(self, network: Network) -> dict[str, nn.Module]:
+    def others(self, network: Agent) -> dict[str, nn.Module]:
         """The target begins as a copy."""
         return {"target": copy.deepcopy(network)}
 

@@ -10,6 +10,7 @@ from hydrahive.core.config import AlgorithmConfig, changing, made, require, requ
 from hydrahive.core.replayed import Draw, Told
 from hydrahive.core.schedules import Linear, bounds, value_at
 from hydrahive.policies.config import PolicyConfig
+from hydrahive.policies.exploration import Detours
 
 CORE_DEFAULTS: dict[str, dict[str, Any]] = {
     "none": {"learning_rate": 5e-4, "discount": 0.97},
@@ -128,10 +129,14 @@ class AthQ(AlgorithmConfig):
         require_number("optimizer_epsilon", self.optimizer_epsilon, 0, above=True)
 
     @property
-    def detours(self) -> tuple[float, int] | None:
-        """Those of careful exploration."""
-        how = self.exploration
-        return (how.detour_probability, how.detour_steps) if how.careful else None
+    def carries(self) -> tuple[str, ...]:
+        """Steps that are left of detours."""
+        return ("detours",) if self.exploration.careful else ()
+
+    @property
+    def avoids_fatal_actions(self) -> bool:
+        """On detours."""
+        return self.exploration.careful
 
     def for_policy(self, policy: PolicyConfig) -> AthQ:
         """With the defaults of the policy's kind of memory."""
@@ -149,7 +154,9 @@ class AthQ(AlgorithmConfig):
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
         """A `hydrahive.policies.q_network.QNetwork`."""
-        return made(self.network_maker, policy, observation_space, action_space, generator, self.exploration.ladder)
+        how = self.exploration
+        detours = Detours(how.detour_probability, how.detour_steps) if how.careful else None
+        return made(self.network_maker, policy, observation_space, action_space, generator, how.ladder, detours)
 
 
 @dataclass(frozen=True)

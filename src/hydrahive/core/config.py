@@ -128,12 +128,17 @@ class AlgorithmConfig:
         return frozenset(one.name for one in fields(self) if CHANGING in one.metadata)
 
     @property
-    def detours(self) -> tuple[float, int] | None:
-        """How probably a detour among actions that are not fatal begins, and its env steps; None for none ever."""
-        return None
+    def carries(self) -> tuple[str, ...]:
+        """Names of the int64 numbers that its agent carries for each environment, besides the policy's memory."""
+        return ()
+
+    @property
+    def avoids_fatal_actions(self) -> bool:
+        """Whether its agent asks which actions would end the episode badly."""
+        return False
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
-        """The `hydrahive.policies.network.Network` that acts and learns, for one environment's spaces."""
+        """The `hydrahive.policies.agent.Agent` that acts and learns, for one environment's spaces."""
         return made(self.network_maker, policy, observation_space, action_space, generator)
 
     def build(self, network: Any, computing: Any, seed: int) -> Any:

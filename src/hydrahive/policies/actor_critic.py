@@ -6,16 +6,16 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.distributions import SquashedGaussian
 from hydrahive.policies.encoders import orthogonal
-from hydrahive.policies.network import Network
 
 INITIAL_LOG_STD = -0.5
 """Before it is squashed; a wider Gaussian drives at full command most of the time."""
 
 
-class ActorCritic(Network):
+class ActorCritic(Agent):
     """A policy, categorical or a squashed Gaussian, and a value function.
 
     The policy head starts at zero, so that the first policy is uniform (a Gaussian's: centred, with `INITIAL_LOG_STD`),
@@ -30,7 +30,7 @@ class ActorCritic(Network):
         action_space: spaces.Space[object],
         generator: torch.Generator,
     ) -> None:
-        """Build the network; arguments and errors as `Network`."""
+        """Build the network; arguments and errors as `Agent`."""
         super().__init__(config, observation_space, action_space, generator)
         size = self.distribution.parameters
         self._groups: int = getattr(self.encoder, "groups", 0)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.fragment import MASKED
+from hydrahive.policies.agent import Acted, Agent, Carry, Noise, Seen
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.distributions import Categorical
 from hydrahive.policies.encoders import orthogonal
-from hydrahive.policies.network import Network
+from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
 
 
-class QNetwork(Network):
+class QNetwork(Agent):
     """One value for each action.
 
     What exploration depends on besides the weights travels with them, in `exploration`: epsilon, and 1 where acting
@@ -28,15 +32,17 @@ class QNetwork(Network):
         action_space: spaces.Space[object],
         generator: torch.Generator,
         ladder: float,
+        detours: Detours | None = None,
     ) -> None:
         """Build the network.
 
         Args:
-            config: As `Network`.
-            observation_space: As `Network`.
-            action_space: As `Network`.
-            generator: As `Network`.
+            config: As `Agent`.
+            observation_space: As `Agent`.
+            action_space: As `Agent`.
+            generator: As `Agent`.
             ladder: How much less the last shard explores than the first: epsilon to the power of 1 + ladder.
+            detours: How careful ones are made; None for never.
         """
         super().__init__(config, observation_space, action_space, generator)
         if not isinstance(self.distribution, Categorical):
@@ -44,7 +50,7 @@ class QNetwork(Network):
         self.head: nn.Module = orthogonal(nn.Linear(self.out_features, self.distribution.parameters), 0.1, generator)
         self.exploration: Tensor
         self.register_buffer("exploration", torch.zeros(2))
-        self._ladder = ladder
+        self._ladder, self._detours = ladder, detours
 
     def scores(self, features: Tensor) -> Tensor:
         """Action values, float32 under autocast too."""
@@ -60,6 +66,28 @@ class QNetwork(Network):
         greedy = scores.argmax(-1, keepdim=True)
         probabilities.scatter_add_(-1, greedy, torch.full_like(scores[:, :1], 1 - epsilon))
         return probabilities.log_().masked_fill_(illegal, MASKED)
+
+    def noise(self, generator: Callable[[str], np.random.Generator], steps: int, rows: int) -> Noise:
+        """With what detours begin by."""
+        noise = super().noise(generator, steps, rows)
+        if self._detours is not None and self.is_careful:
+            noise["detour"] = torch.from_numpy(generator("detour").random((steps, rows)))
+        return noise
+
+    def act(self, seen: Seen, carry: Carry, noise: Noise, rank: float) -> Acted:
+        """Take a step, now and then on a detour; the steps that are left of it are carried."""
+        if self._detours is None:
+            return super().act(seen, carry, noise, rank)
+        scores, memory = self.step(seen.observations, carry["memory"])
+        behaviour = self.behaviour(self.allowed(scores, seen.legal), rank)
+        left, counts = torch.zeros_like(carry["detours"]), np.zeros(len(DETOUR_COUNTS), np.int64)
+        if "detour" in noise:
+            assert seen.fatal is not None, "a config is refused whose environment does not tell"
+            left = carry["detours"].clone()
+            greedy, draws = scores.argmax(-1).numpy(), noise["detour"].numpy()
+            counts = self._detours.apply(behaviour.numpy(), greedy, seen.fatal(), left.numpy(), draws)
+        actions = self.distribution.drawn(behaviour, noise["act"])
+        return Acted(actions, behaviour, {"memory": memory, "detours": left}, counts)
 
     @property
     def is_careful(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.frames import stack_rows
 from hydrahive.core.replayed import Sequences
-from hydrahive.policies.network import Network
+from hydrahive.policies.agent import Agent
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _copying_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def replayed(sequences: Sequences, network: Network, device: torch.device) -> Batch:
+def replayed(sequences: Sequences, network: Agent, device: torch.device) -> Batch:
     """Replayed sequences as a batch for `network`, whose memory before them it warms up on the frames before.
 
     Where a sequence leads to stands in the last row of observations. An episode that was truncated within it led to the
@@ -191,7 +191,7 @@ def replayed(sequences: Sequences, network: Network, device: torch.device) -> Ba
 
 
 @torch.no_grad()
-def warmed_up(network: Network, observations: Tensor, burn_in: Tensor, memory: Tensor) -> Tensor:
+def warmed_up(network: Agent, observations: Tensor, burn_in: Tensor, memory: Tensor) -> Tensor:
     """The memory `[S, M]` after the last `burn_in` `[S]` rows of `observations` `[K, S, ...]` (R2D2, section 3)."""
     if network.core is None or not len(observations):
         return memory

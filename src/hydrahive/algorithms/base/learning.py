@@ -23,8 +23,8 @@ from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.replayed import Judgement, Sequences
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import stream
+from hydrahive.policies.agent import CLAMP, Agent
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.policies.network import CLAMP, Network
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Learning:
 
     def __init__(
         self,
-        network: Network,
+        network: Agent,
         others: Mapping[str, nn.Module],
         computing: Computing,
         seed: int,
@@ -136,7 +136,7 @@ class Learning:
         mean = torch.from_numpy(self._observations.mean)
         scale = torch.from_numpy(1 / self._observations.deviation())
         for network in (self.network, *self.others.values()):
-            if isinstance(network, Network) and network.normalizes:
+            if isinstance(network, Agent) and network.normalizes:
                 network.observation_mean.copy_(mean)
                 network.observation_scale.copy_(scale)
 
@@ -176,7 +176,7 @@ class Learning:
             ]
         return replace(minibatch, slices=slices)
 
-    def replayed(self, sequences: Sequences, network: Network | None = None) -> Batch:
+    def replayed(self, sequences: Sequences, network: Agent | None = None) -> Batch:
         """Replayed sequences, with the memory that a network would have before them: the acting one, by default."""
         with self.computing.precision():
             return replayed(sequences, network or self.network, self.computing.device)
@@ -256,7 +256,7 @@ class Learning:
 class Algorithm:
     """A page: the gradient steps of an update, and their losses."""
 
-    def __init__(self, config: Any, network: Network, computing: Computing, seed: int) -> None:
+    def __init__(self, config: Any, network: Agent, computing: Computing, seed: int) -> None:
         """Have the network learn as `config` says; `seed` is the run's."""
         self.config = config
         self.on = Learning(network, self.others(network), computing, seed, self.optimizer(), self.returns_discount())
@@ -264,7 +264,7 @@ class Algorithm:
 
     # What pages say.
 
-    def others(self, network: Network) -> dict[str, nn.Module]:
+    def others(self, network: Agent) -> dict[str, nn.Module]:
         """Networks besides the one that acts, by name."""
         return {}
 
@@ -298,7 +298,7 @@ class Algorithm:
         return self.on.weights
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Agent:
         """The acting network."""
         return self.on.network
 

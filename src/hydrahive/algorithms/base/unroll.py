@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hydrahive.algorithms.base.batch import Batch
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.cores import RecurrentCore
-from hydrahive.policies.network import Network
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Features:
         return following
 
 
-def unrolled(network: Network, batch: Batch, memory: Tensor | None = None) -> Features:
+def unrolled(network: Agent, batch: Batch, memory: Tensor | None = None) -> Features:
     """The features of a batch, the network's memory starting anew at each episode.
 
     Args:

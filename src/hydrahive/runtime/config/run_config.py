@@ -306,7 +306,7 @@ class RunConfig:
             require(frames <= self.replay.capacity, "replay.ratio", getattr(self.replay, "ratio", None), accepted)
 
     def _refuse_careful_without_need(self) -> None:
-        if self.algorithm.detours is None:
+        if not self.algorithm.avoids_fatal_actions:
             return
         key, env = "algorithm.exploration.careful", type(self.env).__name__
         require(self.env.tells_fatal_actions, key, True, f"false: {env} does not tell which actions are fatal")

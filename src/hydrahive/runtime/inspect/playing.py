@@ -9,8 +9,8 @@ import torch
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.state import under
 from hydrahive.core.streams import derived_seed
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.policies.network import Network
 from hydrahive.runtime.config.machine_class import prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, build_network
@@ -22,7 +22,7 @@ from hydrahive.telemetry.recording import write_gif
 MAX_FRAMES = 1500
 
 
-def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
+def load_policy(folder: RunFolder) -> tuple[RunConfig, Agent, int]:
     """The policy of a run's newest checkpoint: (config, policy, env steps it was trained for).
 
     Raises:
@@ -35,7 +35,7 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Network, int]:
     return config, policy, newest.boundary.progress.env_steps
 
 
-def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Network]:
+def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Agent]:
     """The policy of one of a run's checkpoints, and the run's config.
 
     Raises:

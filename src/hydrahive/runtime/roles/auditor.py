@@ -14,7 +14,7 @@ from hydrahive.core.state import State, digest_of_state
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
-from hydrahive.runtime.roles.shard import ACTING, Shard
+from hydrahive.runtime.roles.shard import CARRY, Shard
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Finding:
 
 def shard_digest(state: State, *, in_full: bool) -> str:
     """The digest of a shard's state; if not in full, of what stepping the environments alone leads to."""
-    return digest_of_state({name: array for name, array in state.items() if in_full or name not in ACTING})
+    return digest_of_state(
+        {name: array for name, array in state.items() if in_full or not name.startswith(f"{CARRY}/")}
+    )
 
 
 class Auditor:

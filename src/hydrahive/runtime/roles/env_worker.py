@@ -19,9 +19,9 @@ from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.envs.extras import told_where
 from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.policies.network import Network
 from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class
 from hydrahive.runtime.config.run_config import RunConfig
@@ -33,7 +33,7 @@ WORKER_THREADS = 1
 """CPU threads of an env worker: one, so that its bytes and its share of the machine are always the same."""
 
 
-def build_network(config: RunConfig, generator: torch.Generator) -> Network:
+def build_network(config: RunConfig, generator: torch.Generator) -> Agent:
     """The run's network for its environment's spaces.
 
     Raises:
@@ -42,7 +42,7 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Network:
     with closing(config.env.make_vector(config.env.group)) as probe:
         refuse_unfit_masks(config, probe)
         seen, taken = probe.single_observation_space, probe.single_action_space
-    network: Network = config.algorithm.network(config.policy, seen, taken, generator)
+    network: Agent = config.algorithm.network(config.policy, seen, taken, generator)
     network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
 

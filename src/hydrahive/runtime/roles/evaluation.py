@@ -14,9 +14,9 @@ from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.extras import failures_in_a_line
 from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes
+from hydrahive.policies.agent import Agent
 from hydrahive.policies.distributions import Distribution
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.policies.network import Network
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 
@@ -104,7 +104,7 @@ def is_sampled(config: RunConfig) -> bool:
 class Player:
     """Chooses actions as a run's config wants them for evaluation: the likeliest, or drawn from seeds of their own."""
 
-    def __init__(self, config: RunConfig, network: Network, *purpose: int) -> None:
+    def __init__(self, config: RunConfig, network: Agent, *purpose: int) -> None:
         """Play with a network; `purpose` tells apart what must not draw alike."""
         self._network, self._distribution = network, network.distribution
         self._draws = stream(config.seed, "evaluation-actions", *purpose) if is_sampled(config) else None
@@ -126,7 +126,7 @@ class Player:
 class Opponent:
     """Whoever plays the other agents of a world: another network, or nobody who knows anything."""
 
-    def __init__(self, config: RunConfig, network: Network | None) -> None:
+    def __init__(self, config: RunConfig, network: Agent | None) -> None:
         """Have `network`, or chance, play all columns but those of one agent in each world, another one in each."""
         columns = columns_against_others(config)
         self.network, self._player = network, None if network is None else Player(config, network, 1)
@@ -154,7 +154,7 @@ class Opponent:
         self._memory[torch.from_numpy(columns)] = 0.0
 
 
-def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Opponent | None = None) -> Evaluation:
+def evaluate(config: RunConfig, network: Agent, episodes: int, opponent: Opponent | None = None) -> Evaluation:
     """Play exactly `episodes` episodes, against an opponent if there is one, whose episodes are not counted.
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
@@ -170,7 +170,7 @@ def evaluate(config: RunConfig, network: Network, episodes: int, opponent: Oppon
 
 @torch.inference_mode()
 def _evaluated(
-    config: RunConfig, env: SnapshotVectorEnv, network: Network, episodes: int, opponent: Opponent | None
+    config: RunConfig, env: SnapshotVectorEnv, network: Agent, episodes: int, opponent: Opponent | None
 ) -> Evaluation:
     env.advance(AT_THE_END)
     player = Player(config, network)

@@ -14,14 +14,13 @@ from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import SnapshotKind, State, nested, under
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, finished_episodes, take_state
+from hydrahive.policies.agent import NOTHING, Acted, Agent, Carry, Seen
 from hydrahive.policies.distributions import Distribution, distribution_of
-from hydrahive.policies.exploration import DETOUR_COUNTS, Detours
-from hydrahive.policies.network import Network
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.lookout import Lookout
 
-ACTING = ("memory", "detours")
-"""The parts of a shard's state that only acting advances, not stepping the environments."""
+CARRY = "carry"
+"""The part of a shard's state that only acting advances, not stepping the environments."""
 
 
 class Shard:
@@ -45,41 +44,35 @@ class Shard:
         # Torch's own memory: its operators give other bytes at other alignments.
         dtype = torch.from_numpy(np.empty(0, self._observations.dtype)).dtype
         self._input = torch.empty(self._observations.shape, dtype=dtype)
-        self._memory = torch.zeros((n, config.policy.memory_size))
+        self._carry = self._nothing_carried()
         self._distribution = distribution_of(env.single_action_space)
         self._rank = index / max(1, config.shards - 1)
         self._states_every = config.replay.keeps_memory_every if config.replay and config.policy.memory_size else None
-        self._detours = np.zeros(n if config.algorithm.detours else 0, np.int64)
 
     def simulate(
-        self, round_: int, version: int, network: Network, lookouts: Sequence[Lookout] = ()
+        self, round_: int, version: int, agent: Agent, lookouts: Sequence[Lookout] = ()
     ) -> tuple[Fragment, FragmentSummary]:
-        """Act for one fragment with `network`, which holds the weights `version`; `lookouts` see each step.
+        """Act for one fragment with `agent`, which holds the weights `version`; `lookouts` see each step.
 
         Raises:
             OutOfStepError: If `round_` is not this shard's next; the state would not be the one that was asked for.
             ValueError: If the environment returns something of another shape, or a value that is not finite.
         """
-        distribution = self._distribution
-        generator = stream(self.config.seed, "act", self.index, round_)
-        noise = torch.from_numpy(distribution.noise(generator, (self.config.fragment_length, self.env.num_envs)))
-        detours = self._detour_of(round_, network)
+        steps, columns = self.config.fragment_length, self.env.num_envs
 
-        def act(t: int) -> tuple[np.ndarray, np.ndarray]:
+        def drawing(purpose: str) -> np.random.Generator:
+            return stream(self.config.seed, purpose, self.index, round_)
+
+        noise = agent.noise(drawing, steps, columns)
+        fatal = self.env.fatal_actions if self.config.algorithm.avoids_fatal_actions else None
+
+        def act(t: int) -> Acted:
             np.copyto(self._input.numpy(), self._observations)
-            scores, self._memory = network.step(self._input, self._memory)
-            if (legal := self.env.legal_actions()) is not None:
-                scores = distribution.masked(scores, torch.from_numpy(legal))
-            behaviour = network.behaviour(scores, self._rank)
-            if detours is not None:
-                detours(t, behaviour.numpy(), scores.argmax(-1).numpy())
-            return distribution.drawn(behaviour, noise[t]).numpy(), behaviour.numpy()
+            seen = Seen(self._input, self.env.legal_actions(), fatal)
+            return agent.act(seen, self._carry, {name: drawn[t] for name, drawn in noise.items()}, self._rank)
 
-        def stirring() -> np.random.Generator:
-            return stream(self.config.seed, "noise", self.index, round_)
-
-        with network.acting(), network.stirred(stirring, self.env.num_envs):
-            return self._fragment(round_, version, distribution.parameters, act, lookouts)
+        with agent.acting(), agent.stirred(lambda: drawing("noise"), columns):
+            return self._fragment(round_, version, self._distribution.parameters, act, lookouts)
 
     def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
@@ -88,20 +81,19 @@ class Shard:
             OutOfStepError: As `simulate`.
             ValueError: As `simulate`, or if the environment does not take the actions.
         """
-        self._detour_counts = np.zeros(0, np.int64)
-        nothing = np.empty((len(self._observations), 0), np.float32)
+        drawn, nothing = torch.tensor(actions), torch.empty((len(self._observations), 0))
         with torch.inference_mode():
-            return self._fragment(round_, version, 0, lambda t: (actions[t], nothing))
+            return self._fragment(round_, version, 0, lambda t: Acted(drawn[t], nothing, self._carry, NOTHING))
 
     def _fragment(
         self,
         round_: int,
         version: int,
         num_parameters: int,
-        act: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        act: Callable[[int], Acted],
         lookouts: Sequence[Lookout] = (),
     ) -> tuple[Fragment, FragmentSummary]:
-        """Step through one fragment; `act` gives a step's actions, and the parameters they were drawn from."""
+        """Step through one fragment; `act` acts in a step."""
         if round_ != self.round:
             raise OutOfStepError(f"shard {self.index} is at round {self.round}; round {round_} was asked for")
         started = time.perf_counter()
@@ -117,14 +109,17 @@ class Shard:
             self.config.fragment_length,
             self._observations,
             num_parameters,
-            self._memory.numpy(),
+            self._carry["memory"].numpy(),
             distribution,
             self.env.stack,
         )
+        counts = NOTHING
         for t in range(self.config.fragment_length):
             self._note_states(t, record)
-            actions, behaviour = act(t)
-            record.act(t, self._observations, actions, behaviour)
+            acted = act(t)
+            actions, self._carry = acted.actions.numpy(), acted.carry
+            counts = counts + acted.counts if counts.size else acted.counts
+            record.act(t, self._observations, actions, acted.behaviour.numpy())
             self._step(t, distribution.for_env(actions), record)
             for lookout in lookouts:
                 step = round_ * self.config.fragment_length + t
@@ -135,15 +130,21 @@ class Shard:
         fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
         self.round += 1
-        return fragment, record.summary(self.index, time.perf_counter() - started, self._detour_counts)
+        return fragment, record.summary(self.index, time.perf_counter() - started, counts)
 
     def _begin_anew(self) -> None:
         """Begin all episodes, as whoever takes over the shard at this boundary does."""
         observations, _ = self.env.reset(seed=derived_seed(self.config.seed, "env", self.index, self.round))
         self._observations = np.ascontiguousarray(observations)
-        for array in (self._returns, self._lengths, self._awaits_reset, self._detours):
+        for array in (self._returns, self._lengths, self._awaits_reset):
             array[:] = 0
-        self._memory = torch.zeros(self._memory.shape)
+        self._carry = self._nothing_carried()
+
+    def _nothing_carried(self) -> Carry:
+        """What an agent carries at the first step of an episode, in memory of torch's own."""
+        columns = self.env.num_envs
+        carry = {name: torch.zeros(columns, dtype=torch.int64) for name in self.config.algorithm.carries}
+        return {"memory": torch.zeros((columns, self.config.policy.memory_size)), **carry}
 
     def snapshot(self) -> State:
         """The whole state between two rounds."""
@@ -154,8 +155,7 @@ class Shard:
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
             "awaits_reset": self._awaits_reset.copy(),
-            **({"memory": self._memory.numpy().copy()} if self._memory.numel() else {}),
-            **({"detours": self._detours.copy()} if self._detours.size else {}),
+            **nested(CARRY, {name: kept.numpy().copy() for name, kept in self._carry.items() if kept.numel()}),
         }
 
     def restore(self, state: State) -> None:
@@ -170,11 +170,10 @@ class Shard:
         take_state(self._returns, state, "returns")
         take_state(self._lengths, state, "lengths")
         take_state(self._awaits_reset, state, "awaits_reset")
-        self._memory = torch.zeros(self._memory.shape)  # one that is not of a fragment's inference mode
-        if self._memory.numel():
-            take_state(self._memory.numpy(), state, "memory")
-        if self._detours.size:
-            take_state(self._detours, state, "detours")
+        self._carry = self._nothing_carried()  # which is not of a fragment's inference mode
+        for name, kept in self._carry.items():
+            if kept.numel():
+                take_state(kept.numpy(), state, f"{CARRY}/{name}")
         if self.config.env.snapshot_kind == SnapshotKind.RESTARTED:
             self._begin_anew()
 
@@ -184,24 +183,7 @@ class Shard:
             return
         due = (self._lengths > 0) & (self._lengths % self._states_every == 0) & ~self._awaits_reset
         if due.any():
-            record.states(t, due, self._memory.numpy())
-
-    def _detour_of(self, round_: int, network: Network) -> Callable[[int, np.ndarray, np.ndarray], None] | None:
-        """What makes detours in this fragment, from (step, behaviour, greedy actions); None if none are to be made."""
-        self._detour_counts = np.zeros(len(DETOUR_COUNTS) if self._detours.size else 0, np.int64)
-        if not ((made := self.config.algorithm.detours) and network.is_careful):
-            self._detours[:] = 0
-            return None
-        detours = Detours(*made)
-        draws = stream(self.config.seed, "detour", self.index, round_).random(
-            (self.config.fragment_length, len(self._detours))
-        )
-
-        def detour(t: int, behaviour: np.ndarray, greedy: np.ndarray) -> None:
-            fatal = self.env.fatal_actions()
-            self._detour_counts += detours.apply(behaviour, greedy, fatal, self._detours, draws[t])
-
-        return detour
+            record.states(t, due, self._carry["memory"].numpy())
 
     def _step(self, t: int, actions: np.ndarray, record: _Recorder) -> None:
         present = self.env.present()
@@ -223,10 +205,10 @@ class Shard:
         if ended.any():
             self._end_episodes(t, ended, truncated, infos, record)
         forgetting = ended | resetting
-        if self._memory.numel() and forgetting.any():
-            self._memory[torch.from_numpy(forgetting)] = 0.0
-        if self._detours.size:
-            self._detours[forgetting] = 0
+        if forgetting.any():
+            for kept in self._carry.values():
+                if kept.numel():
+                    kept[torch.from_numpy(forgetting)] = 0
         if self.env.resets_on_next_step:
             self._awaits_reset = ended
 

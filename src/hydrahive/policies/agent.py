@@ -1,9 +1,11 @@
-"""What all networks that act share: an encoder, and a memory between steps."""
+"""What acts: an encoder, a memory between steps, and how actions are drawn; heads come with the kind of agent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +23,52 @@ CLAMP = 10.0
 """Standard deviations beyond which a normalised observation says no more."""
 
 
-class Network(nn.Module):
-    """Features of observations and of what was seen before them; heads over them come with the kind of network.
+@dataclass(frozen=True)
+class Seen:
+    """What an agent acts on, of `N` environments.
+
+    Attributes:
+        observations: `[N, ...]`, raw, in memory of torch's own.
+        legal: `[N, choices]` bool, which actions are legal; None where all always are.
+        fatal: Tells which actions would end the episode badly, `[N, A]` bool; None where nobody does.
+    """
+
+    observations: Tensor
+    legal: np.ndarray | None = None
+    fatal: Callable[[], np.ndarray] | None = None
+
+
+Carry = dict[str, Tensor]
+"""What an agent keeps for each environment from step to step, `[N, ...]` each; zero at an episode's first step."""
+
+Noise = dict[str, Tensor]
+"""What actions are drawn with, `[N, ...]` each: of one step, or `[T, N, ...]` of a fragment's."""
+
+
+class Acted(NamedTuple):
+    """What an agent did in `N` environments.
+
+    Attributes:
+        actions: `[N, ...]`, as they are learned from.
+        behaviour: `[N, P]` float32, parameters of the distribution that they were drawn from.
+        carry: For the next step.
+        counts: What is to be told of it, int64; empty where nothing is.
+    """
+
+    actions: Tensor
+    behaviour: Tensor
+    carry: Carry
+    counts: np.ndarray
+
+
+NOTHING = np.zeros(0, np.int64)
+"""Told of acting, as a rule."""
+
+
+class Agent(nn.Module):
+    """All that a worker holds of a policy; its flat weights are the version.
+
+    It makes features of observations and of what was seen before them; heads over them come with the kind of agent.
 
     Attributes:
         distribution: Of actions.
@@ -68,10 +114,32 @@ class Network(nn.Module):
             self.core, self.out_features = core, core.out_features
         self.memory_size = self.core.memory_size if self.core else 0
 
-    @property
-    def is_careful(self) -> bool:
-        """Whether careful detours are to be made now."""
-        return False
+    def noise(self, generator: Callable[[str], np.random.Generator], steps: int, rows: int) -> Noise:
+        """What a fragment's actions are drawn with, `[steps, rows, ...]` each.
+
+        Args:
+            generator: Gives the one for a purpose.
+            steps: Of the fragment.
+            rows: Environments.
+        """
+        return {"act": torch.from_numpy(self.distribution.noise(generator("act"), (steps, rows)))}
+
+    def act(self, seen: Seen, carry: Carry, noise: Noise, rank: float) -> Acted:
+        """Take a step in training.
+
+        Args:
+            seen: What is acted on.
+            carry: Since the step before.
+            noise: Of this step.
+            rank: 0 for the first shard to 1 for the last, where shards explore differently.
+        """
+        scores, memory = self.step(seen.observations, carry["memory"])
+        behaviour = self.behaviour(self.allowed(scores, seen.legal), rank)
+        return Acted(self.distribution.drawn(behaviour, noise["act"]), behaviour, {"memory": memory}, NOTHING)
+
+    def allowed(self, scores: Tensor, legal: np.ndarray | None) -> Tensor:
+        """Scores `[N, P]` with only the actions left that are legal."""
+        return scores if legal is None else self.distribution.masked(scores, torch.from_numpy(legal))
 
     def scores(self, features: Tensor) -> Tensor:
         """What is said of actions, `[N, F]` to `[N, P]`: parameters of the distribution, or values of discrete ones."""

@@ -25,7 +25,6 @@ class OneStepActorCritic(AlgorithmConfig):
 
     network_maker = "hydrahive.policies.actor_critic:ActorCritic"
     maker = "outsider:OneStepUpdate"
-    takes_replay = False
     figures = ("loss", *SUMS, "gradient_norm", "learning_rate")
 
     learning_rate: float = changing(7e-3)

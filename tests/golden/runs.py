@@ -39,6 +39,8 @@ SHIPPED = {
     "atari/breakout-dqn": DEEP_ATARI,
     "atari/breakout-rainbow": DEEP_ATARI,
     "atari/pong": ATARI,
+    "atari/pong-ppo": ATARI,
+    "atari/breakout-ppo": ATARI,
     "atari/pong-dqn": DEEP_ATARI,
     "atari/pong-rainbow": DEEP_ATARI,
     "cartpole/dqn": [*SMALL, "--algorithm.warm_up", "100"],

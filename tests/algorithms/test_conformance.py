@@ -39,6 +39,12 @@ def with_values(name, values):
     return ["--algorithm", name, *(word for pair in given for word in pair), *replay]
 
 
+def test_a_page_is_read_at_one_sitting():
+    for name, part in REGISTERED.items():
+        page = ROOT / "src" / (part.maker.partition(":")[0].replace(".", "/") + ".py")
+        assert len(page.read_text().splitlines()) <= 250, name
+
+
 VARIANTS = {name: (name, []) for name in REGISTERED} | {
     f"{name}, curious": (name, ["--curiosity.bonus", "0.3", "--curiosity.gradient_steps", "3"])
     for name in ("PPO", "DQN", "AthQ")

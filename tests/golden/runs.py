@@ -148,6 +148,10 @@ VARIED = {
         "swarm/obstacles",
         [*CROWD, *FEWER, "--replay", "Uniform", "--replay.sequence", "4", "--replay.batch", "8"],
     ),
+    "swarm, central critic": (
+        "swarm/obstacles",
+        [*CROWD, *FEWER, "--algorithm", "PPO", "--algorithm.central_critic", "true", "--algorithm.epochs", "2"],
+    ),
     "swarm, stages": (
         "swarm/obstacles",
         ["--envs_per_shard", "10", "--fragment_length", "8", "--boundary_every", "2", "--policy.core", "Lstm"],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from hydrahive.core.config import AlgorithmConfig, changing, require, require_integer, require_number
+from hydrahive.core.config import AlgorithmConfig, changing, made, require, require_integer, require_number
 from hydrahive.core.schedules import Linear, bounds
 
 
@@ -129,6 +129,8 @@ class PPO(AlgorithmConfig):
         reward_clip: Rewards beyond this, on either side of 0, are learned from as this; null leaves them.
         gradient_norm: Longer gradients are scaled down to this Euclidean length.
         optimizer_epsilon: Added to Adam's denominator.
+        central_critic: Whether values are of what all agents of a world see, by a critic of its own (Yu et al. 2022,
+            MAPPO); each acts on what it sees itself.
     """
 
     network_maker = "hydrahive.policies.actor_critic:ActorCritic"
@@ -164,6 +166,14 @@ class PPO(AlgorithmConfig):
     reward_clip: float | None = changing(None)
     gradient_norm: float = changing(0.5)
     optimizer_epsilon: float = changing(1e-5)
+    central_critic: bool = False
+
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
+        """A `hydrahive.policies.actor_critic.ActorCritic`, or one with a central critic."""
+        if not self.central_critic:
+            return super().network(policy, observation_space, action_space, generator, group)
+        maker = "hydrahive.policies.central_critic:CentralActorCritic"
+        return made(maker, policy, observation_space, action_space, generator, group)
 
     def __post_init__(self) -> None:
         """Refuse values outside their mathematical range."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -19,6 +19,7 @@ from hydrahive.algorithms.vtrace_targets import standardised
 from hydrahive.core.schedules import value_at
 from hydrahive.core.streams import stream
 from hydrahive.policies.actor_critic import ActorCritic
+from hydrahive.policies.central_critic import CentralActorCritic
 
 SUMS = ("policy_loss", "value_loss", "entropy", "clipped_share", "behaviour_kl")
 """What is summed over rows: losses, entropy, how many ratios exceed the clip, KL of behaviour and policy."""
@@ -36,18 +37,22 @@ class Rows:
         advantages: A_t, normalised where that is wanted.
         returns: What the value aims at, A_t + V(s_t).
         values: V(s_t) before the update.
+        joint: `[N, ...]`, what a central critic sees; None without one.
     """
 
     batch: Batch
     advantages: Tensor
     returns: Tensor
     values: Tensor
+    joint: Tensor | None = None
 
     def columns(self, numbers: Tensor) -> Rows:
         """Some of the batch's columns, whole."""
         shape = self.batch.rewards.shape
         judged = (self.advantages, self.returns, self.values)
-        return Rows(of_columns(self.batch, numbers), *(part.view(shape)[:, numbers].flatten() for part in judged))
+        picked = [part.view(shape)[:, numbers].flatten() for part in judged]
+        joint = None if self.joint is None else self.joint.view(*shape, -1)[:, numbers].flatten(0, 1)
+        return Rows(of_columns(self.batch, numbers), picked[0], picked[1], picked[2], joint)
 
 
 def generalised_advantages(
@@ -92,9 +97,10 @@ class PPOUpdate(Algorithm):
         rate, entropy_cost = value_at(config.learning_rate, env_steps), value_at(config.entropy_cost, env_steps)
         clip = value_at(config.policy_clip, env_steps)
         (whole,) = stack(round_.fragments, 1, self.on.computing.device)
-        values, advantages = self._judged(whole)
+        joint = self._joint(whole.observations[:-1])
+        values, advantages = self._judged(whole, joint)
         returns, taken, rows = advantages + values, list[Taken](), list[int]()
-        for minibatch in self._minibatches(Rows(whole, advantages, returns, values)):
+        for minibatch in self._minibatches(Rows(whole, advantages, returns, values, joint)):
             count = int(minibatch.batch.valid.sum())
             if not count:
                 continue
@@ -120,7 +126,7 @@ class PPOUpdate(Algorithm):
         network, config, batch = cast(ActorCritic, self.network), self.config, rows.batch
         flat = unrolled(network, batch).rows.flatten(0, 1) if network.core else network.encode(batch.observations[0])
         actions, behaviour = batch.actions.flatten(0, 1), batch.behaviour.flatten(0, 1)
-        distribution, values = network.distribution, network.values(flat)
+        distribution, values = network.distribution, self._values(flat, rows.joint)
         policy = distribution.normal(distribution.masked_like(network.scores(flat), behaviour))
         with torch.no_grad():
             behaviour = distribution.normal(behaviour)
@@ -146,11 +152,16 @@ class PPOUpdate(Algorithm):
         return Loss(loss, summed([policy_loss, value_loss, bonus, beyond, divergence]))
 
     @torch.no_grad()
-    def _judged(self, whole: Batch) -> tuple[Tensor, Tensor]:
+    def _judged(self, whole: Batch, joint: Tensor | None) -> tuple[Tensor, Tensor]:
         """Values and advantages `[T, B]` of a round, by the version before the update; slices of columns in turn."""
-        network, values, following = cast(ActorCritic, self.network), [], []
+        network, values, following = cast(ActorCritic, self.network), list[Tensor](), list[Tensor]()
+        led_to = None if joint is None else self._joint(_led_to(whole))
         with self.on.computing.precision():
             for low, high in edges(whole.rewards.shape[1], self.on.computing.slices):
+                if joint is not None and led_to is not None:
+                    values.append(self._values(joint[:, low:high], joint[:, low:high]))
+                    following.append(self._values(led_to[:, low:high], led_to[:, low:high]))
+                    continue
                 part = of_columns(whole, torch.arange(low, high, device=whole.rewards.device))
                 features = unrolled(network, part)
                 of_rows, of_last, of_cuts = map(network.values, (features.rows, features.last, features.cuts))
@@ -161,6 +172,19 @@ class PPOUpdate(Algorithm):
             rewards, judged, torch.cat(following, 1), whole.terminated, whole.ended, self.config
         )
         return judged, advantages
+
+    def _joint(self, observations: Tensor) -> Tensor | None:
+        """What a central critic sees for each of observations `[T, B, ...]`; None without one."""
+        network = self.network
+        return network.joint(observations) if isinstance(network, CentralActorCritic) else None
+
+    def _values(self, features: Tensor, joint: Tensor | None) -> Tensor:
+        """Values `[...]`, by features `[..., F]` or by what a central critic sees, `[..., J]`."""
+        network = cast(ActorCritic, self.network)
+        if joint is None:
+            return network.values(features)
+        central = cast(CentralActorCritic, network)
+        return central.central_values(joint.reshape(-1, joint.shape[-1])).view(joint.shape[:-1])
 
     def _minibatches(self, round_: Rows) -> Iterator[Rows]:
         """Minibatches epoch by epoch: shuffled rows, or whole shuffled columns where there is a memory to unroll."""
@@ -173,7 +197,7 @@ class PPOUpdate(Algorithm):
                 part = self._picked(round_, drawn[low:high])
                 if self.config.normalize_advantages:
                     normal = standardised(part.advantages, part.batch.valid.flatten().float())
-                    part = Rows(part.batch, normal, part.returns, part.values)
+                    part = replace(part, advantages=normal)
                 yield part
 
     def _slices(self, rows: Rows) -> Iterator[Rows]:
@@ -199,5 +223,13 @@ class PPOUpdate(Algorithm):
         memory = batch.memory.new_zeros((len(units), 0))
         nowhere = {"cut_rows": batch.cut_rows[:0], "cut_observations": batch.cut_observations[:0], "memory": memory}
         picked = Batch(seen, **flat, **nowhere)
-        judged = (round_.advantages, round_.returns, round_.values)
-        return Rows(picked, *(part.flatten()[units] for part in judged))
+        judged = [part.flatten()[units] for part in (round_.advantages, round_.returns, round_.values)]
+        joint = None if round_.joint is None else round_.joint.flatten(0, 1)[units]
+        return Rows(picked, judged[0], judged[1], judged[2], joint)
+
+
+def _led_to(batch: Batch) -> Tensor:
+    """Where each row led to, `[T, B, ...]`; of a truncated episode its last observation."""
+    led_to = batch.observations[1:].clone()
+    led_to[batch.cut_rows[:, 0], batch.cut_rows[:, 1]] = batch.cut_observations
+    return led_to

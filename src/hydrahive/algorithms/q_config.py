@@ -152,7 +152,7 @@ class AthQ(AlgorithmConfig):
         per = finished_episodes if self.gradient_steps_per == "episode" else 1
         return min(self.gradient_steps * per, self.max_gradient_steps)
 
-    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
         """A `hydrahive.policies.q_network.QNetwork`."""
         how = self.exploration
         detours = Detours(how.detour_probability, how.detour_steps) if how.careful else None
@@ -271,7 +271,7 @@ class DQN(AlgorithmConfig):
         """Gradient steps after so many env steps."""
         return int(max(0, env_steps - self.warm_up) / self.env_steps_per_gradient_step)
 
-    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
         """A `hydrahive.policies.deep_q_network.DeepQNetwork`."""
         kinds = {"none": 1, "categorical": self.atoms, "quantiles": self.atoms}
         support = (self.lowest, self.highest) if self.distribution == "categorical" else None

@@ -137,8 +137,11 @@ class AlgorithmConfig:
         """Whether its agent asks which actions would end the episode badly."""
         return False
 
-    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any) -> Any:
-        """The `hydrahive.policies.agent.Agent` that acts and learns, for one environment's spaces."""
+    def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
+        """The `hydrahive.policies.agent.Agent` that acts and learns, for one environment's spaces.
+
+        `group`: environments that belong together, as the agents of one world.
+        """
         return made(self.network_maker, policy, observation_space, action_space, generator)
 
     def build(self, network: Any, computing: Any, seed: int) -> Any:

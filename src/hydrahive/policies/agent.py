@@ -156,11 +156,15 @@ class Agent(nn.Module):
 
     def encode(self, observations: Tensor) -> Tensor:
         """The encoder's features `[N, F]` of raw observations `[N, ...]`."""
-        if self.normalizes:
-            observations = (observations - self.observation_mean) * self.observation_scale
-            observations = observations.clamp(-CLAMP, CLAMP).float()
-        features: Tensor = self.encoder(observations)
+        features: Tensor = self.encoder(self.normalised(observations))
         return features
+
+    def normalised(self, observations: Tensor) -> Tensor:
+        """Observations `[N, ...]` as encoders see them."""
+        if not self.normalizes:
+            return observations
+        scaled = (observations - self.observation_mean) * self.observation_scale
+        return scaled.clamp(-CLAMP, CLAMP).float()
 
     def prepared(self, observations: Tensor) -> Tensor:
         """Raw observations `[T, B, ...]` as the encoder computes on them, for whoever encodes them more than once."""

@@ -42,7 +42,7 @@ def build_network(config: RunConfig, generator: torch.Generator) -> Agent:
     with closing(config.env.make_vector(config.env.group)) as probe:
         refuse_unfit_masks(config, probe)
         seen, taken = probe.single_observation_space, probe.single_action_space
-    network: Agent = config.algorithm.network(config.policy, seen, taken, generator)
+    network: Agent = config.algorithm.network(config.policy, seen, taken, generator, config.env.group)
     network.acts_in_bfloat16 = config.precision == "bfloat16"
     return network
 

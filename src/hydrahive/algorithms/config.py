@@ -85,7 +85,7 @@ class VTrace(AlgorithmConfig):
                 require_number(key, value, 0)
         require_number("discount", self.discount, 0, 1)
         require_number("rho_clip", self.rho_clip, 0, above=True)
-        require_number("c_clip", self.c_clip, 0, self.rho_clip)
+        require_number("c_clip", self.c_clip, 0, self.rho_clip, by="rho_clip")
         require_number("trace_decay", self.trace_decay, 0, 1)
         require_number("value_cost", self.value_cost, 0)
         if self.reward_clip is not None:

@@ -52,7 +52,7 @@ class EpsilonGreedy:
     def __post_init__(self) -> None:
         """Refuse shares that are none."""
         require_number("start", self.start, 0, 1)
-        require_number("end", self.end, 0, self.start)
+        require_number("end", self.end, 0, self.start, by="start")
         require_number("decay", self.decay, 0, 1, above=True)
         require_number("snap", self.snap, 0, 1)
         require_number("ladder", self.ladder, 0)
@@ -236,7 +236,7 @@ class DQN(AlgorithmConfig):
         require_integer("n_step", self.n_step, 1, 1_000)
         require_integer("atoms", self.atoms, 2, 10_000)
         require_number("lowest", self.lowest)
-        require_number("highest", self.highest, self.lowest, above=True)
+        require_number("highest", self.highest, self.lowest, above=True, by="lowest")
         for key in ("huber_delta", "reward_clip"):
             if getattr(self, key) is not None:
                 require_number(key, getattr(self, key), 0, above=True)

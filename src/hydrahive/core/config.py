@@ -231,9 +231,18 @@ def require_integer(key: str, given: int, low: int, high: int | None = None) -> 
 
 
 def require_number(
-    key: str, given: float, low: float = -math.inf, high: float = math.inf, *, above: bool = False
+    key: str, given: float, low: float = -math.inf, high: float = math.inf, *, above: bool = False, by: str = ""
 ) -> None:
-    """Refuse a number that is not finite or outside `[low, high]` (`above`: `low` itself is refused)."""
+    """Refuse a number that is not finite or outside `[low, high]`.
+
+    Args:
+        key: Its name.
+        given: The number.
+        low: The smallest that is accepted.
+        high: The largest.
+        above: Whether `low` itself is refused, too.
+        by: Another key, whose value is the bound that is not a constant.
+    """
     is_number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= sys.float_info.max
     inside = is_number and given <= high and (given > low if above else given >= low)
     bounds = []
@@ -241,4 +250,5 @@ def require_number(
         bounds.append(f"{'above' if above else 'of at least'} {low:g}")
     if math.isfinite(high):
         bounds.append(f"of at most {high:g}")
-    require(inside, key, given, " ".join(["a finite number", " and ".join(bounds)]).strip())
+    said = " ".join(["a finite number", " and ".join(bounds)]).strip()
+    require(inside, key, given, f"{said}, which is {by}" if by else said)

@@ -51,6 +51,7 @@ def test_schedules_are_read(tmp_path):
         (["--env.size", "4"], "env.init_args.size:", "5 to 64"),
         (["--env.rewards.food", "nan"], "env.init_args.rewards.food:", "float"),
         (["--algorithm.discount", "1.5"], "algorithm.init_args.discount:", "at most 1"),
+        (["--algorithm.c_clip", "2"], "algorithm.init_args.c_clip:", "at most 1, which is rho_clip"),
         (["--algorithm.learning_rate", "abc"], "algorithm.init_args.learning_rate:", "float or Linear"),
         (["--env", "Snak"], "env.class_path:", "Snake"),
         (["--learner.device", "tpu"], "learner.device:", "cuda"),

@@ -43,3 +43,20 @@ def test_values_move_by_a_factor_or_are_drawn_anew():
     assert {round(value / 1e-3, 9) for value in moved} == {0.8, 1.25}
     drawn = {explored(Pbt(resample=1.0), 0, m, 0, values, DOMAINS)["a.rate"] for m in range(40)}
     assert len(drawn) == 40
+
+
+def test_values_that_do_not_go_together_are_not_moved_together():
+    """A11: half of all moves of two clips, the one at most the other, were refused, and their trials lost."""
+    domains = {"a.c": Range(0.1, 4.0, log=True), "a.rho": Range(0.1, 4.0, log=True)}
+
+    def accepts(values):
+        return values["a.c"] <= values["a.rho"]
+
+    values, seen = {"a.c": 1.0, "a.rho": 1.0}, set()
+    for milestone in range(60):
+        moved = explored(Pbt(), 0, milestone, 0, values, domains, accepts)
+        assert accepts(moved)
+        seen.add(tuple(moved.values()))
+    free = [explored(Pbt(), 0, m, 0, values, domains) for m in range(60)]
+    assert sum(not accepts(one) for one in free) > 10
+    assert all(tuple(one.values()) in seen for one in free if accepts(one)), "what goes together is moved as ever"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,25 @@ def donors(
 
 
 def explored(
-    config: Pbt, seed: int, milestone: int, trial: int, values: Mapping[str, Any], domains: Mapping[str, Domain]
+    config: Pbt,
+    seed: int,
+    milestone: int,
+    trial: int,
+    values: Mapping[str, Any],
+    domains: Mapping[str, Domain],
+    accepts: Callable[[Mapping[str, Any]], bool] = lambda _: True,
 ) -> dict[str, Any]:
-    """A donor's values, moved."""
+    """A donor's values, moved; where they do not go together, only those that do, in the keys' order.
+
+    Args:
+        config: How values are moved.
+        seed: Of the sweep.
+        milestone: Where it is done.
+        trial: Who gets them.
+        values: The donor's, which go together.
+        domains: Of the keys.
+        accepts: Whether values go together.
+    """
     moved = {}
     for place, key in enumerate(sorted(domains)):
         random: np.random.Generator = stream(seed, "explore", milestone, trial, place)
@@ -47,4 +63,10 @@ def explored(
             moved[key] = domains[key].drawn(random)
         else:
             moved[key] = domains[key].neighbour(values[key], random, (config.factors[0], config.factors[1]))
-    return moved
+    if accepts(moved):
+        return moved
+    kept = dict(values)
+    for key, value in moved.items():
+        if accepts({**kept, key: value}):
+            kept[key] = value
+    return kept

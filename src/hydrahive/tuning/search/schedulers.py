@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from hydrahive.runtime.config.changes import in_force, value_of
+from hydrahive.core.errors import UsageError
+from hydrahive.runtime.config.changes import in_force, value_of, with_values
 from hydrahive.tuning.config import Asha, Median, Pbt, SweepConfig
 from hydrahive.tuning.folder import Decision, Exploit, SweepFolder, trial_name
 from hydrahive.tuning.search.breeding import donors, explored
@@ -176,7 +178,15 @@ class Breeder(FIFOScheduler):
         run = self._folder.run(trial_name(donor))
         theirs = in_force(run.config(), self._updates[donor])
         values = {key: value_of(theirs, key) for key in self._config.domains}
-        return explored(self._pbt, self._config.seed, milestone, trial, values, self._config.domains)
+
+        def accepts(moved: Mapping[str, Any]) -> bool:
+            try:
+                with_values(theirs, dict(moved))
+            except UsageError:
+                return False
+            return True
+
+        return explored(self._pbt, self._config.seed, milestone, trial, values, self._config.domains, accepts)
 
 
 def _number(trial: TuneTrial) -> int:

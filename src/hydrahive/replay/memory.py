@@ -328,14 +328,15 @@ class SequenceReplay:
         warm_from = np.maximum(begins - self.config.burn_in, 0) // every * every if before else begins
         # What lies outside of the episode means nothing; its nearest row stands there, so that bytes never depend on
         # what happens to lie beside it.
-        steps = np.arange(-before, length + 1)[:, None]
-        inside = np.clip(begins + steps, 0, frames + truncated - 1)
-        positions = starts + inside
-        learned = positions[before : before + length]
-        place = steps[before : before + length] + begins
+        place = begins + np.arange(-before, length + 1)[:, None]
+        inside = np.minimum(place, frames + truncated - 1)
+        positions = starts + (np.maximum(inside, 0, out=inside) if before else inside)
+        learned, place = positions[before : before + length], place[before : before + length]
         ends_here = place == frames - 1
-        memory = self._states.read("states", states + warm_from // every - 1)
-        memory[warm_from == 0] = 0.0
+        memory = np.zeros((len(begins), self.layout.memory), np.float32)
+        if self.layout.memory:
+            memory = self._states.read("states", states + warm_from // every - 1)
+            memory[warm_from == 0] = 0.0
         return Sequences(
             observations=self._ring.read("observations", positions),
             actions=self._ring.read("actions", learned),

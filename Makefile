@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CONFIG ?= snake/vtrace
+CONFIG ?= snake/ppo
 RUNS ?= runs
 ARGS ?=
 SWEEP ?= sweeps/snake-pbt

@@ -59,8 +59,8 @@ def test_a_listeners_value_depends_on_what_the_speaker_sees():
 @pytest.mark.parametrize("options", [["--policy.core", "Gru"], ["--learner.slices", "3", "--algorithm.epochs", "2"]])
 def test_it_learns_with_a_memory_and_in_slices(options):
     path, _ = find_config("swarm/obstacles")
-    small = ["--envs_per_shard", "10", "--fragment_length", "16", "--algorithm", "PPO", "--env.time_limit", "9"]
-    small += ["--algorithm.minibatches", "2", "--algorithm.central_critic", "true", "--stop.updates", "3"]
+    small = ["--envs_per_shard", "10", "--fragment_length", "8", "--algorithm", "PPO", "--env.time_limit", "5"]
+    small += ["--algorithm.minibatches", "2", "--algorithm.central_critic", "true", "--stop.updates", "2"]
     fleet = InlineFleet(config := load_run_config(path, [*small, *options]), "run", "cpu")
     *_, last = schedule_of(config, fleet, None).updates()
     assert np.isfinite(last.metrics["loss"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import FULL, ROOT, digests_of
+from conftest import FULL, ROOT, digests_of, full_only
 from fragile import FragileFleet, trained
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.policies.flat_weights import FlatWeights
@@ -67,18 +67,22 @@ def test_every_boundary_is_the_same_whatever_is_lost(variant):
         assert fleet.events, f"{plan}: something was lost"
 
 
-@pytest.mark.parametrize("name", REGISTERED if FULL else ["Rainbow"])
+@full_only
+@pytest.mark.parametrize("name", REGISTERED)
 def test_bytes_are_the_same_on_workers_and_after_a_kill(name, hydrahive):
-    """With real Ray: inline, on one and on three workers, killed and resumed on another number of them."""
+    """With real Ray: inline, on one and on three workers, killed and resumed on another number of them.
+
+    Small, `tests/claims/test_replay.py` does it for Rainbow, and test_outsider.py for one of a user's.
+    """
     options = [*SMALL, *with_values(name, VALUES), "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     options += ["--stop.env_steps", 12_000]
     inline = digests_of(hydrahive.train("cartpole/vtrace", "inline", *options, "--workers", 0))
-    for workers in (1, 3) if FULL else (3,):
+    for workers in (1, 3):
         told = hydrahive.train("cartpole/vtrace", f"on-{workers}", *options, "--workers", workers)
         assert digests_of(told) == inline
     killed = hydrahive.start_training("cartpole/vtrace", "killed", *options, "--workers", 0)
     hydrahive.stop_at(killed, "killed", 4_000, signal.SIGKILL)
-    assert digests_of(hydrahive.train("cartpole/vtrace", "killed", *options, "--workers", 1 if FULL else 0)) == inline
+    assert digests_of(hydrahive.train("cartpole/vtrace", "killed", *options, "--workers", 1)) == inline
 
 
 CHAIN = {"learning_rate": 0.01, "discount": 0.9, "batch": 32, "warm_up": 100, "env_steps_per_gradient_step": 24}
@@ -107,7 +111,7 @@ CASES = {name: (name, []) for name in REGISTERED} | {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES if FULL else [*REGISTERED, "DQN, 3 steps"])
 def test_a_chain_that_is_cut_reaches_its_fixed_point(case, monkeypatch):
     """A cut is no end: what it led to counts. Whoever takes one for the other is wrong by a factor."""
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))

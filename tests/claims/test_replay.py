@@ -53,7 +53,10 @@ def kill_the_replay(hydrahive, process, name):
     os.kill(replays[0], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("arguments", [VTRACE, Q, RAINBOW], ids=["vtrace-gru", "q-lstm", "rainbow"])
+CASES = {"q-lstm": Q, "rainbow": RAINBOW} | ({"vtrace-gru": VTRACE} if FULL else {})
+
+
+@pytest.mark.parametrize("arguments", CASES.values(), ids=CASES)
 def test_one_digest_with_a_replay(hydrahive, report, arguments):
     config, *options = arguments
     inline = hydrahive.train(config, "inline", *options, "--workers", 0)

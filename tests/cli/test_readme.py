@@ -90,7 +90,7 @@ def test_make_train_trains(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "digest" in result.stdout
-    assert (tmp_path / "snake-vtrace-s1970" / "episode.gif").exists()
+    assert (tmp_path / "snake-ppo-s1970" / "episode.gif").exists()
 
 
 def test_the_readmes_links_lead_somewhere():

@@ -173,7 +173,7 @@ README_TABLE = ("snake/vtrace", ["--shards", "4", "--stop.env_steps", "500000"])
 
 OTHER_SEED = "7"
 
-README_TRAIN = ("snake/vtrace", [])
+README_TRAIN = ("snake/ppo", [])
 """What `make train` trains."""
 
 

@@ -22,6 +22,7 @@ from hydrahive.core.fragment import Fragment
 from hydrahive.core.replayed import Sequences, Transitions
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import stream
+from hydrahive.policies.config import PerGroup
 from hydrahive.policies.encoders import RELU_GAIN, orthogonal
 from hydrahive.policies.flat_weights import FlatWeights
 
@@ -75,6 +76,7 @@ class Curiosity:
             raise ConfigError("curiosity", "Rnd", f"null, for observations {space}")
         self.config, self._computing, self._seed = config, computing, seed
         seen = spaces.Box(-CLAMP, CLAMP, space.shape, np.float32)
+        encoder = encoder.encoder if isinstance(encoder, PerGroup) else encoder
         generator = torch.Generator().manual_seed(int(stream(seed, "curiosity").integers(2**63)))
         self.target = Foretelling(encoder, seen, config.features, generator).to(computing.device).requires_grad_(False)
         self.predictor = Foretelling(encoder, seen, config.features, generator).to(computing.device)

@@ -71,6 +71,7 @@ def test_schedules_are_read(tmp_path):
         (["--replay", "Rows", "--replay.ratio", "0.1"], "replay:", "another class_path: Ath or Uniform"),
         (["--replay", "Rows"], "replay:", "Ath or Uniform, for VTrace learns from sequences"),
         (["--algorithm", "DQN", "--replay", "Ath"], "replay:", "Rows, for DQN learns from transitions"),
+        (["--algorithm", "DQN", "--replay", "Rows", "--replay.capacity", "20"], "replay.capacity:", "at least 32"),
         (["--algorithm", "PPO", "--replay", "Ath"], "replay:", "fresh rounds only"),
         (["--algorithm", "DQN", "--policy.core", "Gru"], "policy.core:", "AthQ, which learns sequences"),
         (["--algorithm", "DQN", "--algorithm.distribution", "c51"], "algorithm.init_args.distribution:", "quantiles"),

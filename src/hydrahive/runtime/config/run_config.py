@@ -300,7 +300,11 @@ class RunConfig:
             )
             accepted = f"one that goes by no scores, or life_loss_ends: false: {given} needs the score of every episode"
             require(self.env.scores_all_episodes, "replay", given, accepted)
-        if self.algorithm.wants(Told(0, 0, 0)) is None:
+        draw = self.algorithm.wants(Told(0, 0, 0))
+        if draw is not None and draw.size is not None:
+            accepted = f"at least {draw.size}, the rows of a batch"
+            require(self.replay.capacity >= draw.size, "replay.capacity", self.replay.capacity, accepted)
+        if draw is None:
             frames = self.replayed_frames
             accepted = f"at most {self.replay.capacity / self.max_steps_per_round:g}: more frames than replay.capacity"
             require(frames <= self.replay.capacity, "replay.ratio", getattr(self.replay, "ratio", None), accepted)

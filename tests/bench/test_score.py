@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hydrahive.bench.curves import COLORS
 from hydrahive.bench.score import MUST_HOLD, Look, first_that_holds
 
 
@@ -25,6 +26,7 @@ def test_a_mark_counts_when_the_next_looks_hold_it(means, found):
 
 def test_both_reach_a_mark_and_the_figures_are_kept(hydrahive, tmp_path):
     options = ["--mark", 40, "--seeds", 1, "--every", 2000, "--against", "sb3", "--json", tmp_path / "figures.json"]
+    options += ["--plot", tmp_path / "curves.svg"]
     printed = hydrahive("bench", "score", "cartpole/ppo", *options).stdout
     assert "hydrahive takes" in printed
     figures = json.loads((tmp_path / "figures.json").read_text())
@@ -33,6 +35,12 @@ def test_both_reach_a_mark_and_the_figures_are_kept(hydrahive, tmp_path):
         assert look["mean"] >= 40
         assert 0 < look["seconds"] < 60
         assert look["env_steps"] >= 2000
+        (curve,) = figures["curves"][one]
+        assert len(curve) > MUST_HOLD
+        assert look in curve
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert drawn.count("<svg") == 1
+    assert all(color in drawn for color in COLORS), "a line for each contender"
 
 
 def test_a_mark_out_of_reach_is_told_so(hydrahive):

@@ -94,15 +94,19 @@ def bench_score(
         say: Is told how it goes.
     """
     reached: dict[str, list[Look | None]] = {name: [] for name in contenders}
+    curves: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in contenders}
     for seed in seeds:
         for name, learner in contenders.items():
+            seen: list[dict[str, Any]] = []
+            curves[name].append(seen)
 
-            def told(look: Look, name: str = name, seed: int = seed) -> None:
+            def told(look: Look, name: str = name, seed: int = seed, seen: list[dict[str, Any]] = seen) -> None:
+                seen.append(asdict(look))
                 say(f"{name} seed {seed}: {look.env_steps:>9,} steps {look.seconds:>8.2f} s  mean {look.mean:.2f}")
 
             looks = learner(seed, every)
             reached[name].append(first_that_holds(looks, mark, told))
-    return {"mark": mark, "every": every, "seeds": list(seeds), **_report(reached)}
+    return {"mark": mark, "every": every, "seeds": list(seeds), **_report(reached), "curves": curves}
 
 
 def _report(reached: dict[str, list[Look | None]]) -> dict[str, Any]:

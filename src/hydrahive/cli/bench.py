@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         report = bench_training(config, given.against, given.seconds, given.windows, given.address, say)
         print(training_text(report))
     if given.json:
-        _write(given.json, report)
+        _write("--json", given.json, json.dumps(report, indent=1).encode())
     return 0
 
 
@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=positive, help="score: env steps between two looks (default: a 50th of all)")
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="score: also draw the curves, as an SVG, to this file"
+    )
     return parser
 
 
@@ -123,6 +126,10 @@ def _score(name: str, config: RunConfig, given: argparse.Namespace, say: Callabl
     every = given.every or max(1, config.stop.env_steps // LOOKS)
     report = bench_score(contenders, given.mark, range(1, given.seeds + 1), every, say)
     print(score_text(name, report))
+    if given.plot:
+        from hydrahive.bench.curves import curves_svg
+
+        _write("--plot", given.plot, curves_svg(name, report))
     return {"experiment": name, **report}
 
 
@@ -170,10 +177,10 @@ def training_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
+def _write(option: str, path: Path, content: bytes) -> None:
     from hydrahive.core.durable import write_whole
 
     try:
-        write_whole(path.absolute(), json.dumps(report, indent=1).encode())
+        write_whole(path.absolute(), content)
     except OSError as error:
-        raise HydrahiveError(f"--json: cannot write {path}: {error.strerror}") from None
+        raise HydrahiveError(f"{option}: cannot write {path}: {error.strerror}") from None

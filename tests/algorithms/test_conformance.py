@@ -72,7 +72,7 @@ def test_every_boundary_is_the_same_whatever_is_lost(variant):
 def test_bytes_are_the_same_on_workers_and_after_a_kill(name, hydrahive):
     """With real Ray: inline, on one and on three workers, killed and resumed on another number of them.
 
-    Small, `tests/claims/test_replay.py` does it for Rainbow, and test_outsider.py for one of a user's.
+    Small, `tests/claims/test_replay.py` does it for Rainbow.
     """
     options = [*SMALL, *with_values(name, VALUES), "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     options += ["--stop.env_steps", 12_000]

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from conftest import ROOT, digests_of
+from conftest import FULL, ROOT, digests_of
 
 OPTIONS = ["--algorithm", '{"class_path": "outsider.OneStepActorCritic", "init_args": {"learning_rate": 0.005}}']
 OPTIONS += ["--fragment_length", 8, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
@@ -30,7 +30,7 @@ def test_its_bytes_are_the_same_on_a_worker_and_after_a_kill(mine):
     inline = digests_of(mine.train("cartpole/ppo", "inline", *options, "--workers", 0))
     killed = mine.start_training("cartpole/ppo", "killed", *options, "--workers", 0)
     mine.stop_at(killed, "killed", 4_000, signal.SIGKILL)
-    assert digests_of(mine.train("cartpole/ppo", "killed", *options, "--workers", 1)) == inline
+    assert digests_of(mine.train("cartpole/ppo", "killed", *options, "--workers", int(FULL))) == inline
 
 
 def test_it_is_refused_and_changed_as_ours_are(mine):

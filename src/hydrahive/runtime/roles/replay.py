@@ -113,8 +113,9 @@ class Replay:
     def restore(self, state: State | None, blocks: Sequence[State]) -> None:
         """Continue from `state` and the blocks up to it; from the beginning if there is none."""
         self._memory = self._empty()
-        taken = [0, 0, 0] if state is None else state["position"].tolist()
-        self._position, self._env_steps, self._before = taken
+        # Checkpoints of before numerics 3 count rounds only.
+        taken = [] if state is None else state["position"].tolist()
+        self._position, self._env_steps, self._before = [*taken, 0, 0, 0][:3]
         if state is None:
             self._memory.mark("0")
         else:

@@ -173,7 +173,8 @@ class Shard:
         self._carry = self._nothing_carried()  # which is not of a fragment's inference mode
         for name, kept in self._carry.items():
             if kept.numel():
-                take_state(kept.numpy(), state, f"{CARRY}/{name}")
+                # Checkpoints of before numerics 3 have no such part.
+                take_state(kept.numpy(), state, place if (place := f"{CARRY}/{name}") in state else name)
         if self.config.env.snapshot_kind == SnapshotKind.RESTARTED:
             self._begin_anew()
 

@@ -159,8 +159,9 @@ class PPOUpdate(Algorithm):
         with self.on.computing.precision():
             for low, high in edges(whole.rewards.shape[1], self.on.computing.slices):
                 if joint is not None and led_to is not None:
-                    values.append(self._values(joint[:, low:high], joint[:, low:high]))
-                    following.append(self._values(led_to[:, low:high], led_to[:, low:high]))
+                    central = cast(CentralActorCritic, network)
+                    values.append(central.central_values(joint[:, low:high]))
+                    following.append(central.central_values(led_to[:, low:high]))
                     continue
                 part = of_columns(whole, torch.arange(low, high, device=whole.rewards.device))
                 features = unrolled(network, part)
@@ -180,11 +181,9 @@ class PPOUpdate(Algorithm):
 
     def _values(self, features: Tensor, joint: Tensor | None) -> Tensor:
         """Values `[...]`, by features `[..., F]` or by what a central critic sees, `[..., J]`."""
-        network = cast(ActorCritic, self.network)
         if joint is None:
-            return network.values(features)
-        central = cast(CentralActorCritic, network)
-        return central.central_values(joint.reshape(-1, joint.shape[-1])).view(joint.shape[:-1])
+            return cast(ActorCritic, self.network).values(features)
+        return cast(CentralActorCritic, self.network).central_values(joint)
 
     def _minibatches(self, round_: Rows) -> Iterator[Rows]:
         """Minibatches epoch by epoch: shuffled rows, or whole shuffled columns where there is a memory to unroll."""

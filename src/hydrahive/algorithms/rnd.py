@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -152,7 +151,8 @@ class Curiosity:
         """Learn to foretell rows `[N, ...]`; the mean error before."""
         drawn = stream(self._seed, "curiosity", self._optimizer.steps).permutation(len(rows))
         errors = 0.0
-        for own in _shares(drawn, self.config.gradient_steps):
+        for first, end in edges(len(drawn), min(len(drawn), self.config.gradient_steps)):
+            own = drawn[first:end]
             for low, high in edges(len(own), min(len(own), self._computing.slices)):
                 error = self._errors(rows[own[low:high]]).sum()
                 torch.autograd.backward(error / len(own))
@@ -183,9 +183,3 @@ def _endless(fragment: Fragment, rewards: np.ndarray) -> Fragment:
     """A fragment of other rewards, in which nothing ends."""
     never = np.zeros_like(fragment.terminated)
     return replace(fragment, rewards=rewards, terminated=never, truncated=never)
-
-
-def _shares(drawn: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """So many parts, as equal as can be; none that is empty."""
-    for low, high in edges(len(drawn), min(count, len(drawn))):
-        yield drawn[low:high]

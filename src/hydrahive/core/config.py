@@ -109,9 +109,9 @@ class AlgorithmConfig:
 
     `replays` is what it draws from a replay: `nothing`, `sequences` where there is one, or `transitions`, which it
     needs, and which `replay_defaults` describe where a config names none; `judges` declares that it says how far off
-    they were. `takes_masks` declares that it learns from actions of which
-    some were not legal. `figures` are what its updates tell. `network_maker` and `maker` name the classes of the
-    network and of the rule, as `made` takes them. Fields with a `changing` default may get other values during a run.
+    they were. `takes_masks` declares that it learns from actions of which some were not legal. `figures` are what its
+    updates tell. `network_maker` and `maker` name the classes of the network and of the rule, as `made` takes them.
+    Fields with a `changing` default may get other values during a run.
     """
 
     network_maker: ClassVar[str]

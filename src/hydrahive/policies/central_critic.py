@@ -60,6 +60,6 @@ class CentralActorCritic(ActorCritic):
         return torch.cat([seen, mine.expand(*outer, columns, self.group)], dim=-1)
 
     def central_values(self, joint: Tensor) -> Tensor:
-        """Values `[N]` of what the critic sees, `[N, ...]`; float32 under autocast too."""
-        values: Tensor = self.central_head(self.critic(joint)).squeeze(-1).float()
-        return values
+        """Values `[...]` of what the critic sees, `[..., J]`; float32 under autocast too."""
+        values: Tensor = self.central_head(self.critic(joint.reshape(-1, joint.shape[-1]))).squeeze(-1).float()
+        return values.view(joint.shape[:-1])

@@ -82,9 +82,9 @@ class RowReplay:
         counters.finished_in_round = sum(len(summary.scores) for summary in summaries)
         counters.finished += counters.finished_in_round
         start = rows.time
-        rows.append(fragments)
+        taken = rows.append(fragments)
         hasher = blake3(counters.chain.encode())
-        for piece in hashed_bytes(sorted(rows.between(start, rows.time).items())):
+        for piece in hashed_bytes(sorted(taken.items())):
             hasher.update(piece)
         counters.chain = hasher.hexdigest()
         self._weigh(start)
@@ -149,7 +149,7 @@ class RowReplay:
             "time": np.array([self._rows.time], np.int64),
         }
         if self.config.priority_exponent:
-            state["priorities"] = self._tree.weights(self._at(self._kept()))
+            state["priorities"] = self._tree.weights(self._kept())
         return state
 
     def restore(self, state: State, blocks: Sequence[State], mark: str) -> None:
@@ -167,15 +167,14 @@ class RowReplay:
         counters: Any = from_json_array(state["counters"])
         self._counters, self._events = _Counters(**counters), []
         if self.config.priority_exponent:
-            self._set(self._at(self._kept()), state["priorities"])
+            self._set(self._kept(), state["priorities"])
 
     def _weigh(self, start: int) -> None:
         """Let rows be drawn whose next steps the round from `start` on has shown, and none that have left."""
-        rows, columns = self._rows, self.layout.columns
-        places = np.arange(start, rows.time) % rows.size
-        self._set((places[:, None] * columns + np.arange(columns)).ravel(), np.zeros(len(places) * columns, np.int64))
-        gone = np.arange(rows.oldest, self._first_drawable()) % rows.size
-        self._set((gone[:, None] * columns + np.arange(columns)).ravel(), np.zeros(len(gone) * columns, np.int64))
+        rows = self._rows
+        new, gone = np.arange(start, rows.time), np.arange(rows.oldest, self._first_drawable())
+        cleared = self._all_at(np.concatenate([new, gone]))
+        self._set(cleared, np.zeros(len(cleared), np.int64))
         first = max(self._first_drawable(), start - self.layout.steps)
         end = rows.time - self.layout.steps
         if first < end:
@@ -195,11 +194,13 @@ class RowReplay:
             self._drawable += int((weights > 0).sum()) - int((self._tree.weights(at) > 0).sum())
             self._tree.set(at, weights)
 
-    def _kept(self) -> Places:
-        """All rows that are kept, in order."""
-        times = np.arange(self._rows.oldest, self._rows.time)
-        columns = np.arange(self.layout.columns)
-        return Places(np.repeat(times, len(columns)), np.tile(columns, len(times)))
+    def _kept(self) -> np.ndarray:
+        """Where all rows that are kept stand in the tree, in order."""
+        return self._all_at(np.arange(self._rows.oldest, self._rows.time))
+
+    def _all_at(self, times: np.ndarray) -> np.ndarray:
+        """Where all columns' rows of some steps stand in the tree, step by step."""
+        return self._at(Places(times[:, None], np.arange(self.layout.columns))).ravel()
 
     def _at(self, places: Places) -> np.ndarray:
         """Where rows stand in the tree."""

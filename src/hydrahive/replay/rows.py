@@ -52,8 +52,8 @@ class Rows:
         """Memory of the rings."""
         return sum(array.nbytes for array in self._arrays.values()) + self._cut_observations.nbytes
 
-    def append(self, fragments: Sequence[Fragment]) -> None:
-        """Take a round, one fragment of each shard."""
+    def append(self, fragments: Sequence[Fragment]) -> State:
+        """Take a round, one fragment of each shard; its rows, as `between` gives them."""
         steps = self.layout.fragment_length
         new = {name: np.zeros((steps, *array.shape[1:]), array.dtype) for name, array in self._arrays.items()}
         keys, seen = [np.zeros(0, np.int64)], [self._cut_observations[:0]]
@@ -68,7 +68,11 @@ class Rows:
             cut = fragment.cut_rows.astype(np.int64)
             keys.append(self.keys(Places(self.time + cut[:, 0], first + cut[:, 1])))
             seen.append(fragment.cut_observations)
-        self.append_rows({**new, "cut_keys": np.concatenate(keys), "cut_observations": np.concatenate(seen)})
+        together = np.concatenate(keys)
+        order = np.argsort(together, kind="stable")
+        rows = {**new, "cut_keys": together[order], "cut_observations": np.concatenate(seen)[order]}
+        self.append_rows(rows)
+        return rows
 
     def append_rows(self, rows: Mapping[str, np.ndarray]) -> None:
         """Take rows `[K, columns, ...]` of each array, as `between` gives them."""
@@ -77,11 +81,10 @@ class Rows:
         for name, array in self._arrays.items():
             array[at] = rows[name]
         self.time += count
-        order = np.argsort(rows["cut_keys"], kind="stable")
         kept = np.searchsorted(self._cut_keys, self.oldest * self.layout.columns)
-        if len(order) or kept > len(self._cut_keys) // 2:
-            self._cut_keys = np.concatenate([self._cut_keys[kept:], rows["cut_keys"][order]])
-            observations = [self._cut_observations[kept:], rows["cut_observations"][order]]
+        if len(rows["cut_keys"]) or kept > len(self._cut_keys) // 2:
+            self._cut_keys = np.concatenate([self._cut_keys[kept:], rows["cut_keys"]])
+            observations = [self._cut_observations[kept:], rows["cut_observations"]]
             self._cut_observations = np.concatenate(observations)
 
     def between(self, start: int, end: int) -> State:

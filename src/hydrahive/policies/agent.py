@@ -133,7 +133,14 @@ class Agent(nn.Module):
         """
         scores, memory = self.step(seen.observations, carry["memory"])
         behaviour = self.behaviour(self.allowed(scores, seen.legal), rank)
-        return Acted(self.distribution.drawn(behaviour, noise["act"]), behaviour, {"memory": memory}, NOTHING)
+        own, counts = self.altered(behaviour, scores, seen, carry, noise)
+        return Acted(self.distribution.drawn(behaviour, noise["act"]), behaviour, {"memory": memory, **own}, counts)
+
+    def altered(
+        self, behaviour: Tensor, scores: Tensor, seen: Seen, carry: Carry, noise: Noise
+    ) -> tuple[Carry, np.ndarray]:
+        """Alter in place how a step's actions are drawn; what is carried besides the memory, and what is to be told."""
+        return {}, NOTHING
 
     def allowed(self, scores: Tensor, legal: np.ndarray | None) -> Tensor:
         """Scores `[N, P]` with only the actions left that are legal."""

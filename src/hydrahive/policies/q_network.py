@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.fragment import MASKED
-from hydrahive.policies.agent import Acted, Agent, Carry, Noise, Seen
+from hydrahive.policies.agent import Agent, Carry, Noise, Seen
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.distributions import Categorical
 from hydrahive.policies.encoders import orthogonal
@@ -74,20 +74,19 @@ class QNetwork(Agent):
             noise["detour"] = torch.from_numpy(generator("detour").random((steps, rows)))
         return noise
 
-    def act(self, seen: Seen, carry: Carry, noise: Noise, rank: float) -> Acted:
-        """Take a step, now and then on a detour; the steps that are left of it are carried."""
+    def altered(
+        self, behaviour: Tensor, scores: Tensor, seen: Seen, carry: Carry, noise: Noise
+    ) -> tuple[Carry, np.ndarray]:
+        """Make detours now and then; the steps that are left of them are carried."""
         if self._detours is None:
-            return super().act(seen, carry, noise, rank)
-        scores, memory = self.step(seen.observations, carry["memory"])
-        behaviour = self.behaviour(self.allowed(scores, seen.legal), rank)
-        left, counts = torch.zeros_like(carry["detours"]), np.zeros(len(DETOUR_COUNTS), np.int64)
-        if "detour" in noise:
-            assert seen.fatal is not None, "a config is refused whose environment does not tell"
-            left = carry["detours"].clone()
-            greedy, draws = scores.argmax(-1).numpy(), noise["detour"].numpy()
-            counts = self._detours.apply(behaviour.numpy(), greedy, seen.fatal(), left.numpy(), draws)
-        actions = self.distribution.drawn(behaviour, noise["act"])
-        return Acted(actions, behaviour, {"memory": memory, "detours": left}, counts)
+            return super().altered(behaviour, scores, seen, carry, noise)
+        if "detour" not in noise:
+            return {"detours": torch.zeros_like(carry["detours"])}, np.zeros(len(DETOUR_COUNTS), np.int64)
+        assert seen.fatal is not None, "a config is refused whose environment does not tell"
+        left, greedy = carry["detours"].clone(), scores.argmax(-1).numpy()
+        draws = noise["detour"].numpy()
+        counts = self._detours.apply(behaviour.numpy(), greedy, seen.fatal(), left.numpy(), draws)
+        return {"detours": left}, counts
 
     @property
     def is_careful(self) -> bool:

@@ -144,6 +144,7 @@ class Walker(gymnasium.Env):
         self.draw = self.random.random
         self.move = self.walk
         self.law = np.mean
+        self.laws = [np.mean, np.median]
         self.kind = Phase
         self.pressed = Switch.LEFT
         self.seen = None

@@ -72,6 +72,10 @@ class SnapshotUnsupportedError(HydrahiveError):
     """An environment holds state that cannot be captured and given back exactly."""
 
 
+class StateRefusedError(HydrahiveError, ValueError):
+    """A state holds what nothing of its kind holds; nothing of it was used."""
+
+
 class LostError(HydrahiveError):
     """A process, or something it held, is gone or not where it should be; what it did can be done again."""
 

@@ -5,12 +5,14 @@ objects whose attributes are all there is to them; what stands in two places is 
 arrays that share memory do so again. Functions, classes, and methods of what is captured are kept by name. Spaces,
 specs, functions without a name and the like are constants. Anything else might hide state, so it is refused by name
 rather than silently lost.
+
+A snapshot is data, whoever wrote it: restoring one imports nothing and calls nothing of what it names
+(`hydrahive.envs.plain_names`), reads no memory but the snapshot's own, and refuses in one line what no capture writes.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from enum import Enum, Flag
@@ -20,14 +22,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from pettingzoo import AECEnv, ParallelEnv
-from pettingzoo.utils import AgentSelector
 
-from hydrahive.core.errors import SnapshotUnsupportedError
+from hydrahive.core.errors import SnapshotUnsupportedError, StateRefusedError, first_line
 from hydrahive.core.state import State, as_json_array, from_json_array
-
-HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, AgentSelector)
-"""Objects that are looked into."""
+from hydrahive.envs.plain_names import HOLDERS, Names, is_attributes_only, is_named, method_of
 
 DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.freetype.Font", "pygame.time.Clock")
 """Types that pictures are made with; left as they are, too."""
@@ -48,32 +46,57 @@ CONSTANTS = (
 REBUILT = {"OrderedDict": OrderedDict, "Counter": Counter}
 """Dicts of a kind of their own that can be made anew."""
 
+BIT_GENERATORS = {
+    kind.__name__: kind
+    for kind in (
+        np.random.PCG64,
+        np.random.PCG64DXSM,
+        np.random.MT19937,
+        np.random.Philox,
+        np.random.SFC64,
+    )
+}
+"""What numpy's generators draw from."""
 
-class _Bare:
-    pass
+OVERLAP = 64
+"""So many times an array's memory a view of it may show at most."""
 
 
-def _is_attributes_only(value: Any) -> bool:
-    """Whether all that an object is stands in its `__dict__`, as its class adds nothing to a bare object's memory."""
-    kind = type(value)
-    slots = any(vars(base).get("__slots__") for base in kind.__mro__)
-    return hasattr(value, "__dict__") and not slots and kind.__basicsize__ <= _Bare.__basicsize__
-
-
-def capture(env: Any) -> State:
+def capture(env: Any, names: Names | None = None) -> State:
     """The state of an environment and of all it wraps: arrays by path, everything else as one JSON text.
 
+    Args:
+        env: The environment, or a list of some.
+        names: What a restore will find; by default what `env` holds now.
+
     Raises:
-        SnapshotUnsupportedError: If an attribute holds something that is neither plain data nor a known constant.
+        SnapshotUnsupportedError: If an attribute holds something that is neither plain data nor a known constant, or
+            that a restore would not find.
     """
-    encoder = _Encoder()
+    encoder = _Encoder(names or Names.of(env))
     tree = encoder.encoded(env, "env")
     return {**encoder.arrays, "tree": as_json_array(tree)}
 
 
-def restore(env: Any, state: State) -> None:
-    """Set every attribute that `capture` recorded; `env` must have been made in the same way."""
-    _Decoder(state).decoded(from_json_array(state["tree"]), env)
+def restore(env: Any, state: State, names: Names | None = None) -> None:
+    """Set every attribute that `capture` recorded; `env` must have been made in the same way.
+
+    Args:
+        env: The environment, or a list of some.
+        state: What `capture` gave.
+        names: What the state may name; by default what `env` holds now.
+
+    Raises:
+        StateRefusedError: If it is no such state, or names something that this environment does not know.
+    """
+    try:
+        _Decoder(state, names or Names.of(env)).decoded(from_json_array(state["tree"]), env)
+    except StateRefusedError:
+        raise
+    except RecursionError:
+        raise StateRefusedError("state that is nested too deeply") from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
+        raise StateRefusedError(f"state that cannot be read ({type(error).__name__}: {first_line(error)})") from None
 
 
 class _Encoder:
@@ -83,8 +106,9 @@ class _Encoder:
     again, only its number does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
         self.arrays: State = {}
+        self._names = names
         self._numbers: dict[int, int] = {}
 
     def encoded(self, value: Any, path: str) -> Any:
@@ -98,9 +122,16 @@ class _Encoder:
             return {"tuple": self._items(value, path)}
         if isinstance(value, np.generic):
             return {"scalar": self._placed(np.array(value), path)}
+        return self._encoded_reference(value, path)
+
+    def _encoded_reference(self, value: Any, path: str) -> Any:
+        """What is found again, rather than made again; the rest is numbered."""
         if (owner := self._numbers.get(id(getattr(value, "__self__", None)))) is not None:
             return {"method": [owner, value.__name__]}
-        if _is_named(value):
+        if is_named(value):
+            if not self._names.know(value):
+                named = f"{value.__module__}.{value.__qualname__}"
+                raise SnapshotUnsupportedError(f"its attribute {path!r} holds {named}, which it did not when made")
             return {"named": [value.__module__, value.__qualname__]}
         if isinstance(value, CONSTANTS) or f"{type(value).__module__}.{type(value).__name__}" in DRAWING:
             return {"constant": type(value).__name__}
@@ -130,14 +161,14 @@ class _Encoder:
             return {"dict": [self._pairs(value.items(), path), *kind]}
         if isinstance(value, HOLDERS):
             return {"holder": self._pairs(vars(value).items(), path)}
-        if _is_attributes_only(value):
+        if is_attributes_only(value) and self._names.know(type(value)):
             made = [type(value).__module__, type(value).__qualname__]
             return {"object": [made, self._pairs(vars(value).items(), path)]}
         raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 
     def _aside(self, value: Any, path: str) -> Any:
         """A value that nobody else holds, and whose place in memory another may take."""
-        aside = _Encoder()
+        aside = _Encoder(self._names)
         aside.arrays = self.arrays
         return aside.encoded(value, path)
 
@@ -162,26 +193,24 @@ class _Encoder:
 class _Decoder:
     """Makes the values again; what is met for the first time gets the number that `_Encoder` gave it."""
 
-    def __init__(self, arrays: State) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: State, names: Names) -> None:
+        self._arrays, self._names = arrays, names
         self._met: list[Any] = []
         self._filled_in: set[int] = set()
 
     def decoded(self, tree: Any, current: Any) -> Any:
         """What `tree` describes; `current` is what stands there now, kept where the tree says constant."""
         if not isinstance(tree, dict):
+            if isinstance(tree, list):
+                raise StateRefusedError("state with a list that does not say what it is")
             return tree
         ((kind, content),) = tree.items()
-        if kind == "same":
-            return self._met[content]
         if kind == "constant":
             return current
-        if kind == "method":
-            return getattr(self._met[content[0]], content[1])
-        if kind in ("named", "enum", "flag"):
-            return _by_name(kind, content)
+        if kind in ("same", "method", "named", "enum", "flag"):
+            return self._referred(kind, content)
         if kind == "scalar":
-            return self._arrays[content][()]
+            return self._array(content).reshape(-1)[0]
         if kind == "tuple":
             return tuple(self._items(content, current))
         if kind == "view":
@@ -191,28 +220,56 @@ class _Decoder:
             return self._met[-1]
         return self._filled(kind, content, current)
 
+    def _referred(self, kind: str, content: Any) -> Any:
+        if kind == "same":
+            return self._met_before(content)
+        if kind == "method":
+            return method_of(self._met_before(content[0]), content[1])
+        return self._names.found(*content) if kind == "named" else self._names.member(*content)
+
+    def _met_before(self, number: Any) -> Any:
+        if type(number) is not int or not 0 <= number < len(self._met):
+            raise StateRefusedError(f"state that points at its part {number!r}, which is not before it")
+        return self._met[number]
+
+    def _array(self, path: Any) -> np.ndarray:
+        """An array of the state; never one of objects, whose bytes would be taken for addresses."""
+        array = self._arrays[path]
+        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            raise StateRefusedError(f"state whose {path!r} is no array of plain numbers")
+        return array
+
     def _view(self, of: Any, offset: int, dtype: str, shape: list[int], strides: list[int]) -> np.ndarray:
         """A part of another array, met before it."""
         number = len(self._met)
         self._met.append(None)
-        view: np.ndarray = np.ndarray(shape, dtype, self.decoded(of, None), offset, strides)
+        root, kind = self.decoded(of, None), np.dtype(dtype)
+        if not isinstance(root, np.ndarray) or root.dtype.hasobject or kind.hasobject:
+            raise StateRefusedError("state with a view of what is no array of plain numbers")
+        if math.prod(shape) * kind.itemsize > OVERLAP * root.nbytes:
+            raise StateRefusedError(f"state with a view of {shape} of an array of {root.nbytes} bytes")
+        view: np.ndarray = np.ndarray(shape, kind, root, offset, strides)  # which sees that it stays inside
         self._met[number] = view
         return view
 
     def _numpy(self, kind: str, content: Any) -> Any:
         if kind == "array":
-            return self._arrays[content].copy()
+            return self._array(content).copy()
         if kind == "text":
             path, dtype, shape = content
-            return np.frombuffer(self._arrays[path].tobytes(), dtype).reshape(shape).copy()
-        bits = _Decoder(self._arrays).decoded(content, None)
-        bit_generator = getattr(np.random, bits["bit_generator"])()
+            if np.dtype(dtype).kind not in "SU":
+                raise StateRefusedError(f"state with letters of type {dtype!r}")
+            return np.frombuffer(self._array(path).tobytes(), dtype).reshape(shape).copy()
+        bits = _Decoder(self._arrays, self._names).decoded(content, None)
+        bit_generator = BIT_GENERATORS[bits["bit_generator"]]()
         bit_generator.state = bits
         return np.random.Generator(bit_generator)
 
     def _filled(self, kind: str, content: Any, current: Any) -> Any:
         """A container; it is met before what it holds is, which may hold it in turn."""
         if kind == "holder":
+            if not isinstance(current, HOLDERS):
+                raise StateRefusedError(f"state with an environment where a {type(current).__name__} is")
             self._met.append(current)
             for name in set(vars(current)) - {name for name, _ in content}:
                 del vars(current)[name]
@@ -229,6 +286,8 @@ class _Decoder:
             made = deque(maxlen=content[0])
             self._met.append(made)
             made.extend(self._items(content[1], current))
+        elif kind != "dict":
+            raise StateRefusedError(f"state with a {kind!r}, which nothing is")
         else:
             pairs, *named = content
             before = dict(current) if isinstance(current, dict) else {}
@@ -240,14 +299,19 @@ class _Decoder:
         return made
 
     def _object(self, made: list[str], content: Any, current: Any) -> Any:
-        """An object of attributes: the one that stands there, which bound methods may know, or else a new one."""
-        kind = type(current)
-        if [kind.__module__, kind.__qualname__] != made or id(current) in self._filled_in:
-            kind = _class_of(*made)
+        """An object of attributes: the one that stands there, which bound methods may know, or else a new one.
+
+        A new one is made without its class's `__init__` or `__new__`: nothing of it runs.
+        """
+        kind = self._names.kind(*made)
+        if type(current) is not kind or id(current) in self._filled_in:
             current = object.__new__(kind)
+            if not is_attributes_only(current) or isinstance(current, HOLDERS):
+                raise StateRefusedError(f"state with a {made[1]} as an object of attributes, which it is not")
             for name, item in content:
                 if isinstance(item, dict) and "constant" in item:
-                    raise ValueError(f"state with a {made[1]} that must be made anew, and whose {name!r} nobody knows")
+                    unknown = f"state with a {made[1]} that must be made anew, and whose {name!r} nobody knows"
+                    raise StateRefusedError(unknown)
         self._filled_in.add(id(current))
         self._met.append(current)
         before = dict(vars(current))
@@ -261,8 +325,8 @@ class _Decoder:
         """A dict of a kind of its own; one whose making nobody knows, as a defaultdict's, is what stands there."""
         if name in REBUILT:
             return REBUILT[name]()
-        if type(current).__name__ != name:
-            raise ValueError(f"state with a {name} where {type(current).__name__} is now")
+        if not isinstance(current, dict) or type(current).__name__ != name:
+            raise StateRefusedError(f"state with a {name} where {type(current).__name__} is now")
         current.clear()
         return current
 
@@ -272,23 +336,6 @@ class _Decoder:
         return [self.decoded(item, old) for item, old in zip(content, now, strict=False)]
 
 
-def _is_named(value: Any) -> bool:
-    """Whether a function, a class, or the like is found again by its module and name."""
-    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(qualname, str)):
-        return False
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found is value
-
-
-def _by_name(kind: str, content: list[Any]) -> Any:
-    """A function or class, or a member of an `Enum`, by name or, of a `Flag`, by value."""
-    found = _class_of(*content[:2])
-    return found if kind == "named" else found[content[2]] if kind == "enum" else found(content[2])
-
-
 def _root_of(array: np.ndarray) -> np.ndarray | None:
     """The array whose memory another one shows a part of; None where it has its own."""
     root = array
@@ -296,12 +343,3 @@ def _root_of(array: np.ndarray) -> np.ndarray | None:
         root = root.base
     is_part = root is not array and array.size and root.flags.c_contiguous and root.dtype.kind not in "OSU"
     return root if is_part and array.dtype.kind not in "SU" else None
-
-
-def _class_of(module: str, qualname: str) -> Any:
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        if part == "<locals>":
-            raise ValueError(f"state with a {qualname} of {module}, which cannot be made anew")
-        found = getattr(found, part)
-    return found

@@ -12,6 +12,8 @@ from hydrahive.runtime.config.changes import in_force
 from hydrahive.runtime.config.parsing import load_run_config, part_help
 from hydrahive.runtime.config.plain import dump, first_difference, known_keys
 from hydrahive.runtime.config.shipped import find_config, shipped_experiments
+from hydrahive.runtime.training.memory_plan import memory_plan
+from hydrahive.runtime.training.train import weights_bytes
 
 VTRACE = shipped_experiments()["snake/vtrace"]
 
@@ -22,6 +24,14 @@ def test_every_shipped_experiment_is_read_and_its_dump_is_equal(tmp_path):
         config = load_run_config(path)
         (tmp_path / "config.yaml").write_text(dump(config))
         assert load_run_config(tmp_path / "config.yaml") == config
+
+
+def test_every_shipped_experiment_has_room_for_the_versions_it_keeps():
+    for name, path in shipped_experiments().items():
+        config = load_run_config(path)
+        plan = memory_plan(config, weights_bytes(config))
+        plan.refuse_versions_above(config.faults.kept_versions_mb)
+        assert plan, name
 
 
 def test_dotted_overrides_reach_into_parts():

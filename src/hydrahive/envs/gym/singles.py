@@ -13,6 +13,7 @@ from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
 from hydrahive.envs.gym.maker import Maker
+from hydrahive.envs.plain_names import Names
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
 
 
@@ -43,6 +44,7 @@ class GymSingles(SnapshotVectorEnv):
         self._observations = np.zeros((num_envs, *self._flat.space.shape), self._flat.space.dtype)
         self._legal: np.ndarray | None = None
         self.reset(seed=0)
+        self._names = Names.of(self._envs)
         refuse_hidden_state(self, maker.name)
 
     def reset(
@@ -107,14 +109,14 @@ class GymSingles(SnapshotVectorEnv):
         """Every attribute of every environment, and the masks."""
         if not self._captured:
             return {}
-        state = nested("envs", plain_state.capture(self._envs))
+        state = nested("envs", plain_state.capture(self._envs, self._names))
         return state if self._legal is None else {**state, "legal": self._legal.copy()}
 
     def restore(self, state: State) -> None:
         """Continue from `snapshot`'s state; without one, whoever restores begins all episodes anew."""
         if not self._captured:
             return
-        plain_state.restore(self._envs, under("envs", state))
+        plain_state.restore(self._envs, under("envs", state), self._names)
         self._legal = state["legal"].copy() if "legal" in state else None
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
 from hydrahive.envs.gym.maker import Maker
+from hydrahive.envs.plain_names import Names
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
@@ -51,6 +52,7 @@ class GymVector(SnapshotVectorEnv):
         self._legal: np.ndarray | None = None
         self._captured, self._tells_score = captured, maker.tells_score
         self.reset(seed=0)
+        self._names = Names.of(env)
         refuse_hidden_state(self, maker.name)
 
     def reset(
@@ -107,7 +109,7 @@ class GymVector(SnapshotVectorEnv):
         if not self._captured:
             return {}
         env = self._env
-        state = env.snapshot() if isinstance(env, SnapshotVectorEnv) else plain_state.capture(env)
+        state = env.snapshot() if isinstance(env, SnapshotVectorEnv) else plain_state.capture(env, self._names)
         return state if self._legal is None else {**nested("env", state), "legal": self._legal.copy()}
 
     def restore(self, state: State) -> None:
@@ -120,7 +122,7 @@ class GymVector(SnapshotVectorEnv):
         if isinstance(self._env, SnapshotVectorEnv):
             self._env.restore(state)
         else:
-            plain_state.restore(self._env, state)
+            plain_state.restore(self._env, state, self._names)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments."""

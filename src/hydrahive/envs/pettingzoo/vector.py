@@ -19,6 +19,7 @@ from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, mask_row
 from hydrahive.envs.pettingzoo.groups import members_of
+from hydrahive.envs.plain_names import Names
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, take_state
 from hydrahive.envs.world import World
 
@@ -76,6 +77,7 @@ class PettingZooVector(SnapshotVectorEnv):
             raise ConfigError("env.init_args.id", name, accepted)
         self._waiting = _first_only(self.single_action_space) if counted else np.zeros(0, np.bool_)
         self.reset(seed=0)
+        self._names = Names.of(self.worlds)
         refuse_hidden_state(self, name)
 
     def reset(
@@ -135,7 +137,7 @@ class PettingZooVector(SnapshotVectorEnv):
         if self._legal is not None:
             state["legal"] = self._legal.copy()
         for w, world in enumerate(self.worlds):
-            state |= nested(f"world-{w}", plain_state.capture(world))
+            state |= nested(f"world-{w}", plain_state.capture(world, self._names))
         return state
 
     def restore(self, state: State) -> None:
@@ -147,7 +149,7 @@ class PettingZooVector(SnapshotVectorEnv):
         take_state(self._dead, state, "dead")
         self._legal = state["legal"].copy() if "legal" in state else None
         for w, world in enumerate(self.worlds):
-            plain_state.restore(world, under(f"world-{w}", state))
+            plain_state.restore(world, under(f"world-{w}", state), self._names)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the worlds."""

@@ -1,0 +1,168 @@
+"""Names in snapshots: of functions and classes that a freshly built environment holds, or its own modules define.
+
+A snapshot may come from anybody who can write where runs are stored. So its names are only looked up, among what is
+here already: nothing is imported, and nothing is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo.utils import AgentSelector
+
+from hydrahive.core.errors import StateRefusedError
+
+HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, AgentSelector)
+"""Objects that are looked into."""
+
+FOREIGN = frozenset({*sys.stdlib_module_names, "numpy", "ray", "torch"})
+"""Packages that are nobody's environment: of theirs only what is held can be named."""
+
+Name = tuple[str, str]
+"""Module and qualified name."""
+
+
+class _Bare:
+    pass
+
+
+def is_attributes_only(value: Any) -> bool:
+    """Whether all that an object is stands in its `__dict__`, as its class adds nothing to a bare object's memory."""
+    kind = type(value)
+    slots = any(vars(base).get("__slots__") for base in kind.__mro__)
+    return hasattr(value, "__dict__") and not slots and kind.__basicsize__ <= _Bare.__basicsize__
+
+
+class Names:
+    """What a snapshot of one environment may name."""
+
+    def __init__(self, held: dict[Name, Any], modules: frozenset[str]) -> None:
+        """Know what is held by name, and the modules that define its classes."""
+        self._held, self._modules = held, modules
+        self._packages = frozenset(module.partition(".")[0] for module in modules)
+
+    @staticmethod
+    def of(env: Any) -> Names:
+        """All that an environment, or a list of some, holds now; to be asked of one that was just built."""
+        held: dict[Name, Any] = {}
+        modules: set[str] = set()
+        for value in _reached(env):
+            kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
+            for kind in kinds:
+                held[kind.__module__, kind.__qualname__] = kind
+                if kind.__module__.partition(".")[0] not in FOREIGN:
+                    modules.add(kind.__module__)
+            if is_named(value):
+                held[value.__module__, value.__qualname__] = value
+        for module in modules:
+            for value in list(vars(sys.modules.get(module, ModuleType(""))).values()):
+                if isinstance(value, type) and value.__module__.partition(".")[0] not in FOREIGN:
+                    held[value.__module__, value.__qualname__] = value
+        return Names(held, frozenset(modules))
+
+    def know(self, value: Any) -> bool:
+        """Whether a function or a class would be found again."""
+        try:
+            return self.found(value.__module__, value.__qualname__) is value
+        except StateRefusedError:
+            return False
+
+    def found(self, module: Any, qualname: Any) -> Any:
+        """The function or class of a name.
+
+        Raises:
+            StateRefusedError: If the environment neither holds nor defines it.
+        """
+        if not (isinstance(module, str) and isinstance(qualname, str)):
+            raise StateRefusedError(f"state with the name {module!r} {qualname!r}, which is none")
+        if (module, qualname) in self._held:
+            return self._held[module, qualname]
+        found = self._defined(module, qualname) if module.partition(".")[0] in self._packages else None
+        if not isinstance(found, type) and not (isinstance(found, FunctionType) and module in self._modules):
+            raise StateRefusedError(
+                f"state that names {module}.{qualname}, which its environment neither holds when it is made nor defines"
+            )
+        return found
+
+    def kind(self, module: Any, qualname: Any) -> type:
+        """The class of a name; errors as `found`."""
+        found = self.found(module, qualname)
+        if not isinstance(found, type):
+            raise StateRefusedError(f"state with {module}.{qualname} as a class, which it is not")
+        return found
+
+    def member(self, module: Any, qualname: Any, name: Any) -> Any:
+        """The member of an `Enum`, by name or, of a `Flag`, by value; errors as `found`."""
+        kind = self.kind(module, qualname)
+        if not issubclass(kind, Enum):
+            raise StateRefusedError(f"state with a member of {module}.{qualname}, which has none")
+        try:
+            return kind.__members__[name] if isinstance(name, str) else kind(int(name))
+        except (KeyError, TypeError, ValueError):
+            raise StateRefusedError(f"state with the member {name!r} of {module}.{qualname}, which is none") from None
+
+    @staticmethod
+    def _defined(module: str, qualname: str) -> Any:
+        """What stands under a name in a module that was imported already; None if that is of another module."""
+        found: Any = sys.modules.get(module)
+        for part in qualname.split("."):
+            found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
+        return found if getattr(found, "__module__", None) == module else None
+
+
+def is_named(value: Any) -> bool:
+    """Whether a function, a class, or the like is found again by its module and name."""
+    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not (isinstance(module, str) and isinstance(qualname, str)):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+def method_of(owner: Any, name: Any) -> Any:
+    """A method of an object that is captured; a property is none, as getting it would run it.
+
+    Raises:
+        StateRefusedError: If the object's class has no method of that name.
+    """
+    kind = type(owner)
+    found = next((vars(base)[name] for base in kind.__mro__ if isinstance(name, str) and name in vars(base)), None)
+    if isinstance(found, FunctionType):
+        return MethodType(found, owner)
+    if isinstance(owner, list | dict | deque | np.ndarray | np.random.Generator) and isinstance(name, str):
+        method = getattr(owner, name, None)  # of a type that Python or numpy defines
+        if callable(method) and getattr(method, "__self__", None) is owner:
+            return method
+    raise StateRefusedError(f"state with the method {name!r} of a {kind.__name__}, which has none")
+
+
+def _reached(env: Any) -> Iterator[Any]:
+    """Everything that can be reached from an environment through attributes and containers, once each."""
+    waiting, seen = [env], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Enum):
+            yield value
+            continue
+        if value is None or isinstance(value, bool | int | float | str | np.generic) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield value
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | deque):
+            waiting += value
+        elif isinstance(value, MethodType):
+            waiting.append(value.__self__)
+        elif isinstance(value, HOLDERS) or is_attributes_only(value):
+            waiting += vars(value).values()

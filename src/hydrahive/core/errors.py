@@ -60,6 +60,10 @@ class CheckpointError(HydrahiveError):
     """A checkpoint cannot be read: truncated, altered, or of another format version."""
 
 
+class StoredNamesError(HydrahiveError):
+    """A storage holds names that no run has, and that lead elsewhere."""
+
+
 class MachineClassError(HydrahiveError):
     """A machine computes other bytes than the run was started with."""
 

@@ -55,16 +55,16 @@ class Names:
         held: dict[Name, Any] = {}
         modules: set[str] = set()
         for value in _reached(env):
-            kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
-            for kind in kinds:
-                held[kind.__module__, kind.__qualname__] = kind
-                if kind.__module__.partition(".")[0] not in FOREIGN:
-                    modules.add(kind.__module__)
+            for kind in value.__mro__ if _is_class(value) else type(value).__mro__:
+                if is_named(kind):
+                    held[kind.__module__, kind.__qualname__] = kind
+                    if not _is_foreign(kind):
+                        modules.add(kind.__module__)
             if is_named(value):
                 held[value.__module__, value.__qualname__] = value
         for module in modules:
-            for value in list(vars(sys.modules.get(module, ModuleType(""))).values()):
-                if isinstance(value, type) and value.__module__.partition(".")[0] not in FOREIGN:
+            for value in list(vars(sys.modules[module]).values()):
+                if _is_class(value) and is_named(value) and not _is_foreign(value):
                     held[value.__module__, value.__qualname__] = value
         return Names(held, frozenset(modules))
 
@@ -116,6 +116,15 @@ class Names:
         for part in qualname.split("."):
             found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
         return found if getattr(found, "__module__", None) == module else None
+
+
+def _is_class(value: Any) -> bool:
+    """Whether it is a class; `list[int]` only looks like one."""
+    return issubclass(type(value), type)
+
+
+def _is_foreign(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in FOREIGN
 
 
 def is_named(value: Any) -> bool:

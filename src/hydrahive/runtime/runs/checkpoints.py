@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ A replay's episodes lie beside them in `replay/`, in blocks that several checkpo
 """
 
 BLOCKS = "replay"
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 FACTS, CUT = ("seconds", "machine_class", "digest", "state_digest"), ("updates", "resumable", "score_mean", "progress")
 """What every manifest says of a checkpoint, and of the boundary in it."""
@@ -222,6 +225,8 @@ def _read_block(folder: Path, digest: str) -> Block:
     Raises:
         CheckpointError: If it is missing, truncated or altered.
     """
+    if not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
+        raise CheckpointError(f"checkpoint in {folder}: names a replay block {digest!r}, which is no digest")
     path = _block_path(folder, digest)
     try:
         block = Block(load_tensors(path.read_bytes()))

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from hydrahive.core.durable import read_json, write_whole
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError, StoredNamesError, UsageError
 from hydrahive.core.state import State
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.plain import dump
@@ -333,12 +334,18 @@ def find_run(runs: Path, given: str) -> RunFolder:
 
 
 def all_runs(runs: Path) -> list[RunFolder]:
-    """Every run in a folder, by name; those of a storage are fetched."""
+    """Every run in a folder, by name; those of a storage are fetched, and told of where they cannot be."""
     storage = storage_of(runs)
     if storage:
-        found = [RunFolder(runs / name, storage) for name in storage.names() if NAME.fullmatch(name)]
-        for folder in found:
-            folder.refresh(checkpoints=False)
+        found = []
+        for name in filter(NAME.fullmatch, storage.names()):
+            folder = RunFolder(runs / name, storage)
+            try:
+                folder.refresh(checkpoints=False)
+            except StoredNamesError as error:
+                print(f"hydrahive: run {name!r} is passed over: {error}", file=sys.stderr)
+                continue
+            found.append(folder)
         return [folder for folder in found if folder.exists()]
     if not runs.is_dir():
         return []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.core.durable import TEMPORARY_SUFFIX, write_whole
-from hydrahive.core.errors import HydrahiveError, UsageError, first_line
+from hydrahive.core.errors import HydrahiveError, StoredNamesError, UsageError, first_line
 
 MARK = "storage.json"
 """The file in a scratch folder that says which storage it is a copy of."""
@@ -36,6 +36,14 @@ HERE_ONLY = ("lock", "copy.lock", "request.json", "state.json")
 """What is between processes of one machine."""
 
 CHECKPOINTS, BLOCKS, MANIFEST = "checkpoints", "replay", "manifest.json"
+
+PART = r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,199}"
+
+KNOWN = re.compile(
+    rf"checkpoints/(\d+/(state\.safetensors|outbox\.json|manifest\.json)|replay/[0-9a-f]{{64}}\.safetensors)"
+    rf"|tb/({PART}/)?{PART}|{PART}\.(yaml|json|jsonl|safetensors|gif|md|html|svg|png|txt)|{SECRET}"
+)
+"""Names of files that a run has; what else lies in a storage is left alone."""
 
 URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -68,6 +76,11 @@ def storage_of(runs: Path) -> Storage | None:
     """
     mark = runs / MARK
     return Storage(json.loads(mark.read_text())["uri"]) if mark.is_file() else None
+
+
+def is_known(path: str) -> bool:
+    """Whether a file of this name, relative to a run's folder, may be a run's."""
+    return KNOWN.fullmatch(path) is not None and path not in HERE_ONLY
 
 
 class Storage:
@@ -108,7 +121,12 @@ class Storage:
         return sorted(info.base_name for info in found)
 
     def files(self, folder: str) -> list[str]:
-        """All files below a folder, as paths relative to it."""
+        """All files below a folder, as paths relative to it.
+
+        Raises:
+            StoredNamesError: If one would lie outside of it: an object store takes any name.
+            HydrahiveError: If it cannot be read.
+        """
         from pyarrow import fs
 
         root = self._path(folder)
@@ -116,7 +134,12 @@ class Storage:
             if self._forget:
                 self._forget()
             found = self._fs.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
-        return sorted(info.path[len(root) :].lstrip("/") for info in found if info.type == fs.FileType.File)
+        start = f"{root.strip('/')}/".lstrip("/")
+        paths = [info.path.lstrip("/") for info in found if info.type == fs.FileType.File]
+        for path in paths:
+            if not path.startswith(start) or {"", ".", ".."} & set(path[len(start) :].split("/")):
+                raise StoredNamesError(f"{self.shown}: holds {path!r}, which leads out of {folder!r}; nothing was read")
+        return sorted(path[len(start) :] for path in paths)
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None if it is not there."""
@@ -184,7 +207,7 @@ class StoredRun:
             HydrahiveError: If the storage cannot be read.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        stored = [path for path in self.storage.files(self._name) if not path.endswith(TEMPORARY_SUFFIX)]
+        stored = [path for path in self.storage.files(self._name) if is_known(path)]
         if "run.json" not in stored:
             stored = []
         inside = f"{CHECKPOINTS}/"
@@ -223,6 +246,7 @@ class StoredRun:
         data = self.storage.read(f"{self._name}/{path}")
         if data is not None:
             target = self._folder / path
+            assert target.resolve().is_relative_to(self._folder.resolve()), "its name was looked at"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, data, 0o600 if path == SECRET else 0o666)
 
@@ -236,14 +260,14 @@ class StoredRun:
         here = self._here()
         checkpoints = {path for path in here if path.startswith(f"{CHECKPOINTS}/")}
         with self._told():
-            stored = set(self.storage.files(self._name))
+            stored = {path for path in self.storage.files(self._name) if is_known(path)}
             replaced = {_manifest_of(path) for path in checkpoints if not self._is_sent(path)}
             # Without its manifest a checkpoint is none, whatever else of it is there.
             self._remove((stored & replaced) | (stored & set(LAST)) - set(here))
         for path in sorted(here, key=_turn):
             self.send_file(path)
         with self._told():
-            gone = stored - set(here) - set(HERE_ONLY)
+            gone = stored - set(here)
             self._remove(gone)
             for folder in {path.rpartition("/")[0] for path in gone if path.startswith(f"{CHECKPOINTS}/")}:
                 if not any(path.startswith(f"{folder}/") for path in here):
@@ -283,11 +307,7 @@ class StoredRun:
     def _here(self) -> list[str]:
         paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
         relative = (path.relative_to(self._folder).as_posix() for path in paths)
-        return [path for path in relative if TEMPORARY_SUFFIX not in path and not _stays_here(path)]
-
-
-def _stays_here(path: str) -> bool:
-    return path in HERE_ONLY or path.startswith("watch/")
+        return [path for path in relative if TEMPORARY_SUFFIX not in path and is_known(path)]
 
 
 def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:

@@ -15,6 +15,7 @@ export HYDRAHIVE_RUNS=${HYDRAHIVE_RUNS:-$state/runs}
 export HYDRAHIVE_LEDGER=${HYDRAHIVE_LEDGER:-$state/ledger.sqlite}
 case "$HYDRAHIVE_RUNS" in *://* | /*) ;; *) HYDRAHIVE_RUNS=$PWD/$HYDRAHIVE_RUNS ;; esac
 case "$HYDRAHIVE_LEDGER" in /*) ;; *) HYDRAHIVE_LEDGER=$PWD/$HYDRAHIVE_LEDGER ;; esac
+export HYDRAHIVE_COORDINATOR=$state/coordinator.sqlite
 export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://127.0.0.1:${HYDRAHIVE_PROMETHEUS_PORT:-9090}}
 export RAY_GRAFANA_HOST=${RAY_GRAFANA_HOST:-http://127.0.0.1:${HYDRAHIVE_GRAFANA_PORT:-3000}}
 unset RAY_ADDRESS
@@ -47,6 +48,8 @@ for _ in $(seq 60); do
     sleep 1
 done
 [ -n "$address" ] || fail "the dashboard at $dashboard does not answer; see $state/head.log"
+# With the head, and not with the first job, whose environment is that job's own.
+RAY_ADDRESS=$address python -m hydrahive.runtime.coordinator.start || fail "the coordinator did not start; see $state/head.log"
 
 cat <<TEXT
 the head is up at $address, its dashboard at $dashboard

@@ -176,3 +176,11 @@ def tune(hydrahive: Hydrahive, tmp_path: Path) -> Callable[..., Path]:
         return hydrahive.runs / name
 
     return run
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Trains a run with volunteers, of whom one may be dishonest: (summary, fleet, ledger, events)."""
+    from volunteers import training_in
+
+    return training_in(tmp_path, monkeypatch)

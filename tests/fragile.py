@@ -81,20 +81,24 @@ class FragileFleet(InlineFleet):
             return failed, failed
         return result
 
-    def update(self, version, parts, sample, *, keep_actions):
+    def refuse(self, worker, refused):
+        self.events.append(("work_refused", str(refused)))
+        self._workers.pop(worker, None)
+
+    def update(self, version, parts, leased, sample, *, keep_actions):
         self._calls += 1
         if self._plan.get(self._calls) == "lose update":
             return tuple(Failed(LostError("an argument is gone")) for _ in range(3))
         if self._plan.get(self._calls) == "lose replay":
             self._replay = None
         return self._or_failed(
-            3, lambda: super(FragileFleet, self).update(version, parts, sample, keep_actions=keep_actions)
+            3, lambda: super(FragileFleet, self).update(version, parts, leased, sample, keep_actions=keep_actions)
         )
 
-    def take(self, round_, fragments, summaries, judged):
+    def take(self, round_, fragments, summaries, leased, judged):
         if self._replay is None:
             return Failed(LostError("the replay is gone")), Failed(LostError("the replay is gone"))
-        return self._or_failed(2, lambda: super(FragileFleet, self).take(round_, fragments, summaries, judged))
+        return self._or_failed(2, lambda: super(FragileFleet, self).take(round_, fragments, summaries, leased, judged))
 
     def replay_state(self, since):
         return super().replay_state(since) if self._replay else Failed(LostError("the replay is gone"))

@@ -59,9 +59,9 @@ def test_the_default_price_makes_a_token_of_100_000_snake_steps():
 
 
 def test_a_price_that_would_burst_the_sums_is_refused():
-    assert price_of(LedgerConfig(microtokens_per_step=10**7, weight=100), 1).amount(9 * 10**9) < 2**63
+    assert price_of(LedgerConfig(microtokens_per_step=10**4, weight=100), 1).amount(4 * 10**12) < 2**62
     assert price_of(LedgerConfig(enabled=False, weight=10**6, microtokens_per_step=10**9), 1)
-    for config, declared in ((LedgerConfig(microtokens_per_step=10**7, weight=101), 1), (LedgerConfig(), 10**9)):
+    for config, declared in ((LedgerConfig(microtokens_per_step=10**4, weight=101), 1), (LedgerConfig(), 10**6)):
         with pytest.raises(ConfigError, match="microtokens_per_step"):
             price_of(config, declared)
 
@@ -103,7 +103,7 @@ def test_without_the_runs_secret_nobody_speaks_for_it(ledger):
         settle(ledger, posting(0, 3, run_id="made-up"))
     with pytest.raises(RefusedError, match="is known with another seal"):
         ledger.work.open_run("run", "snake", "mallory", b"x" * 32)
-    assert refused_codes(ledger) == ["wrong-seal", "unknown-run", "wrong-seal"]
+    assert refused_codes(ledger) == ["wrong-seal", "unknown-run"]
     assert balances(ledger.journal)[0]["balance"] == 0
 
 
@@ -127,7 +127,7 @@ def test_a_receipt_that_is_not_in_order_is_refused_by_itself(tmp_path, change, c
     assert (answer.paid, len(answer.refused)) == (2, 1)
     assert answer.credited_microtokens == 2 * STEPS * 10
     assert refused_codes(ledger) == [code]
-    assert answer.conservation_difference == bad.env_steps
+    assert answer.conservation_difference == abs(bad.env_steps)
     assert f"{bad.env_steps} env steps that the learner consumed are not" in verify(ledger.journal).problem
 
 
@@ -147,7 +147,7 @@ def test_receipts_that_do_not_add_up_to_what_was_consumed_are_refused_as_a_whole
     for change in ({"env_steps": 5}, {"until_update": 1, "from_update": 0}):
         with pytest.raises(RefusedError, match="add up"):
             settle(ledger, posting(0, 2, **change))
-    assert refused_codes(ledger) == ["not-conserved", "not-conserved"]
+    assert refused_codes(ledger) == ["not-conserved"], "once at once, and then counted"
 
 
 def test_steps_that_are_worth_nothing_are_counted_all_the_same(ledger):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from typing import Any
 
 
 class HydrahiveError(Exception):
@@ -111,9 +113,35 @@ class FragmentError(HydrahiveError):
         super().__init__(f"shard {shard} failed in round {round_}: {what}")
         self.shard, self.round, self.what, self.trace = shard, round_, what, trace
 
-    def __reduce__(self) -> tuple[type[FragmentError], tuple[int, int, str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes whole."""
         return type(self), (self.shard, self.round, self.what, self.trace)
+
+
+class RefusedWorkError(FragmentError):
+    """A fragment that came is not what was asked for; nothing of it was used.
+
+    Attributes:
+        of_the_policy: Whether it is what a policy gives that has diverged, too, whoever computes it.
+        worker: Who gave it, by its number, once that is known.
+    """
+
+    worker: int | None = None
+
+    def __init__(self, shard: int, round_: int, what: str, *, of_the_policy: bool = False) -> None:
+        """Name the fragment and what is wrong with it."""
+        super().__init__(shard, round_, what, "")
+        self.args = (f"work on shard {shard} of round {round_} is refused: {what}",)
+        self.of_the_policy = of_the_policy
+
+    def by(self, worker: int) -> RefusedWorkError:
+        """The same, of a worker's."""
+        self.worker = worker
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes whole."""
+        return partial(type(self), of_the_policy=self.of_the_policy), (self.shard, self.round, self.what)
 
 
 class LedgerError(HydrahiveError):

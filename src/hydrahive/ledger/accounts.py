@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from datetime import UTC, datetime
 
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.entries import NAME, TREASURY, Account
 from hydrahive.ledger.journal import Journal
 
 KEY_PREFIX = "hh_"
+STRIKE_US, STRIKES_OUT = 24 * 3600 * 1_000_000, 3
+"""Time for which a strike keeps an account's machines away, and the strikes after which only forgiving ends that."""
+
 KEY_BYTES = 32
 """Random bytes in a key: too many to guess, so a plain SHA-256 of it may be kept."""
 
@@ -88,6 +92,46 @@ class Accounts:
             raise self._journal.refuse("wrong-key", name, f"account {name!r}: this is not its key")
         assert account.name == name, "its own"
         return account
+
+    def require_good_standing(self, name: str) -> None:
+        """Let nobody work who was caught lately, or too often.
+
+        Raises:
+            RefusedError: If the account has a strike that still counts; recorded.
+        """
+        assert name, "an account is named"
+        rows = self._journal.db.execute(
+            "SELECT time_us, run, text FROM strikes WHERE account = ? AND forgiven_us IS NULL ORDER BY id", (name,)
+        ).fetchall()
+        if not rows:
+            return
+        last_us, run, text = rows[-1]
+        until_us = last_us + STRIKE_US
+        is_out = len(rows) >= STRIKES_OUT
+        if is_out or self._journal.now_us() < until_us:
+            when = "" if is_out else f" before {datetime.fromtimestamp(until_us / 1e6, UTC):%Y-%m-%d %H:%M}Z"
+            what = f"account {name!r} was caught {len(rows)} times (last in run {run}: {text})"
+            forgive = f"may not work{when}; the ledger's owner can forgive it: ledger accounts forgive {name}"
+            raise self._journal.refuse("strikes", name, f"{what}, and {forgive}")
+        assert until_us > 0, "after 1970"
+
+    def forgive(self, name: str) -> int:
+        """Let an account's strikes count no more; how many there were.
+
+        Raises:
+            UsageError: If there is no such account, or it has none.
+        """
+        self._known(name)
+        with self._journal.transaction():
+            forgiven = self._journal.db.execute(
+                "UPDATE strikes SET forgiven_us = ? WHERE account = ? AND forgiven_us IS NULL",
+                (self._journal.now_us(), name),
+            ).rowcount
+        if not forgiven:
+            raise UsageError(f"account {name!r} has no strikes that could be forgiven")
+        assert forgiven >= 1, "counted"
+        assert not self._journal.db.in_transaction, "durable"
+        return forgiven
 
     def _known(self, name: str) -> Account:
         assert name, "an account is named"

@@ -14,8 +14,8 @@ Credit = tuple[int, int, int, int, int, int, int, int, str, int, str, str]
 """A row of `credits`."""
 
 CREDIT_COLUMNS = 12
-STEPS, AMOUNT = 6, 7
-"""Where a credit's env steps and its amount stand in the row."""
+STEPS, AMOUNT, STATE = 6, 7, 10
+"""Where a credit's env steps, its amount and its state stand in the row."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,33 @@ class Credits:
         assert entry.seq >= 1, "entries are numbered from 1"
         return entry.seq
 
+    def let_go(self, run: int, where: str, *values: object) -> int:
+        """Pay credits of a run that were set aside; how many. `where` says which, as SQL over `values`."""
+        assert run >= 1, "a run's number"
+        db = self._journal.db
+        assert db.in_transaction, "with what lets them go"
+        rows = db.execute(
+            "SELECT c.segment, c.round, c.shard, c.env_steps, c.amount, c.seq, w.owner FROM credits c "
+            f"JOIN workers w ON w.id = c.worker WHERE c.run = ? AND c.state = 'pending' AND {where} "
+            "ORDER BY c.segment, c.round, c.shard",
+            (run, *values),
+        ).fetchall()
+        for segment, round_, shard, env_steps, amount, seq, owner in rows:
+            if seq:
+                self._journal.append("post", "work", TREASURY, owner, amount, f"post/{seq}", refers=seq)
+            self.set_state(run, (segment, round_, shard), "paid")
+            self.add_to_run(run, env_steps, amount)
+        return len(rows)
+
+    def set_state(self, run: int, place: tuple[int, int, int], state: str) -> None:
+        """Change the state of a credit, which is there."""
+        assert state in ("paid", "clawed"), "what may become of one"
+        changed = self._journal.db.execute(
+            "UPDATE credits SET state = ? WHERE run = ? AND segment = ? AND round = ? AND shard = ?",
+            (state, run, *place),
+        ).rowcount
+        assert changed == 1, "the row is there"
+
     def note(self, rows: Iterable[Credit]) -> None:
         """Write rows of credits, all new."""
         assert self._journal.db.in_transaction, "with the entries that they are about"
@@ -73,16 +100,16 @@ class Credits:
 
 def credit_of(run: int, receipt: Receipt, worker: WorkerRow, amount: int, seq: int, state: str) -> Credit:
     """The row of a fragment's credit."""
-    assert state in ("paid", "voided"), "as it is noted first"
+    assert state in ("paid", "pending", "voided"), "as it is noted first"
     assert receipt.env_steps >= 0, "refused before"
     place = (run, receipt.segment, receipt.round, receipt.shard)
     return (*place, receipt.at_update, worker.number, receipt.env_steps, amount, receipt.digest, seq, state, "none")
 
 
 def total(rows: Mapping[tuple[int, int, int], Credit], column: int) -> int:
-    """A column's sum over some credits."""
+    """A column's sum over those credits that are paid."""
     assert column in (STEPS, AMOUNT), "these are added up"
-    total = sum(int(row[column]) for row in rows.values())
+    total = sum(int(row[column]) for row in rows.values() if row[STATE] == "paid")
     assert total >= 0, "counted"
     return total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,62 +24,17 @@ from hydrahive.ledger.entries import (
     chained,
 )
 from hydrahive.ledger.place import require_local
+from hydrahive.ledger.store.refusals import Refusals
+from hydrahive.ledger.store.schema import FORMAT, lay_out, upgrade
 
 APPLICATION = 0x48594456
 """SQLite's application id of our files: `HYDV`."""
-
-FORMAT = 1
-"""Version of the schema; kept as SQLite's user version."""
 
 PRIVATE = 0o600
 """Mode of a ledger's file."""
 
 LOCK_SECONDS = 30.0
 """Longest wait for another process's transaction."""
-
-SCHEMA = """
-CREATE TABLE about (ledger_id TEXT NOT NULL);
-CREATE TABLE journal (
-    seq INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, kind TEXT NOT NULL, code TEXT NOT NULL, debit TEXT NOT NULL,
-    credit TEXT NOT NULL, amount INTEGER NOT NULL, key TEXT NOT NULL UNIQUE, refers INTEGER REFERENCES journal,
-    memo TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE UNIQUE INDEX resolved_once ON journal (refers) WHERE kind IN ('post', 'void', 'expire');
-CREATE TRIGGER entries_never_change BEFORE UPDATE ON journal
-    BEGIN SELECT RAISE(ABORT, 'the journal is append-only: correct an entry by a new one'); END;
-CREATE TRIGGER entries_never_go BEFORE DELETE ON journal
-    BEGIN SELECT RAISE(ABORT, 'the journal is append-only: correct an entry by a new one'); END;
-CREATE TABLE accounts (
-    name TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, key_hash TEXT NOT NULL, debits INTEGER NOT NULL,
-    credits INTEGER NOT NULL, debits_pending INTEGER NOT NULL, credits_pending INTEGER NOT NULL);
-CREATE TABLE holds (seq INTEGER PRIMARY KEY REFERENCES journal, expires_us INTEGER);
-CREATE TABLE refusals (
-    id INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, code TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL);
-
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, owner TEXT NOT NULL,
-    seal_key BLOB NOT NULL, env_steps INTEGER NOT NULL DEFAULT 0, amount INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE workers (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, name TEXT NOT NULL, owner TEXT NOT NULL,
-    node TEXT NOT NULL, state TEXT NOT NULL, UNIQUE (run, name));
-CREATE TABLE leases (
-    run INTEGER NOT NULL, segment INTEGER NOT NULL, shard INTEGER NOT NULL, worker INTEGER NOT NULL,
-    from_round INTEGER NOT NULL, until_round INTEGER, PRIMARY KEY (run, segment, shard, worker, from_round))
-    WITHOUT ROWID;
-CREATE TABLE credits (
-    run INTEGER NOT NULL, segment INTEGER NOT NULL, round INTEGER NOT NULL, shard INTEGER NOT NULL,
-    at_update INTEGER NOT NULL, worker INTEGER NOT NULL, env_steps INTEGER NOT NULL, amount INTEGER NOT NULL,
-    digest TEXT NOT NULL, seq INTEGER NOT NULL, state TEXT NOT NULL, audit TEXT NOT NULL,
-    PRIMARY KEY (run, segment, round, shard)) WITHOUT ROWID;
-CREATE INDEX credits_by_update ON credits (run, segment, at_update);
-CREATE TABLE spans (
-    run INTEGER NOT NULL, segment INTEGER NOT NULL, from_update INTEGER NOT NULL, until_update INTEGER NOT NULL,
-    env_steps INTEGER NOT NULL, PRIMARY KEY (run, segment, from_update, until_update)) WITHOUT ROWID;
-CREATE TABLE audits (
-    id INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, run INTEGER NOT NULL, segment INTEGER NOT NULL,
-    shard INTEGER NOT NULL, from_round INTEGER NOT NULL, until_round INTEGER NOT NULL, outcome TEXT NOT NULL,
-    workers TEXT NOT NULL, env_steps INTEGER NOT NULL, text TEXT NOT NULL,
-    UNIQUE (run, segment, shard, from_round, until_round));
-"""
 
 
 def now_us() -> int:
@@ -105,6 +59,19 @@ def _keep_private(path: Path) -> None:
         except FileExistsError:
             if path.stat().st_mode & 0o077:
                 path.chmod(PRIVATE)
+
+
+def _forget_seals(path: Path) -> None:
+    """Take the runs' keys out of a copy, and what is left of them in the file."""
+    assert path.is_file(), "it was just written"
+    copy = sqlite3.connect(path, isolation_level=None)
+    try:
+        copy.execute("PRAGMA secure_delete = ON")
+        copy.execute("UPDATE runs SET seal_key = x''")
+        copy.execute("VACUUM")
+        assert copy.execute("SELECT count(*) FROM runs WHERE length(seal_key) > 0").fetchone() == (0,), "none is left"
+    finally:
+        copy.close()
 
 
 class Journal:
@@ -141,10 +108,13 @@ class Journal:
             _keep_private(path)
             self.db = sqlite3.connect(path, isolation_level=None, timeout=LOCK_SECONDS, check_same_thread=False)
             self._prepare()
+        self._refusals = Refusals(self.db, self.transaction, clock_us)
 
     def close(self) -> None:
         """Close the file."""
         assert self._depth == 0, "not inside a transaction"
+        with suppress(LedgerError):
+            self._refusals.write()
         self.db.close()
         assert not self._touched, "nothing is left unwritten"
 
@@ -274,15 +244,22 @@ class Journal:
                 yield Entry(*row)
 
     def refuse(self, code: str, subject: str, text: str) -> RefusedError:
-        """Record a refusal, in a transaction of its own or that of the caller, and give the error to raise."""
+        """Record a refusal, and give the error to raise; what is refused again and again is counted."""
         assert code, "a refusal has a reason"
         assert subject, "somebody or something is refused"
+        self._refusals.note(code, subject, text)
+        return RefusedError(code, text)
+
+    def strike(self, account: str, run: str, node: str, text: str) -> None:
+        """Note that an account was caught, once for a node in a run; strikes last until they are forgiven."""
+        assert run, "it was caught in a run"
+        assert account, "a strike is somebody's"
         with self.transaction():
             self.db.execute(
-                "INSERT INTO refusals (time_us, code, subject, text) VALUES (?, ?, ?, ?)",
-                (self._clock(), code, subject, text),
+                "INSERT INTO strikes (time_us, account, run, node, text) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS "
+                "(SELECT 1 FROM strikes WHERE account = ?2 AND run = ?3 AND node = ?4 AND forgiven_us IS NULL)",
+                (self._clock(), account, run, node, text),
             )
-        return RefusedError(code, text)
 
     def now_us(self) -> int:
         """The journal's clock."""
@@ -291,8 +268,13 @@ class Journal:
         assert now >= 0, "after 1970"
         return now
 
-    def backup(self, target: Path) -> None:
-        """Write a whole copy to `target`, which must not exist.
+    def backup(self, target: Path, *, secrets: bool = False) -> None:
+        """Write a copy to `target`, which must not exist.
+
+        Args:
+            target: Where.
+            secrets: With the keys that runs seal their word with: to go on with it in place of this file. Whoever has
+                them can speak for the runs.
 
         Raises:
             LedgerError: If it exists or cannot be written.
@@ -305,6 +287,8 @@ class Journal:
             _keep_private(target)
             try:
                 self.db.execute("VACUUM INTO ?", (str(target),))
+                if not secrets:
+                    _forget_seals(target)
             except BaseException:
                 with suppress(OSError):
                     target.unlink()
@@ -342,7 +326,8 @@ class Journal:
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("BEGIN IMMEDIATE")
             if self._is_new():
-                self._lay_out()
+                lay_out(self.db)
+                self.db.execute(f"PRAGMA application_id = {APPLICATION}")
             self.db.execute("COMMIT")
         application, format_ = (
             self.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -354,22 +339,17 @@ class Journal:
                 f"ledger {self.path}: is of format {format_}, this version of hydrahive reads up to {FORMAT}; "
                 "use the newer version"
             )
-        assert format_ == FORMAT, "there is no older format"
+        if format_ < FORMAT:
+            self.db.execute("BEGIN IMMEDIATE")
+            upgrade(self.db)
+            self.db.execute("COMMIT")
+        assert self.db.execute("PRAGMA user_version").fetchone() == (FORMAT,), "of this version now"
 
     def _is_new(self) -> bool:
         tables = self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         assert isinstance(tables, int), "a count"
         assert tables >= 0, "a count"
         return tables == 0
-
-    def _lay_out(self) -> None:
-        assert self.db.in_transaction, "whole or not at all"
-        assert self._is_new(), "once"
-        for statement in _statements(SCHEMA):
-            self.db.execute(statement)
-        self.db.execute("INSERT INTO about VALUES (?)", (str(uuid.uuid4()),))
-        self.db.execute(f"PRAGMA application_id = {APPLICATION}")
-        self.db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _write_accounts(self) -> None:
         """Write the sums of the accounts that the transaction touched."""
@@ -384,15 +364,3 @@ class Journal:
         assert self.db.in_transaction, "there is something to commit"
         self.db.execute("COMMIT")
         assert not self.db.in_transaction, "it is on the disk"
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, for executing them inside a transaction that is already open."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    assert not statement.strip(), "the script ends with a whole statement"
-    assert script, "there is a script"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hydrahive.core.errors import RefusedError
 from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credit_rows import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
+from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
-from hydrahive.ledger.posting import Posting, Sealed, SealKey, seal_of
+from hydrahive.ledger.posting import Posting, Sealed, SealKey, Verdict, seal_of
+from hydrahive.ledger.prices import DEAREST
 from hydrahive.ledger.verdicts import Verdicts
+
+VOUCHED_FOR = (
+    "c.audit = 'replayed' AND c.round < ? AND EXISTS (SELECT 1 FROM credits v JOIN workers o ON o.id = v.worker "
+    "WHERE v.run = c.run AND v.audit = 'verified' AND v.round >= c.round AND (o.owner, o.node) = (w.owner, w.node))"
+)
+"""Credits whose environments' steps were computed again, from a machine that was later found honest in full."""
+
+MOST_MINTED = 2**62
+"""Micro-tokens that a ledger mints in all: half of what its integers hold, so that no sum of them overflows."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +32,12 @@ class Settled:
     Attributes:
         ledger_id: Of the ledger.
         head: Number and hash of the newest entry: who notes it can later prove that nothing before it was changed.
-        paid: Receipts that were paid now.
+        paid: Receipts that were paid now, or set aside until what they are for is verified.
         known: Receipts that had been paid before.
         refused: What was refused, in words.
         credited_env_steps: Of the run so far, paid and not taken back.
         credited_microtokens: Likewise.
-        conservation_difference: Env steps that the run's learner consumed in the posting's span and the ledger does
-            not account for.
+        conservation_difference: Env steps that the run's learner consumed and the ledger does not account for.
     """
 
     ledger_id: str
@@ -48,6 +58,8 @@ class Work:
         self._journal, self._credits = journal, Credits(journal)
         self._verdicts = Verdicts(journal, self._credits)
         assert journal.path.is_absolute(), "an open journal"
+        self._broken: dict[int, dict[tuple[int, int, int], int]] = {}
+        """Of each run the spans that do not add up."""
         assert not journal.db.in_transaction, "between two transactions"
 
     def open_run(self, run_id: str, name: str, owner: str, key: SealKey) -> None:
@@ -94,6 +106,7 @@ class Work:
         with self._journal.transaction():
             workers = self._enlist(run, posting)
             self._note_leases(run, posting, workers)
+            set_aside = self._set_aside(posting)
             for receipt in posting.receipts:
                 place = (receipt.segment, receipt.round, receipt.shard)
                 reason = "twice" if place in paid else self._reason_against(run, posting, receipt, workers)
@@ -102,7 +115,8 @@ class Work:
                 elif reason:
                     refused.append(self._refuse_receipt(posting, receipt, reason))
                 else:
-                    paid[place] = self._pay(run, posting, receipt, workers[receipt.worker])
+                    waits = set_aside(receipt)
+                    paid[place] = self._pay(run, posting, receipt, workers[receipt.worker], waits=waits)
             self._credits.note(paid.values())
             self._credits.add_to_run(run, total(paid, STEPS), total(paid, AMOUNT))
             if known:
@@ -113,6 +127,8 @@ class Work:
             for verdict in posting.verdicts:
                 claimed = [r for r in posting.voided if not self._reason_against(run, posting, r, workers)]
                 self._verdicts.judge(run, posting, verdict, workers, claimed)
+            if posting.proven_before:
+                self._credits.let_go(run, VOUCHED_FOR, posting.proven_before)
             answer = self._answer(run, posting, len(paid), known, refused)
         assert len(paid) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
         return answer
@@ -123,9 +139,13 @@ class Work:
         row = self._journal.db.execute("SELECT id, seal_key FROM runs WHERE run_id = ?", (posting.run_id,)).fetchone()
         if row is None:
             raise self._journal.refuse("unknown-run", posting.run_id, f"run {posting.run_id}: is not known here")
+        if not row[1]:
+            text = f"run {posting.run_id}: this is a copy of a ledger without its runs' keys; nothing is paid into it"
+            raise self._journal.refuse("no-seal", posting.run_id, text)
         if not hmac.compare_digest(seal_of(posting, row[1]), given.seal):
             text = f"run {posting.run_id}: the posting was altered, or is not sealed by this run"
             raise self._journal.refuse("wrong-seal", posting.run_id, text)
+        self._refuse_too_dear(posting)
         steps = sum(receipt.env_steps for receipt in posting.receipts)
         inside = all(posting.from_update <= receipt.at_update < posting.until_update for receipt in posting.receipts)
         if steps != posting.env_steps or not inside:
@@ -137,6 +157,22 @@ class Work:
         assert isinstance(row[0], int), "a number"
         assert row[0] >= 1, "counted from 1"
         return row[0]
+
+    def _refuse_too_dear(self, posting: Posting) -> None:
+        """A price above the ledger's own cap, or sums that a file's integers would not hold: refused as a whole."""
+        price, claimed = posting.price, (*posting.receipts, *posting.voided)
+        assert MOST_MINTED < 2**63, "SQLite's integers take it"
+        whole = all(type(one) is int and one >= 0 for one in (price.rate, price.weight))
+        if not whole or price.rate * price.weight > DEAREST:
+            text = f"run {posting.run_id}: asks {price.rate} x {price.weight} micro-tokens a step; at most {DEAREST}"
+            raise self._journal.refuse("too-dear", posting.run_id, text)
+        amount = sum(price.amount(max(0, receipt.env_steps)) for receipt in claimed)
+        treasury = self._journal.account(TREASURY)
+        minted = treasury.debits + treasury.debits_pending if treasury else 0
+        if minted + amount > MOST_MINTED:
+            text = f"run {posting.run_id}: the ledger has minted {minted} micro-tokens of the {MOST_MINTED} it can hold"
+            raise self._journal.refuse("no-headroom", posting.run_id, text)
+        assert minted + amount < 2**63, "SQLite's integers take it"
 
     def _enlist(self, run: int, posting: Posting) -> dict[str, WorkerRow]:
         """The workers that a posting names, noted if they are new; a worker's owner never changes."""
@@ -200,13 +236,38 @@ class Work:
         assert isinstance(refusal, RefusedError), "recorded"
         return str(refusal)
 
-    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: WorkerRow) -> Credit:
-        """Credit a worker's owner for a fragment; what is worth nothing makes no entry. The row to note."""
+    @staticmethod
+    def _set_aside(posting: Posting) -> Callable[[Receipt], bool]:
+        """What says whether a receipt's pay must wait: whoever must prove himself has not, in this posting."""
+        unproven = frozenset(posting.unproven)
+        verified = [verdict for verdict in posting.verdicts if verdict.outcome == "verified"]
+        assert unproven <= {worker.name for worker in posting.workers}, "they are named"
+        spans: dict[int, list[Verdict]] = {}
+        for verdict in verified:
+            spans.setdefault(verdict.shard, []).append(verdict)
+        assert len(verified) == sum(map(len, spans.values())), "each of one shard"
+
+        def waits(receipt: Receipt) -> bool:
+            of_shard = spans.get(receipt.shard, [])
+            assert all(one.shard == receipt.shard for one in of_shard), "its own"
+            assert all(one.from_round <= one.until_round for one in of_shard), "time goes forward"
+            return receipt.worker in unproven and not any(
+                one.from_round <= receipt.round < one.until_round for one in of_shard
+            )
+
+        return waits
+
+    def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: WorkerRow, *, waits: bool) -> Credit:
+        """Credit a worker's owner for a fragment; what is worth nothing makes no entry. The row to note.
+
+        `waits`: set it aside until it is verified.
+        """
         amount = posting.price.amount(receipt.env_steps)
         assert amount >= 0, "work costs the worker nothing"
-        seq = self._credits.enter("posted", posting, receipt, worker, amount) if amount else 0
+        kind = "pending" if waits else "posted"
+        seq = self._credits.enter(kind, posting, receipt, worker, amount) if amount else 0
         assert seq >= 0, "entries are numbered from 1"
-        return credit_of(run, receipt, worker, amount, seq, "paid")
+        return credit_of(run, receipt, worker, amount, seq, "pending" if waits else "paid")
 
     def _note_span(self, run: int, posting: Posting) -> None:
         """Note what the learner counted between two checkpoints, for conservation."""
@@ -219,11 +280,22 @@ class Work:
         )
         assert posting.env_steps >= 0, "steps are counted"
 
+    def _missing(self, run: int, posting: Posting) -> int:
+        """Env steps of a run that are not accounted for, of all its spans; each is looked at when it is posted."""
+        span = (posting.segment, posting.from_update, posting.until_update)
+        if run not in self._broken:
+            self._broken[run] = {row[:3]: row[3] for row in conservation(self._journal, run)}
+        broken = self._broken[run]
+        broken.pop(span, None)
+        broken |= {row[:3]: row[3] for row in conservation(self._journal, run, span)}
+        assert all(broken.values()), "only what does not add up"
+        assert self._broken[run] is broken, "kept for the next posting"
+        return sum(abs(missing) for missing in broken.values())
+
     def _answer(self, run: int, posting: Posting, paid: int, known: int, refused: Sequence[str]) -> Settled:
         assert paid >= 0, "counted"
         steps, amount = self._journal.db.execute("SELECT env_steps, amount FROM runs WHERE id = ?", (run,)).fetchone()
-        span = (posting.segment, posting.from_update, posting.until_update)
-        difference = sum(row[3] for row in conservation(self._journal, run, span))
+        difference = self._missing(run, posting)
         head = self._journal.head()
         assert head[0] >= 0, "entries are numbered from 1"
         return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)

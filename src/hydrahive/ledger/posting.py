@@ -14,8 +14,12 @@ from hydrahive.ledger.prices import Price
 SealKey = bytes
 """A run's own secret; whoever does not have it cannot speak for the run."""
 
-Outcome = Literal["verified", "replayed", "invalid"]
-"""Of an audit: all was computed again and equal; the environments' steps were; something was not."""
+Outcome = Literal["verified", "replayed", "invalid", "refused"]
+"""Of an audit: all was computed again and equal; the environments' steps were; something was not. `refused`: what came
+was not even what was asked for, and nothing was learned from it."""
+
+FAULTS = ("invalid", "refused")
+"""Outcomes that a worker is held to account for."""
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
@@ -84,6 +88,9 @@ class Posting:
         receipts: What was consumed.
         verdicts: What audits found since the last posting.
         voided: Receipts that an invalid verdict is about: claimed, not paid.
+        unproven: Workers whose pay is set aside until what they did was verified.
+        proven_before: What was set aside for earlier rounds than this, and whose environments' steps were computed
+            again, is let go: the run would not be taken back so far, or all of it has been looked at.
     """
 
     run_id: str
@@ -97,6 +104,8 @@ class Posting:
     receipts: tuple[Receipt, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     voided: tuple[Receipt, ...] = ()
+    unproven: tuple[str, ...] = ()
+    proven_before: int = 0
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -104,6 +113,10 @@ class Posting:
         plain["price"] = vars(self.price)
         for name in ("workers", "leases", "receipts", "verdicts", "voided"):
             plain[name] = [vars(part) for part in plain[name]]
+        if not (self.unproven or self.proven_before):  # as postings of before there was such a thing are sealed
+            del plain["unproven"], plain["proven_before"]
+        else:
+            plain["unproven"] = list(self.unproven)
         assert self.from_update <= self.until_update, "time goes forward"
         assert self.env_steps >= 0, "steps are counted"
         return plain
@@ -114,6 +127,7 @@ class Posting:
         parts: dict[str, Any] = {"workers": WorkerFacts, "leases": Lease, "receipts": Receipt, "voided": Receipt}
         read: dict[str, Any] = {name: tuple(part(**row) for row in plain[name]) for name, part in parts.items()}
         verdicts = tuple(Verdict(**{**row, "workers": tuple(row["workers"])}) for row in plain["verdicts"])
+        read["unproven"] = tuple(plain.get("unproven", ()))
         posting = Posting(**{**plain, **read, "verdicts": verdicts, "price": Price(**plain["price"])})
         assert isinstance(posting.run_id, str), "a UUID"
         assert isinstance(posting.segment, int), "a number"

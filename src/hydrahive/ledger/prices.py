@@ -10,8 +10,8 @@ from hydrahive.core.config import require, require_integer
 DEFAULT_RATE = 10
 """Micro-tokens for an env step of weight 1: 1.0 token for 100,000 Snake steps."""
 
-DEAREST = 10**9
-"""Micro-tokens that an env step may earn at most: SQLite's integers then hold the sums of 9 * 10^9 steps."""
+DEAREST = 10**6
+"""Micro-tokens that an env step may earn at most: a token. SQLite's integers then hold the sums of 4 * 10^12 steps."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def work_credits(journal: Journal) -> list[Row]:
             "c.amount, c.state, c.audit, c.digest, c.seq FROM credits c JOIN runs r ON r.id = c.run "
             "JOIN workers w ON w.id = c.worker ORDER BY c.run, c.segment, c.round, c.shard",
         )
-    assert all(row["state"] in ("paid", "voided", "clawed") for row in rows), "the states of a credit"
+    assert all(row["state"] in ("paid", "pending", "voided", "clawed") for row in rows), "the states of a credit"
     assert all(row["env_steps"] >= 0 for row in rows), "steps are counted"
     return rows
 
@@ -124,10 +124,22 @@ def workers(journal: Journal) -> list[Row]:
     return rows
 
 
+def strikes(journal: Journal, account: str | None = None) -> list[Row]:
+    """Every strike, or an account's, oldest first: why, and whether it was forgiven."""
+    where, values = ("", []) if account is None else ("WHERE account = ?", [account])
+    with journal.readable_errors():
+        rows = _rows(
+            journal, f"SELECT time_us, account, run, node, text, forgiven_us FROM strikes {where} ORDER BY id", *values
+        )
+    assert all(row["account"] for row in rows), "a strike is somebody's"
+    assert all(row["text"] for row in rows), "and has a reason"
+    return rows
+
+
 def refusals(journal: Journal) -> list[Row]:
     """Everything that was refused, oldest first."""
     with journal.readable_errors():
-        rows = _rows(journal, "SELECT time_us, code, subject, text FROM refusals ORDER BY id")
+        rows = _rows(journal, "SELECT time_us, code, subject, times, text FROM refusals ORDER BY id")
     assert all(row["code"] for row in rows), "a refusal has a reason"
     assert all(row["subject"] for row in rows), "somebody or something was refused"
     return rows

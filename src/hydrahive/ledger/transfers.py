@@ -111,6 +111,9 @@ class Transfers:
             wrong = self._journal.entry(seq=seq)
             if wrong is None or wrong.kind not in ("posted", "post"):
                 raise UsageError(f"entry {seq}: is not one that moved tokens; nothing to reverse")
+            taken = self._taken_back(wrong)
+            if taken is not None:
+                raise UsageError(f"entry {seq}: an audit has taken its tokens back already (entry {taken})")
             key = f"reversal/{seq}"
             entry = self._journal.entry(key=key) or self._journal.append(
                 "posted", "correction", wrong.credit, wrong.debit, wrong.amount, key, {"why": why}, refers=seq
@@ -118,6 +121,15 @@ class Transfers:
         assert (entry.debit, entry.credit) == (wrong.credit, wrong.debit), "the other way"
         assert entry.amount == wrong.amount, "all of it"
         return entry
+
+    def _taken_back(self, wrong: Entry) -> int | None:
+        """The entry by which an audit took another's tokens back; None if none did."""
+        assert wrong.seq >= 1, "entries are numbered from 1"
+        found = self._journal.db.execute(
+            "SELECT seq FROM journal WHERE refers = ? AND code = 'clawback'", (wrong.seq,)
+        ).fetchone()
+        assert found is None or found[0] > wrong.seq, "later"
+        return None if found is None else int(found[0])
 
     def _moved(
         self, kind: str, debit: str, credit: str, amount: int, key: str, code: str, memo: dict[str, Any]

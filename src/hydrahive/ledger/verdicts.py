@@ -8,7 +8,7 @@ from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credit_rows import Credits, WorkerRow, credit_of
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
-from hydrahive.ledger.posting import OUTCOMES, Posting, Verdict
+from hydrahive.ledger.posting import FAULTS, OUTCOMES, Posting, Verdict
 
 
 class Verdicts:
@@ -49,16 +49,19 @@ class Verdicts:
         ).rowcount
         if not new:
             return
-        if verdict.outcome == "invalid":
+        if verdict.outcome in FAULTS:
             self._void(run, posting, claimed, workers)
             for name in verdict.workers:
                 self._claw_back(run, posting, verdict, workers[name])
             return
         self._journal.db.execute(
             "UPDATE credits SET audit = ? WHERE run = ? AND segment = ? AND shard = ? AND round >= ? AND round < ? "
-            "AND state = 'paid'",
+            "AND state IN ('paid', 'pending')",
             (verdict.outcome, *interval),
         )
+        if verdict.outcome == "verified":
+            within = "c.segment = ? AND c.shard = ? AND c.round >= ? AND c.round < ?"
+            self._credits.let_go(run, within, *interval[1:])
 
     def _void(self, run: int, posting: Posting, claimed: Sequence[Receipt], workers: Mapping[str, WorkerRow]) -> None:
         """Note work that was claimed and is not paid: entered as pending, and voided in the same breath."""
@@ -74,24 +77,53 @@ class Verdicts:
             self._credits.note([credit_of(run, receipt, worker, amount, seq, "voided")])
 
     def _claw_back(self, run: int, posting: Posting, verdict: Verdict, worker: WorkerRow) -> None:
-        """Take back what a worker earned in this run without its having been verified; he may owe it afterwards."""
-        assert verdict.outcome == "invalid", "only then"
+        """Take back what was earned in this run without having been verified, on this worker's node or for its account.
+
+        What is set aside is let go of; what was paid may be owed afterwards. The account has a strike.
+        """
+        assert verdict.outcome in FAULTS, "only then"
         db = self._journal.db
-        db.execute("UPDATE workers SET state = 'quarantined' WHERE id = ?", (worker.number,))
-        rows = db.execute(
-            "SELECT segment, round, shard, amount, seq, env_steps FROM credits "
-            "WHERE run = ? AND worker = ? AND state = 'paid' AND audit != 'verified' ORDER BY segment, round, shard",
+        (node,) = db.execute("SELECT node FROM workers WHERE id = ?", (worker.number,)).fetchone()
+        run_owner = db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()[0]
+        # The run's own user is not held to account for his other machines.
+        by_account = worker.owner if worker.owner != run_owner else None
+        alike = db.execute(
+            "SELECT id, owner FROM workers WHERE run = ? AND (id = ? OR node = ? OR owner = ?)",
+            (run, worker.number, node, by_account),
+        ).fetchall()
+        for number, owner in alike:
+            db.execute("UPDATE workers SET state = 'quarantined' WHERE id = ?", (number,))
+            self._take_back(run, posting, verdict, WorkerRow(number, owner))
+        assert worker.number in {number for number, _ in alike}, "himself, too"
+        if by_account is not None:
+            self._journal.strike(by_account, posting.run_id, node, verdict.text or verdict.outcome)
+
+    def _take_back(self, run: int, posting: Posting, verdict: Verdict, worker: WorkerRow) -> None:
+        """Take a worker's credits back that were not verified, each once."""
+        assert run >= 1, "a run's number"
+        rows = self._journal.db.execute(
+            "SELECT segment, round, shard, amount, seq, env_steps, state FROM credits WHERE run = ? AND worker = ? "
+            "AND state IN ('paid', 'pending') AND audit != 'verified' ORDER BY segment, round, shard",
             (run, worker.number),
         ).fetchall()
-        for segment, round_, shard, amount, seq, env_steps in rows:
-            self._credits.add_to_run(run, -env_steps, -amount)
-            if amount:
-                memo = {"run": posting.run_id, "segment": segment, "round": round_, "shard": shard, "why": verdict.text}
-                self._journal.append(
-                    "posted", "clawback", worker.owner, TREASURY, amount, f"clawback/{seq}", memo, refers=seq
-                )
-            changed = db.execute(
-                "UPDATE credits SET state = 'clawed' WHERE run = ? AND segment = ? AND round = ? AND shard = ?",
-                (run, segment, round_, shard),
-            ).rowcount
-            assert changed == 1, "the row was just read"
+        for segment, round_, shard, amount, seq, env_steps, state in rows:
+            memo = {"run": posting.run_id, "segment": segment, "round": round_, "shard": shard, "why": verdict.text}
+            if state == "pending" and seq:
+                key = f"void/{seq}"
+                self._journal.append("void", "clawback", TREASURY, worker.owner, amount, key, memo, refers=seq)
+            elif state == "paid":
+                self._credits.add_to_run(run, -env_steps, -amount)
+                # What the ledger's owner has reversed by hand was taken back already.
+                if seq and self._journal.entry(key=f"reversal/{self._moved_by(seq)}") is None:
+                    moved = self._moved_by(seq)
+                    key = f"clawback/{seq}"
+                    self._journal.append("posted", "clawback", worker.owner, TREASURY, amount, key, memo, refers=moved)
+            self._credits.set_state(run, (segment, round_, shard), "clawed")
+        assert all(row[5] >= 0 for row in rows), "steps are counted"
+
+    def _moved_by(self, seq: int) -> int:
+        """The entry that moved a credit's tokens: its own, or the one that let it go."""
+        assert seq >= 1, "entries are numbered from 1"
+        row = self._journal.db.execute("SELECT seq FROM journal WHERE refers = ? AND kind = 'post'", (seq,)).fetchone()
+        assert row is None or row[0] > seq, "later"
+        return int(row[0]) if row else seq

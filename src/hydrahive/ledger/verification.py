@@ -206,11 +206,13 @@ def _wrong_credits(journal: Journal) -> Iterator[str]:
     rows = journal.db.execute(
         "SELECT r.run_id, c.segment, c.round, c.shard, c.env_steps, c.amount, c.digest, w.name, w.owner, c.state, "
         "j.kind, j.amount, j.credit, j.memo, EXISTS (SELECT 1 FROM journal k WHERE k.key = 'clawback/' || c.seq), "
-        "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq) "
+        "EXISTS (SELECT 1 FROM journal k WHERE k.code = 'correction' AND k.refers IN (c.seq, p.seq)), "
+        "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq), p.seq IS NOT NULL "
         "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
-        "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' WHERE c.amount > 0 ORDER BY c.seq"
+        "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' "
+        "LEFT JOIN journal p ON p.refers = c.seq AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
     )
-    for *row, state, kind, moved, account, memo, clawed, voided in rows:
+    for row, (state, kind, moved, account, memo), resolved in ((list(r[:9]), r[9:14], r[14:]) for r in rows):
         where = f"credits row of run {row[0]}, segment {row[1]}, round {row[2]}, shard {row[3]}"
         facts = json.loads(memo) if memo else {}
         keys = ("run", "segment", "round", "shard", "env_steps", "digest", "worker")
@@ -218,16 +220,29 @@ def _wrong_credits(journal: Journal) -> Iterator[str]:
         shown[5:5], amount_shown = [moved], (account, kind in ("posted", "pending"))
         if shown != row[:8] or amount_shown != (row[8], True):
             yield f"{where}: the journal shows {shown} for {account}, the row {row[:8]} for {row[8]}"
-        if (state == "clawed") != bool(clawed):
-            yield f"{where}: is {state}, the journal says {'' if clawed else 'not '}clawed back"
-        if (state == "voided") != bool(voided):
-            yield f"{where}: is {state}, the journal says {'' if voided else 'not '}voided"
+        wrong = _wrong_state(state, kind, *map(bool, resolved))
+        if wrong:
+            yield f"{where}: is {state}, the journal says {wrong}"
     for (seq,) in journal.db.execute(
         "SELECT seq FROM journal WHERE code = 'work' AND kind IN ('posted', 'pending') "
         "AND seq NOT IN (SELECT seq FROM credits) ORDER BY seq"
     ):
         assert seq >= 1, "entries are numbered from 1"
         yield f"journal row {seq}: its credit is missing"
+
+
+def _wrong_state(state: str, kind: str, clawed: bool, reversed_: bool, voided: bool, let_go: bool) -> str:
+    """What the journal says of a credit otherwise than its row's state does; empty where they agree."""
+    assert not (voided and let_go), "a pending entry is resolved once"
+    moved = kind == "posted" or let_go
+    assert state, "a credit has one"
+    if state == "paid":  # what was reversed by hand was paid, too
+        return "clawed back" if clawed else "" if moved else "not paid"
+    if state == "pending":
+        return "" if not (moved or voided) else "resolved"
+    if state == "voided":
+        return "" if voided else "not voided"
+    return "" if voided or (moved and (clawed or reversed_)) else "not clawed back"
 
 
 def _wrong_sums(journal: Journal) -> Iterator[str]:

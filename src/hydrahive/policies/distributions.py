@@ -87,6 +87,10 @@ class Distribution:
             parameters = self.masked(parameters, torch.from_numpy(legal))
         return self.drawn(parameters, torch.from_numpy(noise)).numpy()
 
+    def takes(self, actions: np.ndarray) -> bool:
+        """Whether all actions `[..., *action_shape]`, as they are learned from, are some of these."""
+        raise NotImplementedError(f"{type(self).__name__} must define takes")
+
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Actions as the environment takes them."""
         raise NotImplementedError(f"{type(self).__name__} must define for_env")
@@ -139,6 +143,10 @@ class Categorical(Distribution):
         """The best."""
         return parameters.argmax(-1)
 
+    def takes(self, actions: np.ndarray) -> bool:
+        """Counted from 0."""
+        return bool(actions.min(initial=0) >= 0 and actions.max(initial=0) < self.choices)
+
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Counted as it counts."""
         return actions + self._start if self._start else actions
@@ -187,6 +195,10 @@ class MultiCategorical(Distribution):
     def mode(self, parameters: Tensor) -> Tensor:
         """The best of each choice."""
         return torch.stack([part.argmax(-1) for part in self._parts(parameters)], dim=-1)
+
+    def takes(self, actions: np.ndarray) -> bool:
+        """Counted from 0 in each choice."""
+        return bool((actions >= 0).all() and (actions < np.array(self._sizes)).all())
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Counted as it counts."""
@@ -256,6 +268,10 @@ class SquashedGaussian(Distribution):
     def mode(self, parameters: Tensor) -> Tensor:
         """The means."""
         return self.normal(parameters).chunk(2, dim=-1)[0]
+
+    def takes(self, actions: np.ndarray) -> bool:
+        """Any number, as it is before it is squashed."""
+        return bool(np.isfinite(actions).all())
 
     def for_env(self, actions: np.ndarray) -> np.ndarray:
         """Squashed into the environment's bounds."""

@@ -24,6 +24,7 @@ from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.ledger.till.limits import TooFast
 from hydrahive.ledger.till.queries import HOLD_SECONDS, Admitted, Query, Refused
+from hydrahive.runtime.cluster.capacity import trusted_selector
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.runs.run_folder import find_run, runs_folder, runs_place
 from hydrahive.serving.body_limit import BodyLimit
@@ -350,6 +351,12 @@ class Gate:
             raise RefusalError(503, "the ledger is away just now; nothing was paid", {"Retry-After": "1"}) from None
 
 
+def _actor_options(config: ServingConfig) -> dict[str, Any]:
+    """Replicas see customers' keys, so they are on nodes of the operator's own only."""
+    selector = {"label_selector": trusted_selector()} if ray.is_initialized() else {}
+    return {"num_cpus": config.cpus, **selector}
+
+
 def build(arguments: dict[str, Any]) -> serve.Application:
     """The application, as `serve deploy` and KubeRay's RayService call for it.
 
@@ -365,6 +372,6 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     require_names(names)
     config = ServingConfig(**given)
     deployment: Any = Gate
-    options = {"num_replicas": config.replicas, "ray_actor_options": {"num_cpus": config.cpus}}
+    options = {"num_replicas": config.replicas, "ray_actor_options": _actor_options(config)}
     application: serve.Application = deployment.options(**options).bind(runs_place(runs), list(names), config)
     return application

@@ -91,7 +91,8 @@ def _start(runs: str, names: Sequence[str], config: ServingConfig, place: tuple[
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
     application = build({"runs": runs, "names": list(names), **asdict(config)})
     try:
-        serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
+        # Customers' keys pass through a proxy: there is one, on the head.
+        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
         serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
     except (RuntimeError, ValueError, OSError) as error:
         raise HydrahiveError(f"cannot serve at {host}:{port}: {first_line(error)}") from None

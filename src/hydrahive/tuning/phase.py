@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.runtime.cluster.capacity import trusted_selector
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import LearnerConfig
 from hydrahive.runtime.runs.run_user import run_user
@@ -35,7 +36,7 @@ class Phase:
         table = Table(config, plan.folder, plan.title)
         scheduler = plan.scheduler()
         tuner = tune.Tuner(
-            tune.with_resources(TrialProcess, tune.PlacementGroupFactory(bundles(config, plan.base.learner))),
+            tune.with_resources(TrialProcess, _reserved(bundles(config, plan.base.learner))),
             tune_config=tune.TuneConfig(
                 search_alg=_Asked(plan),
                 scheduler=scheduler,
@@ -69,6 +70,13 @@ def bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float
     if config.workers == 0:
         return [{"CPU": config.cpus_per_trial, **gpu}]
     return [{}, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
+
+
+def _reserved(parts: list[dict[str, float]]) -> tune.PlacementGroupFactory:
+    """What Tune reserves: a trial and its learner on nodes of the run's user, its workers anywhere."""
+    trusted = trusted_selector()
+    selectors = [trusted, trusted, *[{} for _ in parts]][: len(parts)]
+    return tune.PlacementGroupFactory(parts, bundle_label_selector=selectors)
 
 
 def _name_of(trial: Any) -> str:

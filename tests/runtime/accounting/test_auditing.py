@@ -1,92 +1,22 @@
 """Dishonest workers among plain objects, without Ray: who is caught, what is taken back, and who is paid."""
 
 import dataclasses
-import json
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from conftest import digests_of, full_only
-from hydrahive.core.errors import HydrahiveError, LostError
-from hydrahive.ledger.audit_rules import AuditConfig
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.ledger.ledger import Ledger
-from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.ledger.statements import audits, balances, work_credits
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
-from hydrahive.runtime.fleet.inline import InlineFleet
-from hydrahive.runtime.fleet.refs import Ref, Stock
-from hydrahive.runtime.roles.env_worker import EnvWorker
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training import train as training
+from volunteers import SIZES, Honest, VolunteerFleet
 
-SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]
-SIZES += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=9000", "--checkpoint.every_boundaries=2"]
 STEPS_A_ROUND = 3 * 4 * 8
-
-
-class VolunteerFleet(InlineFleet):
-    """Two workers of other people's and one of the run's user, in this process; `spoil` may change what one gives."""
-
-    def __init__(self, config, run_id, spoil=None, dishonest=(1,)):
-        super().__init__(config, run_id, "cpu")
-        self._workers = {worker: EnvWorker(config, run_id) for worker in range(3)}
-        self._people = {0: "me", 1: "alice", 2: "bob"}
-        self._spoil, self._dishonest = spoil, dishonest
-        self.quarantined = []
-
-    worker_count = 3
-    may_audit = True
-
-    def workers(self):
-        return sorted(self._workers)
-
-    def facts(self, worker):
-        return WorkerFacts(f"w{worker}", self._people[worker], f"node-{worker}")
-
-    def audits(self, worker):
-        return worker.owner != "me"
-
-    def get(self, ref):
-        if isinstance(ref, LostError):
-            raise ref
-        return ref
-
-    def adopt(self, worker, shard, state):
-        self._workers[worker].adopt(shard, self.get(state), self.segment)
-
-    def release(self, worker, shard):
-        self._workers[worker].release(shard)
-
-    def simulate(self, worker, shards, round_, version, weights):
-        if self._spoil and worker in self._dishonest:
-            return self._spoil.simulate(self._workers[worker], shards, round_, version, weights)
-        return self._workers[worker].simulate(shards, round_, version, weights)
-
-    def snapshot(self, worker, shard):
-        state = self._workers[worker].snapshot(shard)
-        if self._spoil and worker in self._dishonest:
-            state = self._spoil.snapshot(state)
-        return Ref(state)
-
-    def stock(self):
-        positions = {name: worker.positions() for name, worker in self._workers.items()}
-        taken = self._replay.position() if self._replay else None
-        return Stock(self._learner.position(), positions, replay_position=taken)
-
-    def quarantine(self, worker, why):
-        self.quarantined.append(worker.name)
-        self._workers.pop(int(worker.name[1:]), None)
-
-
-class Honest:
-    def simulate(self, worker, shards, round_, version, weights):
-        return worker.simulate(shards, round_, version, weights)
-
-    def snapshot(self, state):
-        return state
 
 
 class MadeUpRewards(Honest):
@@ -127,38 +57,9 @@ class BetterScores(Honest):
         return fragments, [dataclasses.replace(s, scores=s.scores + 5, env_steps=s.env_steps) for s in summaries]
 
 
-class MoreSteps(Honest):
-    def simulate(self, worker, shards, round_, version, weights):
-        fragments, summaries = worker.simulate(shards, round_, version, weights)
-        return fragments, [dataclasses.replace(s, env_steps=2 * s.env_steps) for s in summaries]
-
-
 class ForgedSnapshot(Honest):
     def snapshot(self, state):
         return {**state, "returns": state["returns"] + 1}
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """Trains a run with a dishonest worker: (summary, fleet, ledger, events)."""
-
-    def train(name, spoil, *options, dishonest=(1,), **audit):
-        fleets = []
-
-        @contextmanager
-        def gathered(config, run_id, *_):
-            fleets.append(VolunteerFleet(config, run_id, spoil, dishonest))
-            yield fleets[-1]
-
-        monkeypatch.setattr(training, "gathered_fleet", gathered)
-        config = load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, *options])
-        config = dataclasses.replace(config, audit=AuditConfig(**audit))
-        folder = RunFolder(tmp_path / name)
-        outcome = training.train(training.Request(config, folder, runs=tmp_path))
-        events = [json.loads(line) for line in folder.events.read_text().splitlines()]
-        return outcome.summary, fleets[0], Ledger(tmp_path / "ledger.sqlite"), events
-
-    return train
 
 
 def kinds(events):
@@ -193,7 +94,6 @@ def honest_digests(trained):
         (MadeUpRewards(), "in round 0: the environments show something else"),
         (FewerSteps(), "in round 0: the environments show something else"),
         (StaleWeights(), "in round 2: the policy of version 1 says something else"),
-        (MoreSteps(), "in round 0: the episodes that ended are not those that were told"),
         (BetterScores(), "the episodes that ended are not those that were told"),
         (ForgedSnapshot(), "at the end: the state that was given at the end is not the one that follows"),
     ],

@@ -46,9 +46,9 @@ def test_what_comes_of_it_is_what_a_learner_makes_that_never_knew_other_values()
     seen = []
     update = fleet.update
 
-    def watched(version, parts, sample, **options):
+    def watched(version, parts, leased, sample, **options):
         seen.append((fleet.get(fleet.learner_state()), list(parts)))
-        return update(version, parts, sample, **options)
+        return update(version, parts, leased, sample, **options)
 
     fleet.update = watched
     weights = [fleet.get(done.weights).copy() for done in schedule_of(changed, fleet, None).updates()]

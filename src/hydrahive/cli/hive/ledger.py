@@ -44,6 +44,7 @@ EXPORTS: dict[str, Callable[[Any], list[statements.Row]]] = {
     "workers": statements.workers,
     "audits": statements.audits,
     "refusals": statements.refusals,
+    "strikes": statements.strikes,
 }
 
 
@@ -81,8 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one JSON object a row, amounts in micro-tokens")
         return command
 
-    accounts = add("accounts", "list accounts, open one, or renew or revoke its API key")
-    accounts.add_argument("action", nargs="?", choices=["open", "renew", "revoke"], help="what to do (default: list)")
+    accounts = add("accounts", "list accounts, open one, renew or revoke its API key, or forgive its strikes")
+    actions = ["open", "renew", "revoke", "forgive"]
+    accounts.add_argument("action", nargs="?", choices=actions, help="what to do (default: list)")
     accounts.add_argument("name", nargs="?", type=_name, metavar="NAME", help="the account")
     accounts.add_argument("--csv", action="store_true", help="print CSV, amounts in micro-tokens")
     balance = add("balance", "show what each owner did, earned, spent and has")
@@ -114,10 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--run", type=_name, metavar="RUN", help="only audits of this run (its name or id)")
     audit.add_argument("--workers", action="store_true", help="show workers instead")
     audit.add_argument("--refusals", action="store_true", help="show what was refused instead")
+    audit.add_argument("--strikes", action="store_true", help="show who was caught instead")
     audit.add_argument("--csv", action="store_true", help="print CSV")
     export = add("export", "write a part of the ledger as CSV or JSON lines, or the whole as a copy (.sqlite)")
     export.add_argument("file", type=Path, metavar="FILE", help="ends in .csv, .jsonl or .sqlite")
     export.add_argument("--what", choices=list(EXPORTS), default="journal", help="the part (default: journal)")
+    secrets = "keep the keys that runs seal their word with, for a backup to go on with; .sqlite only"
+    export.add_argument("--with-secrets", action="store_true", help=secrets)
     return parser
 
 
@@ -137,6 +142,9 @@ def _accounts(ledger: Ledger, given: argparse.Namespace) -> int:
         print(
             f"account {given.name}: its key is revoked; `hydrahive ledger accounts renew {given.name}` gives a new one"
         )
+        return 0
+    if given.action == "forgive":
+        print(f"account {given.name}: {ledger.accounts.forgive(given.name)} strikes are forgiven")
         return 0
     key = ledger.accounts.open(given.name) if given.action == "open" else ledger.accounts.renew(given.name)
     if given.json:
@@ -200,6 +208,8 @@ def _verify(ledger: Ledger, given: argparse.Namespace) -> int:
 def _audit(ledger: Ledger, given: argparse.Namespace) -> int:
     if given.refusals:
         return _show(statements.refusals(ledger.journal), given, "nothing was refused")
+    if given.strikes:
+        return _show(statements.strikes(ledger.journal), given, "nobody was caught")
     if given.workers:
         return _show(statements.workers(ledger.journal), given, "nobody has worked yet")
     return _show(statements.audits(ledger.journal, given.run), given, "no audits yet")
@@ -210,7 +220,7 @@ def _export(ledger: Ledger, given: argparse.Namespace) -> int:
 
     target = given.file.absolute()
     if target.suffix == ".sqlite":
-        ledger.journal.backup(target)
+        ledger.journal.backup(target, secrets=given.with_secrets)
     elif target.suffix in (".csv", ".jsonl"):
         rows = EXPORTS[given.what](ledger.journal)
         text = _csv(rows) if target.suffix == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)

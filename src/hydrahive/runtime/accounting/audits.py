@@ -57,10 +57,24 @@ class _Audit:
 
 @dataclass
 class _Waiting:
-    """A boundary, and the audits of what led to it."""
+    """A boundary, and the audits of what led to it.
+
+    Attributes:
+        boundary: Where the way ends.
+        start: Where it begins; None for the run's beginning.
+        works: What was done on it.
+        givers: Who gave each shard's state at its end.
+        ends: Whether the run ends here.
+        audits: Of the shards; None until the boundary at the start has passed, for nothing that is not yet believed is
+            restored.
+    """
 
     boundary: Boundary
-    audits: list[_Audit]
+    start: Boundary | None
+    works: list[Work]
+    givers: tuple[WorkerFacts, ...]
+    ends: bool
+    audits: list[_Audit] | None = None
 
 
 class Audits:
@@ -104,20 +118,20 @@ class Audits:
         self._since_start: list[Work] = []
         self._waiting: deque[_Waiting] = deque()
 
-    def take(self, update: Update) -> None:
-        """Note an update; at a cut, begin the audits of what led to it."""
+    def take(self, update: Update, *, ends: bool = False) -> None:
+        """Note an update; at a cut, get ready to audit what led to it.
+
+        `ends`: it is the run's last; whoever has done what was not yet computed again in full is audited so.
+        """
         if self._fleet.may_audit:  # else nobody will ask, and the object store may have the weights' memory back
             self._since_start.append(update.work)
         if update.boundary is None:
             return
-        audits = [
-            audit
-            for shard in range(len(update.givers))
-            if (audit := self._begun(shard, update.boundary, update.givers[shard])) is not None
-        ]
-        self._waiting.append(_Waiting(update.boundary, audits))
+        works = [*self._since_start]
+        self._waiting.append(_Waiting(update.boundary, self._start, works, update.givers, ends))
         if update.boundary.resumable:
             self._start, self._since_start = update.boundary, []
+        self._first()
 
     def take_verdicts(self) -> list[Verdict]:
         """What was found valid since the last call."""
@@ -135,34 +149,47 @@ class Audits:
         """
         while self._waiting:
             must_wait = wait or len(self._waiting) > self._most_waiting
-            first = self._waiting[0]
-            for audit in list(first.audits):
+            first, audits = self._first()
+            for audit in list(audits):
                 if not must_wait and not self._fleet.ready([audit.finding], 0):
                     return
                 finding = self._found(audit)
                 if finding is None:
                     continue
-                first.audits.remove(audit)
+                audits.remove(audit)
                 caught = self._judged(audit, finding, first.boundary)
                 if caught:
                     yield caught
                     return
-            if not first.audits:
+            if not audits:
                 self._waiting.popleft()
+                if self._waiting:
+                    self._first()
                 yield first.boundary
 
-    def _begun(self, shard: int, boundary: Boundary, giver: WorkerFacts) -> _Audit | None:
+    def _first(self) -> tuple[_Waiting, list[_Audit]]:
+        """The boundary that is next to pass, its start having passed, and its audits, begun by now."""
+        first = self._waiting[0]
+        if first.audits is None:
+            begun = (self._begun(shard, first) for shard in range(len(first.givers)))
+            first.audits = [audit for audit in begun if audit is not None]
+            first.works = []
+        return first, first.audits
+
+    def _begun(self, shard: int, on: _Waiting) -> _Audit | None:
         """The audit of a shard's way to a boundary; None if nobody on it is audited."""
-        mine = [(work, *found) for work in self._since_start if (found := _of_shard(work, shard))]
+        boundary, giver, start = on.boundary, on.givers[shard], on.start
+        mine = [(work, *found) for work in on.works if (found := _of_shard(work, shard))]
         workers = tuple(worker for _, _, worker in mine)
         if not any(map(self._fleet.audits, (*workers, giver))):
             return None
-        first_round = self._start.updates if self._start else 0
+        first_round = start.updates if start else 0
         nodes = {worker.node for worker in (*workers, giver) if self._fleet.audits(worker)}
         in_full = self.standings.is_drawn(self._secret, self._segment, shard, first_round, sorted(nodes))
+        in_full |= on.ends and any(node in self.standings.unverified for node in nodes)
         job = AuditJob(
             shard,
-            self._start.shard(shard) if self._start else None,
+            start.shard(shard) if start else None,
             first_round,
             tuple(consumed for _, consumed, _ in mine),
             tuple(work.told.get(shard, "") for work, _, _ in mine),

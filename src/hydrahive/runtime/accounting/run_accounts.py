@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydrahive.core.errors import CheckpointError, LedgerError, RefusedError
+from hydrahive.core.errors import CheckpointError, LedgerError, RefusedError, RefusedWorkError
 from hydrahive.core.receipt import Consumed, Receipt
 from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
 from hydrahive.ledger.prices import Price
@@ -46,6 +46,7 @@ class RunAccounts:
         start: Progress,
         line: LedgerLine | None,
         outbox: Sequence[Sealed] = (),
+        must_prove: Callable[[WorkerFacts], bool] = lambda worker: False,
     ) -> None:
         """Keep the books from a checkpoint on.
 
@@ -56,7 +57,9 @@ class RunAccounts:
             start: Where it begins.
             line: To the ledger; None if no accounts are kept.
             outbox: What was not posted before.
+            must_prove: Whether a worker's pay is set aside until what it did was verified.
         """
+        self._must_prove, self._accused = must_prove, list[WorkerFacts]()
         self._account, self._price, self._segment, self._line = account, price, segment, line
         self._sealed_up_to = (start.updates, start.env_steps)
         self._taken: deque[_Taken] = deque()
@@ -80,14 +83,27 @@ class RunAccounts:
         """Note what audits found."""
         self._verdicts += verdicts
 
+    def accuse(self, worker: WorkerFacts, refused: RefusedWorkError, at: int) -> None:
+        """Note that a worker gave something else than was asked for, found in update `at`; nothing came of it."""
+        self._accused.append(worker)
+        round_ = refused.round
+        self._verdicts.append(
+            Verdict(refused.shard, round_, max(round_ + 1, at), "refused", (worker.name,), 0, refused.what)
+        )
+
     def drop_from(self, update: int) -> None:
         """Forget what was consumed from this update on: it is being done again."""
         while self._taken and self._taken[-1].update >= update:
             self._taken.pop()
         self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= update]
 
-    def seal(self, at: Progress) -> None:
-        """Close the books at a boundary that is about to be written: a posting of all that came before it."""
+    def seal(self, at: Progress, proven_before: int = 0) -> None:
+        """Close the books at a boundary that is about to be written: a posting of all that came before it.
+
+        Args:
+            at: The boundary.
+            proven_before: The round up to which what was set aside is let go, where the machine was found honest since.
+        """
         if self._line is None:
             return
         mine = [taken for taken in self._taken if taken.update < at.updates]
@@ -96,6 +112,8 @@ class RunAccounts:
         verdicts = tuple(verdict for verdict in self._verdicts if verdict.until_round <= at.updates)
         self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round > at.updates]
         from_update, from_steps = self._sealed_up_to
+        workers = tuple(dict.fromkeys((*_workers(mine), *self._accused)))
+        self._accused.clear()
         posting = Posting(
             self._account.run_id,
             self._segment,
@@ -103,10 +121,12 @@ class RunAccounts:
             at.updates,
             at.env_steps - from_steps,
             self._price,
-            _workers(mine),
+            workers,
             _leases(mine),
             tuple(receipt for taken in mine for receipt in taken.receipts),
             verdicts,
+            unproven=tuple(worker.name for worker in workers if self._must_prove(worker)),
+            proven_before=max(0, proven_before),
         )
         self._unposted.append(sealed(posting, self._account.key))
         self._sealed_up_to = (at.updates, at.env_steps)
@@ -129,7 +149,7 @@ class RunAccounts:
             max((taken.update + 1 for taken in mine), default=from_update),
             sum(receipt.env_steps for receipt in honest),
             self._price,
-            tuple(dict.fromkeys((*_workers(mine), worker))),
+            tuple(dict.fromkeys((*_workers(mine), *self._accused, worker))),
             _leases(mine),
             honest,
             (*self._verdicts, verdict),
@@ -137,6 +157,7 @@ class RunAccounts:
         )
         self._taken.clear()
         self._verdicts.clear()
+        self._accused.clear()
         self._unposted.append(sealed(posting, self._account.key))
         return [given.as_plain() for given in self._unposted]
 

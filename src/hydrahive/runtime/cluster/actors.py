@@ -32,29 +32,22 @@ NEVER_AGAIN = {"max_restarts": 0, "max_task_retries": 0}
 
 @dataclass(frozen=True)
 class About:
-    """What an actor says of its process: what its bytes are relative to, and where it is."""
+    """What an actor says of its process: what its bytes are relative to.
+
+    Where it is, and so for whom it works, it is not asked: Ray knows (`hydrahive.runtime.cluster.connecting.place_of`).
+    """
 
     machine_class: str
     fingerprint: Mapping[str, str]
-    node_id: str
-    node_ip: str
-    pid: int
 
 
 class _Process:
     """What the run's actors share: they say who they are, and show that they live."""
 
     def about(self) -> About:
-        """Who and where this process is."""
-        context = ray.get_runtime_context()
+        """Who this process is."""
         plain: Any = self  # the plain class that this is mixed into
-        return About(
-            plain.machine_class(),
-            plain.fingerprint(),
-            context.get_node_id(),
-            ray.util.get_node_ip_address(),
-            os.getpid(),
-        )
+        return About(plain.machine_class(), plain.fingerprint())
 
     def show_life(self, name: str, coordinator: Any) -> None:
         """Begin to send signs of life under this name."""
@@ -85,9 +78,9 @@ class LearnerActor(_Process, Learner):
         super().__init__(config, device)
 
     @ray.method(num_returns=3)
-    def update(self, *arguments: Any) -> Any:
+    def update(self, *arguments: Any, **leased: Any) -> Any:
         """As `Learner.update`, its three results as three objects."""
-        return super().update(*arguments)
+        return super().update(*arguments, **leased)
 
 
 class ReplayActor(_Process, Replay):
@@ -107,9 +100,9 @@ class ReplayActor(_Process, Replay):
         return fingerprint_of(self._run_config.env)
 
     @ray.method(num_returns=2)
-    def take(self, *arguments: Any) -> Any:
+    def take(self, *arguments: Any, **leased: Any) -> Any:
         """As `Replay.take`, its two results as two objects."""
-        return super().take(*arguments)
+        return super().take(*arguments, **leased)
 
 
 class AuditorActor(Auditor):

@@ -8,7 +8,14 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from hydrahive.runtime.cluster.connecting import OWNER_LABEL, SPOT_LABEL, draining_nodes, free_by_node
+from hydrahive.runtime.cluster.connecting import (
+    OWNER_LABEL,
+    SPOT_LABEL,
+    VOLUNTEER,
+    VOLUNTEER_LABEL,
+    draining_nodes,
+    free_by_node,
+)
 from hydrahive.runtime.cluster.member import RunOnCluster, is_ready
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_user import run_user
@@ -112,10 +119,23 @@ class Demand:
         self._group = None
 
 
-def reserved() -> PlacementGroupSchedulingStrategy | None:
-    """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles."""
+def reserved(*, trusted: bool = False) -> PlacementGroupSchedulingStrategy | None:
+    """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles.
+
+    `trusted`: into the second, which is on a node of the run's user, as the first is, where the trial is.
+    """
     group = ray.util.get_current_placement_group()
-    return PlacementGroupSchedulingStrategy(group) if group is not None else None
+    if group is None:
+        return None
+    return PlacementGroupSchedulingStrategy(group, 1 if trusted and group.bundle_count > 1 else -1)
+
+
+def trusted_selector() -> dict[str, str]:
+    """Ray's label selector of nodes that work for nobody but the run's user, also of those that join later."""
+    labels = {node["Labels"].get(OWNER_LABEL) for node in ray.nodes()}
+    others = sorted(str(owner) for owner in labels - {None, run_user()})
+    named = {OWNER_LABEL: f"!in({','.join(others)})"} if others else {}
+    return {VOLUNTEER_LABEL: f"!{VOLUNTEER}", **named}
 
 
 def owner_label(node_id: str) -> str | None:

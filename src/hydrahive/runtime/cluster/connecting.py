@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,6 +17,9 @@ from ray.exceptions import RayError
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.cluster.address import await_answer, cluster_address, is_embedded, refusal
 from hydrahive.runtime.cluster.embedded import embedded_node
+
+VOLUNTEER_LABEL, VOLUNTEER = "hydrahive.volunteer", "yes"
+"""The Ray node label of machines that work for somebody's account, whoever that is."""
 
 OWNER_LABEL = "hydrahive.owner"
 """The Ray node label that says which account a node works for."""
@@ -110,6 +114,12 @@ def _without_words() -> Iterator[None]:
         os.close(nowhere)
 
 
+def place_of(actor: Any) -> tuple[str, str, int]:
+    """Where Ray has put an actor: its node's id and address, and its process there; never what the actor says."""
+    place: tuple[str, str, int] = _asked_of_a_node(partial(_place, actor._actor_id.hex()))
+    return place
+
+
 def draining_nodes() -> set[str]:
     """Nodes that are about to go."""
     found: set[str] = set(_asked_of_a_node(_draining))
@@ -127,6 +137,12 @@ def _asked_of_a_node(question: Callable[[], Any]) -> Any:
     if ray.util.client.ray.is_connected():
         return ray.get(ray.remote(num_cpus=0)(question).remote())
     return question()
+
+
+def _place(actor_id: str) -> tuple[str, str, int]:
+    row = ray._private.state.actors(actor_id)
+    address = row.get("Address", {})
+    return address.get("NodeID", ""), address.get("IPAddress", ""), int(row.get("Pid", 0))
 
 
 def _draining() -> list[str]:

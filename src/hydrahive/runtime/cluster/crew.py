@@ -98,7 +98,7 @@ class Crew:
 
     def key(self, member: Actor) -> str:
         """A member's name at the coordinator."""
-        return f"{self.run.run_id}/{member.name.removeprefix('the ').replace(' ', '-')}@{member.about.pid}"
+        return f"{self.run.run_id}/{member.name.removeprefix('the ').replace(' ', '-')}@{member.pid}"
 
     def register(self, member: Actor, owner: str | None = None) -> None:
         """Tell the coordinator that a member works for the run, and have it show that it lives."""
@@ -108,9 +108,9 @@ class Crew:
             self.run.run_id,
             member.role,
             owner or run_user(),
-            about.node_id,
-            about.node_ip,
-            about.pid,
+            member.node_id,
+            member.node_ip,
+            member.pid,
             about.machine_class,
         )
         self.coordinator.register.remote(facts)

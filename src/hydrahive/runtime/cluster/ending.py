@@ -9,10 +9,12 @@ from typing import Literal
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hydrahive.core.errors import RefusedWorkError
 from hydrahive.runtime.cluster.actors import end_process
 from hydrahive.runtime.cluster.connecting import draining_nodes
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.member import Actor, is_ready
+from hydrahive.runtime.runs.run_user import run_user
 
 HIRE_SECONDS = 3.0
 """Time from a worker's loss to hiring another, if there are others: building it would slow their replaying down."""
@@ -54,15 +56,31 @@ class Ending:
             self.end(member, "dead")
             crew.listener(f"{member.role}_lost", f"lost {member}: {self._reason(member, why)}")
 
-    def quarantine(self, node: str, why: str) -> None:
-        """Want no work from a node any more."""
+    def quarantine(self, node: str, why: str, *, is_caught_here: bool = True) -> None:
+        """Want no work from a node any more; whoever was caught in this run has a strike."""
         crew = self._crew
         crew.room.refused.add(node)
         crew.coordinator.quarantine.remote(node, why)
+        for owner in {facts.owner for facts in crew.facts.values() if facts.node == node} - {run_user()}:
+            if crew.config.ledger.enabled and is_caught_here:
+                crew.coordinator.strike.remote(owner, crew.run.run_id, node, why)
         for worker, member in list(crew.workers.items()):
-            if member.about.node_id == node:
+            if member.node_id == node:
                 self.bury(worker, why)
         crew.listener("quarantined", f"node {node} is quarantined: {why}", node=node)
+
+    def refuse(self, worker: int, refused: RefusedWorkError) -> None:
+        """Do without a worker whose work was refused, and without its node if that works for another account."""
+        crew, facts = self._crew, self._crew.facts[worker]
+        text = f"{refused}; it came from worker {facts.name} of {facts.owner} (node {facts.node})"
+        crew.listener("work_refused", text, worker=facts.name, owner=facts.owner, node=facts.node, shard=refused.shard)
+        if facts.owner == run_user():
+            self.bury(worker, refused.what)
+        elif refused.of_the_policy:
+            crew.room.refused.add(facts.node)
+            self.bury(worker, refused.what)
+        elif facts.node not in crew.room.refused:
+            self.quarantine(facts.node, f"its work was refused: {refused.what}")
 
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
         """Have the leases written down; who leaves and holds nothing is let go."""
@@ -80,7 +98,7 @@ class Ending:
         crew = self._crew
         draining = draining_nodes()
         for worker, member in crew.workers.items():
-            if member.about.node_id in draining and worker not in crew.leaving:
+            if member.node_id in draining and worker not in crew.leaving:
                 crew.leaving.add(worker)
                 crew.listener("worker_leaving", f"{member} is leaving: its node is being drained", worker=member.name)
 
@@ -107,13 +125,13 @@ class Ending:
         """End an actor's process, also when it does not listen to Ray any more."""
         ray.kill(member.actor)
         if member.has_joined:
-            where = NodeAffinitySchedulingStrategy(member.about.node_id, soft=False)
-            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(end_process).remote(member.about.pid)
+            where = NodeAffinitySchedulingStrategy(member.node_id, soft=False)
+            ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(end_process).remote(member.pid)
 
     def _reason(self, member: Actor, why: str) -> str:
         """In words that people understand: a node that is gone, or what was said."""
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        if member.has_joined and member.about.node_id not in alive:
+        if member.has_joined and member.node_id not in alive:
             return "its node is gone"
         return "its process died" if "actor" in why.lower() else why
 

@@ -74,7 +74,7 @@ class Hearing:
     def _shun(self, quarantined: frozenset[str]) -> None:
         """Do without nodes that were caught in another run."""
         for node in quarantined - self._crew.room.refused:
-            self._ending.quarantine(node, "it was caught in another run")
+            self._ending.quarantine(node, "it was caught in another run", is_caught_here=False)
 
     def _register_again(self, health: Mapping[str, Health]) -> None:
         """A coordinator that was restarted may have missed who joined meanwhile."""

@@ -126,7 +126,7 @@ class Hiring:
         crew = self._crew
         if "replay" not in crew.gone:
             self._ending.end(crew.replay, "left")
-        where = NodeAffinitySchedulingStrategy(crew.learner.about.node_id, soft=False)
+        where = NodeAffinitySchedulingStrategy(crew.learner.node_id, soft=False)
         for _ in range(HIRE_ATTEMPTS):
             options = self._options(f"replay-{self._replays}:{crew.generation}", 0, 0)
             actor: Any = ray.remote(ReplayActor)
@@ -156,8 +156,8 @@ class Hiring:
         crew = self._crew
         cpus, on_gpu = crew.config.learner.threads, crew.run.device == "cuda"
         options = self._options(f"learner-{self._learners}:{crew.generation}", cpus, 1 if on_gpu else 0)
-        if reserved():
-            options["scheduling_strategy"] = reserved()
+        if group := reserved(trusted=True):
+            options["scheduling_strategy"] = group
         else:
             node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
             options["scheduling_strategy"] = crew.room.trusted(node)
@@ -241,7 +241,7 @@ class Hiring:
         free = {node: found.get("CPU", 0) for node, found in free_by_node().items()}
         by_node: dict[str, list[int]] = {}
         for worker, member in crew.workers.items():
-            by_node.setdefault(member.about.node_id, []).append(worker)
+            by_node.setdefault(member.node_id, []).append(worker)
         for node, workers in by_node.items():
             if not is_own(node):
                 continue  # the learner does not go there

@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.cluster.actors import About
+from hydrahive.runtime.cluster.connecting import place_of
 from hydrahive.runtime.fleet.refs import Listener, nobody
 
 
@@ -36,13 +37,16 @@ class RunOnCluster:
 
 @dataclass
 class Actor:
-    """One actor: its handle, and what it says of its process once it is built."""
+    """One actor: its handle, what it says of its process once it is built, and where Ray says that this is."""
 
     name: str
     role: Literal["env-worker", "learner", "replay"]
     actor: Any
     asked: Any
     node: str | None = None
+    node_id: str = ""
+    node_ip: str = ""
+    pid: int = 0
     _about: About | None = None
     is_late: bool = False
     shows_life: bool = False
@@ -63,14 +67,20 @@ class Actor:
 
         Raises:
             RayError: If it is gone, or could not be built.
+            ValueError: If what it says is no answer.
         """
-        self._about = ray.get(self.asked)
+        self.node_id, self.node_ip, self.pid = place_of(self.actor)
+        about = ray.get(self.asked)
+        plain = [about.machine_class, *about.fingerprint.items()] if type(about) is About else [None]
+        if not all(isinstance(part, str) for row in plain for part in (row if isinstance(row, tuple) else (row,))):
+            raise ValueError("it does not say what its bytes are relative to")
+        self._about = about
 
     def __str__(self) -> str:
         """As people know it."""
         if self._about is None:
             return self.name
-        return f"{self.name} (node {self._about.node_ip}, process {self._about.pid})"
+        return f"{self.name} (node {self.node_ip}, process {self.pid})"
 
 
 def is_ready(ref: Any) -> bool:

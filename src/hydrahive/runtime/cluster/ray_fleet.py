@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, first_line
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, RefusedWorkError, first_line
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
@@ -25,6 +25,7 @@ from hydrahive.runtime.coordinator.metrics import metrics_sink
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.roles.auditor import AuditJob
+from hydrahive.runtime.roles.intake import Leased, positions
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
@@ -45,7 +46,8 @@ class RayFleet:
             HydrahiveError: If an actor cannot be built.
         """
         self._config, self._run = config, run
-        self.segment = 0
+        self.run_id, self.segment = run.run_id, 0
+        self._refused: list[tuple[WorkerFacts, RefusedWorkError]] = []
         self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
         self._showing: Any = None
@@ -91,6 +93,21 @@ class RayFleet:
         """Do without a worker."""
         self._members.ending.bury(worker, why)
 
+    def is_own(self, worker: int) -> bool:
+        """By the account that its node has proven to work for."""
+        return self._members.crew.facts[worker].owner == run_user()
+
+    def refuse(self, worker: int, refused: RefusedWorkError) -> None:
+        """Do without a worker, and without its node if that works for another account."""
+        if not refused.of_the_policy:  # which may be the run's own fault
+            self._refused.append((self._members.crew.facts[worker], refused))
+        self._members.ending.refuse(worker, refused)
+
+    def take_refused(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
+        """Whose work was refused since the last call."""
+        refused, self._refused = self._refused, []
+        return refused
+
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
         learner = self._members.crew.learner.actor
@@ -115,10 +132,16 @@ class RayFleet:
         return Ref(self._members.crew.replay.actor.sample.remote())
 
     def take(
-        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+        self,
+        round_: int,
+        fragments: Sequence[Ref],
+        summaries: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        judged: Ref | None,
     ) -> tuple[Ref, Ref]:
         """Have the replay take a round."""
-        sample, told = self._members.crew.replay.actor.take.remote(round_, judged, *fragments, *summaries)
+        replay = self._members.crew.replay.actor
+        sample, told = replay.take.remote(round_, judged, *fragments, *summaries, leased=leased)
         return sample, told
 
     def replay_state(self, since: int) -> Ref:
@@ -148,11 +171,17 @@ class RayFleet:
         return Ref(self._members.crew.learner.actor.judged.remote())
 
     def update(
-        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+        self,
+        version: int,
+        parts: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        sample: Ref | None,
+        *,
+        keep_actions: bool,
     ) -> tuple[Ref, Ref, Ref]:
         """Have a round learned."""
         learner = self._members.crew.learner.actor
-        weights, learned, judged = learner.update.remote(version, keep_actions, sample, *parts)
+        weights, learned, judged = learner.update.remote(version, keep_actions, sample, *parts, leased=leased)
         return weights, learned, judged
 
     def facts(self, worker: int) -> WorkerFacts:
@@ -172,13 +201,9 @@ class RayFleet:
 
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
-        if self._auditor is None or self._auditor[0] != self._members.crew.learner.about.node_id:
+        if self._auditor is None or self._auditor[0] != self._members.crew.learner.node_id:
             self.forget_auditor()
-            node = self._members.crew.learner.about.node_id
-            where = NodeAffinitySchedulingStrategy(node, soft=False)
-            options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.hiring.environment()}
-            auditor: Any = ray.remote(**options)(AuditorActor)
-            self._auditor = node, auditor.remote(self._config, self._run.run_id)
+            self._auditor = self._beside_the_learner(AuditorActor, self._run.run_id)
         return Ref(self._auditor[1].audit.remote(job, *weights))
 
     def forget_auditor(self) -> None:
@@ -254,10 +279,18 @@ class RayFleet:
         return Ref(self._evaluating().picture.remote(weights))
 
     def _evaluating(self) -> Any:
-        if self._evaluator is None:
-            evaluator: Any = ray.remote(num_cpus=0, **NEVER_AGAIN)(EvaluatorActor)
-            self._evaluator = evaluator.remote(self._config)
-        return self._evaluator
+        if self._evaluator is None or self._evaluator[0] != self._members.crew.learner.node_id:
+            self.forget_evaluator()
+            self._evaluator = self._beside_the_learner(EvaluatorActor)
+        return self._evaluator[1]
+
+    def _beside_the_learner(self, kind: Any, *arguments: Any) -> tuple[str, Any]:
+        """An actor that is believed, on the learner's node, which is trusted; the node and it."""
+        node = self._members.crew.learner.node_id
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.hiring.environment()}
+        actor: Any = ray.remote(**options)(kind)
+        return node, actor.remote(self._config, *arguments)
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
@@ -311,11 +344,11 @@ class RayFleet:
             LearnerLostError: If the learner or the replay is gone.
         """
         asked = {worker: self._members.crew.actor(worker).positions.remote() for worker in self._members.crew.workers}
-        positions: dict[int, Mapping[int, int]] = {}
+        held: dict[int, Mapping[int, int]] = {}
         for worker, ref in asked.items():
             try:
-                positions[worker] = self.get(Ref(ref))
-            except LostError as error:
+                held[worker] = positions(self.get(Ref(ref)), self._config.shards)
+            except HydrahiveError as error:  # also what a worker says of itself that makes no sense
                 self._members.ending.bury(worker, str(error))
         try:
             version = self.get(Ref(self._members.crew.learner.actor.position.remote()))
@@ -330,7 +363,7 @@ class RayFleet:
                 self._members.ending.replay_lost(str(error))
                 raise LearnerLostError(f"the replay is gone: {error}") from None
         self._members.hiring.await_worker()
-        return Stock(version, positions, self._members.hearing.suspects(), taken)
+        return Stock(version, held, self._members.hearing.suspects(), taken)
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Look after the members; what was asked of the run."""
@@ -344,11 +377,12 @@ class RayFleet:
 
     def forget_evaluator(self) -> None:
         """Start a new evaluator at the next evaluation."""
+        if self._evaluator is not None:
+            ray.kill(self._evaluator[1])
         self._evaluator = None
 
     def close(self) -> None:
         """End all actors."""
-        if self._evaluator is not None:
-            ray.kill(self._evaluator)
+        self.forget_evaluator()
         self.forget_auditor()
         self._members.end()

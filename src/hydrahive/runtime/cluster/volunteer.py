@@ -19,7 +19,13 @@ from ray.exceptions import RayError, RayTaskError
 from hydrahive.core.errors import HydrahiveError, RefusedError, UsageError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.cluster.address import await_answer, refusal
-from hydrahive.runtime.cluster.connecting import OWNER_LABEL, connected, free_by_node
+from hydrahive.runtime.cluster.connecting import (
+    OWNER_LABEL,
+    VOLUNTEER,
+    VOLUNTEER_LABEL,
+    connected,
+    free_by_node,
+)
 from hydrahive.runtime.coordinator.actor import coordinator
 
 NODE_LABEL = "hydrahive.node"
@@ -97,7 +103,7 @@ class Volunteer:
         labels = f"{NODE_LABEL}={self._mark}"
         options = [f"--num-cpus={self._cpus}", f"--temp-dir={place}", "--block", "--disable-usage-stats"]
         if self._owner is not None:
-            labels += f",{OWNER_LABEL}={self._owner}"
+            labels += f",{OWNER_LABEL}={self._owner},{VOLUNTEER_LABEL}={VOLUNTEER}"
             options += ["--num-gpus=0"]  # somebody else's machine never learns
         address = f"--address={self._address}"
         return [sys.executable, "-m", "ray.scripts.scripts", "start", address, f"--labels={labels}", *options]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 
+from hydrahive.core.errors import first_line
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.capacity import owner_label
 from hydrahive.runtime.cluster.crew import Crew
@@ -51,11 +52,15 @@ class Welcoming:
                 del crew.newcomers[worker]
                 self._not_built(newcomer, error)
                 continue
-            owner = self._owner_of(worker, newcomer.about.node_id)
+            except (RayError, ValueError) as error:  # it says something else of itself than was asked
+                del crew.newcomers[worker]
+                self._refuse_answer(newcomer, first_line(error))
+                continue
+            owner = self._owner_of(worker, newcomer.node_id)
             if owner is None:
                 continue
             del crew.newcomers[worker]
-            if newcomer.about.node_id in crew.room.refused:
+            if newcomer.node_id in crew.room.refused:
                 ray.kill(newcomer.actor)
                 continue
             if self.refused(newcomer):
@@ -66,11 +71,18 @@ class Welcoming:
             self._failed_hires = 0
             crew.workers[worker] = newcomer
             name = f"{newcomer.name.replace(' ', '-')}-{crew.generation}"
-            crew.facts[worker] = WorkerFacts(name, owner, newcomer.about.node_id)
+            crew.facts[worker] = WorkerFacts(name, owner, newcomer.node_id)
             crew.register(newcomer, owner)
             if crew.homes:
                 crew.listener("worker_joined", f"{newcomer} has joined", worker=newcomer.name, owner=owner)
         return waiting - len(crew.newcomers)
+
+    def _refuse_answer(self, newcomer: Actor, why: str) -> None:
+        """It was asked what its bytes are relative to, and failed at that."""
+        ray.kill(newcomer.actor)
+        if newcomer.node_id:
+            self._crew.room.refused.add(newcomer.node_id)
+        self._crew.listener("worker_refused", f"refused {newcomer}: {why}", worker=newcomer.name)
 
     def refused(self, member: Actor) -> bool:
         """Whether a member would compute other bytes than the run's; then it is ended, and its node not tried again."""
@@ -82,7 +94,7 @@ class Welcoming:
         if theirs == ours and not versions:
             return False
         ray.kill(member.actor)
-        crew.room.refused.add(about.node_id)
+        crew.room.refused.add(member.node_id)
         kind = f"its machine class is {about.machine_class}, the run's is {crew.machine_class}"
         crew.listener("worker_refused", f"refused {member}: {versions or kind}", worker=member.name)
         return True
@@ -103,15 +115,15 @@ class Welcoming:
     def _refuse_owner(self, member: Actor) -> None:
         """Its node says that it works for an account whose key it has not shown."""
         ray.kill(member.actor)
-        self._crew.room.refused.add(member.about.node_id)
+        self._crew.room.refused.add(member.node_id)
         owner = self._note_unproven(member)
         text = f"refused {member}: its node is labelled as {owner}'s, and has not shown the account's key"
         self._crew.listener("owner_refused", text, worker=member.name, owner=owner)
 
     def _note_unproven(self, member: Actor) -> str:
         """Have the ledger record whose key was not shown; the account's name."""
-        owner = owner_label(member.about.node_id) or ""
-        self._crew.coordinator.refuse_owner.remote(member.about.node_id, owner)
+        owner = owner_label(member.node_id) or ""
+        self._crew.coordinator.refuse_owner.remote(member.node_id, owner)
         return owner
 
     def _not_built(self, newcomer: Actor, error: RayActorError) -> None:

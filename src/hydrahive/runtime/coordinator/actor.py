@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LedgerError
-from hydrahive.ledger.ledger import ledger_path
+from hydrahive.ledger.ledger import FILE
 from hydrahive.ledger.posting import Sealed
 from hydrahive.runtime.coordinator.coordinator import Coordinator
 from hydrahive.runtime.coordinator.metrics import Figures, LedgerMetrics, RunMetrics
@@ -25,15 +25,22 @@ NAME, NAMESPACE = "hydrahive-coordinator", "hydrahive"
 
 
 class CoordinatorActor(Coordinator):
-    """`Coordinator` in a process of its own, its file in the Ray session's folder: it lives as long as the cluster."""
+    """`Coordinator` in a process of its own, on the head.
+
+    Its file is HYDRAHIVE_COORDINATOR of the head's environment, so that quarantines and proven owners can outlive the
+    head's container; else it lies in the Ray session's folder.
+    """
 
     def __init__(self) -> None:
         """Open the file, or find it again after a restart."""
+        said = _environment_of_the_head()
         context = ray.get_runtime_context()
         session = Path(context.get_temp_dir()) / context.get_session_name()
-        # What the head's environment says is the operator's word: no run can choose another ledger.
-        ledger = ledger_path(None, runs_folder(None) if "HYDRAHIVE_RUNS" in os.environ else None)
-        super().__init__(session / "hydrahive" / "coordinator.sqlite", ledger=ledger)
+        place = said.get("HYDRAHIVE_COORDINATOR") or session / "hydrahive" / "coordinator.sqlite"
+        ledger = said.get("HYDRAHIVE_LEDGER") or None
+        if ledger is None and said.get("HYDRAHIVE_RUNS"):
+            ledger = str(runs_folder(said["HYDRAHIVE_RUNS"]) / FILE)
+        super().__init__(Path(place), ledger=None if ledger is None else Path(ledger).absolute())
         self._metrics = LedgerMetrics()
         self._run_metrics = RunMetrics()
 
@@ -48,6 +55,19 @@ class CoordinatorActor(Coordinator):
             if settled:
                 self._metrics.export(run.name, settled)
         return answer
+
+
+def _environment_of_the_head() -> dict[str, str]:
+    """The environment that the head was started with: the operator's word.
+
+    A job's `runtime_env` may say something else to its own processes, and whichever job comes first starts the
+    coordinator; so what counts is the environment of the raylet, which started this process.
+    """
+    try:
+        rows = Path(f"/proc/{os.getppid()}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # there is no /proc
+        return dict(os.environ)
+    return dict(row.split("=", 1) for row in rows if "=" in row)
 
 
 def on_the_head() -> Any:

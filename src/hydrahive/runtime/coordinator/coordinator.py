@@ -143,16 +143,23 @@ class Coordinator(Registry):
         """Let a node work for an account, whose key proves that it may.
 
         Raises:
-            RefusedError: If the key is not the account's; recorded in the ledger.
+            RefusedError: If the key is not the account's, or it was caught; recorded in the ledger.
             UsageError: If the cluster has no ledger yet.
         """
         self._awake()
-        self._opened_ledger().accounts.prove(owner, key)
+        accounts = self._opened_ledger().accounts
+        accounts.prove(owner, key)
+        accounts.require_good_standing(owner)
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO nodes (node_id, owner) VALUES (?, ?) ON CONFLICT DO UPDATE SET owner = excluded.owner",
                 (node_id, owner),
             )
+
+    def strike(self, owner: str, run_id: str, node_id: str, why: str) -> None:
+        """Hold an account to what a machine of its did, at once; the run's books say the same later."""
+        self._awake()
+        self._opened_ledger().journal.strike(owner, run_id, node_id, why)
 
     def refuse_owner(self, node_id: str, owner: str) -> None:
         """Record in the ledger that a node says it works for an account, and has not shown its key."""

@@ -167,12 +167,17 @@ class Registry:
                 db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, NULL)", (run_id, shard, member, round_))
 
     def quarantine(self, node_id: str, why: str) -> None:
-        """Want no work from a node any more, in any run of this cluster."""
+        """Want no work from a node any more, nor from others of its account, in any run of this cluster."""
         self._awake()
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO nodes (node_id, quarantined) VALUES (?, ?) "
                 "ON CONFLICT DO UPDATE SET quarantined = excluded.quarantined",
+                (node_id, why),
+            )
+            db.execute(
+                "UPDATE nodes SET quarantined = ?2 WHERE quarantined = '' AND owner != '' "
+                "AND owner = (SELECT owner FROM nodes WHERE node_id = ?1)",
                 (node_id, why),
             )
 

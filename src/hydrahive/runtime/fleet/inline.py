@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, RefusedWorkError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
@@ -21,6 +21,7 @@ from hydrahive.runtime.fleet.refs import Listener, Ref, Stock, nobody
 from hydrahive.runtime.roles.auditor import AuditJob, Auditor
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.roles.evaluation import evaluate_weights
+from hydrahive.runtime.roles.intake import Leased
 from hydrahive.runtime.roles.learner import Learner
 from hydrahive.runtime.roles.pictures import clip_of
 from hydrahive.runtime.roles.replay import Replay
@@ -37,7 +38,7 @@ class InlineFleet:
 
     def __init__(self, config: RunConfig, run_id: str, device: str) -> None:
         """Build the learner and one worker."""
-        self._config, self._run_id, self._device = config, run_id, device
+        self._config, self.run_id, self._device = config, run_id, device
         self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", run_user(), platform.node() or "here")
         self._auditor: Auditor | None = None
         self.listener: Listener = nobody
@@ -71,6 +72,17 @@ class InlineFleet:
         """Never asked for: there is no other worker."""
         raise AssertionError(why)
 
+    def is_own(self, worker: int) -> bool:
+        """This process works for its user."""
+        return True
+
+    def refuse(self, worker: int, refused: RefusedWorkError) -> None:
+        """There is nobody else to do the work; the schedule sees how often it fails."""
+
+    def take_refused(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
+        """This process works for its user."""
+        return []
+
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
@@ -94,11 +106,17 @@ class InlineFleet:
         return Ref(self._there_is_replay.sample())
 
     def take(
-        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+        self,
+        round_: int,
+        fragments: Sequence[Ref],
+        summaries: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        judged: Ref | None,
     ) -> tuple[Ref, Ref]:
         """Have the replay take a round."""
         found = None if judged is None else self.get(judged)
-        sample, told = self._there_is_replay.take(round_, found, *map(self.get, (*fragments, *summaries)))
+        parts = map(self.get, (*fragments, *summaries))
+        sample, told = self._there_is_replay.take(round_, found, *parts, leased=leased)
         return Ref(sample), Ref(told)
 
     def replay_state(self, since: int) -> Ref:
@@ -129,12 +147,18 @@ class InlineFleet:
         return Ref(self._learner.judged())
 
     def update(
-        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+        self,
+        version: int,
+        parts: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        sample: Ref | None,
+        *,
+        keep_actions: bool,
     ) -> tuple[Ref, Ref, Ref]:
         """Learn a round."""
         prepare_torch(self._config, self._config.learner.threads)
-        drawn = None if sample is None else self.get(sample)
-        weights, learned, judged = self._learner.update(version, keep_actions, drawn, *map(self.get, parts))
+        drawn, given = None if sample is None else self.get(sample), map(self.get, parts)
+        weights, learned, judged = self._learner.update(version, keep_actions, drawn, *given, leased=leased)
         return Ref(weights), Ref(learned), Ref(judged)
 
     def facts(self, worker: int) -> WorkerFacts:
@@ -153,7 +177,7 @@ class InlineFleet:
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Compute a shard's rounds again."""
         prepare_torch(self._config, WORKER_THREADS)
-        self._auditor = self._auditor or Auditor(self._config, self._run_id)
+        self._auditor = self._auditor or Auditor(self._config, self.run_id)
         return Ref(self._auditor.audit(job, *(self.get(ref) for ref in weights)))
 
     def forget_auditor(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from hydrahive.core.errors import RefusedWorkError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
@@ -18,6 +19,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.roles.auditor import AuditJob
+from hydrahive.runtime.roles.intake import Leased
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
 
@@ -48,6 +50,15 @@ class EnvWorkerCalls(Protocol):
     def dismiss(self, worker: int, why: str) -> None:
         """Do without a worker from now on; it is ended at once."""
 
+    def is_own(self, worker: int) -> bool:
+        """Whether a worker earns for the run's user."""
+
+    def refuse(self, worker: int, refused: RefusedWorkError) -> None:
+        """Do without a worker that gave something else than was asked for; without its node if it is another's."""
+
+    def take_refused(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
+        """Whose work was refused since the last call."""
+
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
         """Write down which worker holds which shard from a round on."""
 
@@ -71,13 +82,20 @@ class LearnerCalls(Protocol):
         """The learner's current weights, `Ref` of a flat vector."""
 
     def update(
-        self, version: int, parts: Sequence[Ref], sample: Ref | None, *, keep_actions: bool
+        self,
+        version: int,
+        parts: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        sample: Ref | None,
+        *,
+        keep_actions: bool,
     ) -> tuple[Ref, Ref, Ref]:
-        """Have a round learned.
+        """Have a round learned, if it is what was asked for.
 
         Gives references to the next version's weights, to what the learner says (`Learned`), and to what it `judged`.
 
-        `sample`: what the replay gives with it. `keep_actions`: somebody will audit the round.
+        `leased`: what was asked for, by part. `sample`: what the replay gives with it. `keep_actions`: somebody will
+        audit the round.
         """
 
     def judged(self) -> Ref:
@@ -97,9 +115,16 @@ class ReplayCalls(Protocol):
         """What the replay gives with the next update: `Ref` of a `Sample`."""
 
     def take(
-        self, round_: int, fragments: Sequence[Ref], summaries: Sequence[Ref], judged: Ref | None
+        self,
+        round_: int,
+        fragments: Sequence[Ref],
+        summaries: Sequence[Ref],
+        leased: Sequence[Sequence[Leased]],
+        judged: Ref | None,
     ) -> tuple[Ref, Ref]:
-        """Have the replay take a round: references to the `Sample` for the next update and to its `ReplayTold`.
+        """Have the replay take a round, if it is what was asked for.
+
+        Gives references to the `Sample` for the next update, and to its `ReplayTold`.
 
         `judged`: what the update before this one found.
         """
@@ -240,5 +265,6 @@ class Fleet(
     A call on something that is gone does not raise; opening its result with `get` raises `LostError`.
     """
 
+    run_id: str
     segment: int
-    """The run's segment, which the fragments are named by."""
+    """The run and its segment, which the fragments are named by."""

@@ -22,6 +22,7 @@ from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import learner_device, machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network, shown_by
+from hydrahive.runtime.roles.intake import Intake, Leased
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Learner:
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
         self._curiosity = self._curiosity_of(computing)
+        self._intake = Intake(config)
         self._algorithms = algorithms(config)
         self._judged: Judgement | None = None
         self.version = 0
@@ -67,7 +69,12 @@ class Learner:
         return weights
 
     def update(
-        self, version: int, keep_actions: bool, sample: Sample | None, *parts: Sequence[Fragment]
+        self,
+        version: int,
+        keep_actions: bool,
+        sample: Sample | None,
+        *parts: Sequence[Fragment],
+        leased: Sequence[Sequence[Leased]] | None = None,
     ) -> tuple[np.ndarray, Learned, Judgement | None]:
         """Learn from one round: the next version's weights, what is to be said of the update, and what it `judged`.
 
@@ -76,8 +83,10 @@ class Learner:
             keep_actions: Whether somebody will audit the round.
             sample: What the replay gives with the round; None without one.
             *parts: The round's fragments, however they are grouped; they are learned in shard order.
+            leased: What was asked for, grouped likewise; None where this process has made them itself.
 
         Raises:
+            RefusedWorkError: If a part is not what was asked for; nothing was learned.
             OutOfStepError: If `version` is not the current one: an update was lost or repeated.
             DivergedError: If the loss or the gradient is not finite.
         """
@@ -86,6 +95,8 @@ class Learner:
                 f"the learner is at version {self.version}; an update of version {version} was asked for"
             )
         started = time.perf_counter()
+        if leased is not None:
+            parts = tuple(map(self._intake.fragments, parts, leased))
         told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         round_ = Round(fragments, sample, self.env_steps)

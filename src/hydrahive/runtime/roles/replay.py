@@ -19,6 +19,7 @@ from hydrahive.replay.interface import Memory
 from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import shown_by
+from hydrahive.runtime.roles.intake import Intake, Leased, summaries
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,17 @@ class Replay:
 
     def __init__(self, config: RunConfig) -> None:
         """Begin empty at position 0."""
-        self._config, self._layout = config, replay_layout(config)
+        self._config, self._layout, self._intake = config, replay_layout(config), Intake(config)
         self._memory = self._empty()
         self._memory.mark("0")
         self._position = self._env_steps = self._before = 0
 
     def take(
-        self, round_: int, judged: Judgement | None, *parts: Sequence[Fragment] | Sequence[FragmentSummary]
+        self,
+        round_: int,
+        judged: Judgement | None,
+        *parts: Sequence[Fragment] | Sequence[FragmentSummary],
+        leased: Sequence[Sequence[Leased]] | None = None,
     ) -> tuple[Sample, ReplayTold]:
         """Take the round of an update, and draw for the next one.
 
@@ -68,21 +73,25 @@ class Replay:
             judged: How far off the update before it found what it learned from. So the sample for the next one does
                 not wait for this one.
             *parts: The round's fragments, however they are grouped, then their summaries, grouped likewise.
+            leased: What was asked for, grouped likewise; None where this process has made them itself.
 
         Raises:
+            RefusedWorkError: If a part is not what was asked for; nothing was taken.
             OutOfStepError: If `round_` is not the position: a call before this one was lost.
         """
         if round_ != self._position:
             raise OutOfStepError(f"the replay is at round {self._position}; round {round_} was given")
+        if leased is not None:
+            parts = self._looked_at(parts, leased)
         everything: list[Any] = [one for part in parts for one in part]
         half = len(everything) // 2
         pairs = sorted(zip(everything[:half], everything[half:], strict=True), key=lambda pair: int(pair[0].id.shard))
-        fragments, summaries = zip(*pairs, strict=True)
+        fragments, said = zip(*pairs, strict=True)
         self._memory.judge(judged)
-        self._memory.insert(fragments, summaries)
+        self._memory.insert(fragments, said)
         self._position += 1
         self._before = self._env_steps
-        self._env_steps += sum(summary.env_steps for summary in summaries)
+        self._env_steps += sum(summary.env_steps for summary in said)
         draw = self._wanted()
         if self._memory.can_draw(draw):
             self._memory.serve(draw.batches)
@@ -90,6 +99,15 @@ class Replay:
             self._memory.starve()
         told = ReplayTold(tuple(self._memory.take_events()), self._memory.figures())
         return self.sample(), told
+
+    def _looked_at(self, parts: Sequence[Any], leased: Sequence[Sequence[Leased]]) -> tuple[Any, ...]:
+        """The parts, once they are known to be what was asked for."""
+        half = len(leased)
+        said = [
+            summaries(self._config, part, [one.id.shard for one in wanted], wanted[0].id.round)
+            for part, wanted in zip(parts[half:], leased, strict=True)
+        ]
+        return (*map(self._intake.fragments, parts[:half], leased), *said)
 
     def sample(self) -> Sample:
         """What the update at this position learns from besides its round; the same however often it is asked for."""

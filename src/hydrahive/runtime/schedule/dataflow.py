@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hydrahive.core.errors import HydrahiveError, LostError
-from hydrahive.core.fragment import FragmentSummary
+from hydrahive.core.errors import DivergedError, FragmentError, HydrahiveError, LostError, RefusedWorkError
+from hydrahive.core.fragment import FragmentId, FragmentSummary
 from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.refs import Ref
+from hydrahive.runtime.roles.intake import Leased, shard_state, summaries
 from hydrahive.runtime.roles.learner import Learned
 from hydrahive.runtime.runs.boundary import Block, Boundary, Progress
 from hydrahive.runtime.schedule.placement import Homes, balanced
@@ -25,11 +27,20 @@ from hydrahive.runtime.schedule.updates import Episodes, Update, Work
 class Part:
     """A worker's share of a round: references to its fragments and to their summaries.
 
-    `leased_since` holds for each shard the round from which on the worker has had it.
+    Attributes:
+        worker: Who.
+        shards: Which.
+        round: Of the fragments that were asked for.
+        version: That was to act.
+        fragments: What came.
+        summaries: What was said of it.
+        leased_since: For each shard the round from which on the worker has had it.
     """
 
     worker: int
     shards: tuple[int, ...]
+    round: int
+    version: int
     fragments: Ref
     summaries: Ref
     leased_since: dict[int, int]
@@ -155,7 +166,46 @@ class Schedule:
         """Have a worker compute its shards' fragments of a round."""
         fragments, summaries = self.fleet.simulate(worker, shards, round_, version, weights)
         since = {shard: self.leased_since[worker, shard] for shard in shards}
-        return Part(worker, shards, fragments, summaries, since)
+        return Part(worker, shards, round_, version, fragments, summaries, since)
+
+    def opened(self, part: Part) -> list[FragmentSummary]:
+        """What a worker says of its share of a round, once it is known to be that.
+
+        Raises:
+            RefusedWorkError: If it is not; names the worker.
+            LostError: If it, or the worker, is gone.
+            FragmentError: If an environment failed.
+        """
+        with self.held_to_account(part.worker, part.shards[0], part.round):
+            return summaries(self.config, self.fleet.get(part.summaries), part.shards, part.round)
+
+    def state_of(self, taken: Taken, shard: int, round_: int) -> State:
+        """A shard's state that a worker gives; `round_` -1: of any round. Errors as `opened`."""
+        with self.held_to_account(taken.worker, shard, round_):
+            return shard_state(self.config, self.fleet.get(taken.state), shard, round_)
+
+    @contextmanager
+    def held_to_account(self, worker: int, shard: int, round_: int) -> Iterator[None]:
+        """What is wrong with what a worker gave is held against it, never against the run."""
+        try:
+            yield
+        except RefusedWorkError as refused:
+            raise refused.by(worker) from None
+        except (LostError, FragmentError):
+            raise
+        except HydrahiveError as error:
+            raise RefusedWorkError(shard, round_, str(error)).by(worker) from None
+
+    def refuse(self, refused: RefusedWorkError) -> None:
+        """Do without whoever gave what was refused.
+
+        Raises:
+            DivergedError: If it is what a policy gives that has diverged, and who computed it is believed.
+        """
+        assert refused.worker is not None, "it was said whose it is"
+        if refused.of_the_policy and self.fleet.is_own(refused.worker):
+            raise DivergedError(f"what the policy gives is not finite any more ({refused.what})")
+        self.fleet.refuse(refused.worker, refused)
 
     def submitted_update(
         self,
@@ -163,21 +213,31 @@ class Schedule:
         parts: Sequence[Part],
         acting: int,
         acting_weights: Ref,
-        summaries: Sequence[FragmentSummary],
+        opened: Sequence[Sequence[FragmentSummary]],
     ) -> Pending:
-        """Have parts learned, and then taken by the replay; `cut` is still to be filled in."""
-        told = {summary.shard: told_digest(summary) for summary in summaries} if self.fleet.may_audit else {}
+        """Have parts, of which `opened` was said, learned, and then taken by the replay; `cut` is to be filled in."""
+        said = in_order(opened)
+        told = {summary.shard: told_digest(summary) for summary in said} if self.fleet.may_audit else {}
         fragments = [part.fragments for part in parts]
-        weights, learned, judged = self.fleet.update(version, fragments, self.sample, keep_actions=self.fleet.may_audit)
+        leased = [self._leased(part, of_part) for part, of_part in zip(parts, opened, strict=True)]
+        with _attributed(parts):  # an inline fleet carries out the call at once
+            weights, learned, judged = self.fleet.update(
+                version, fragments, leased, self.sample, keep_actions=self.fleet.may_audit
+            )
         replayed = None
         if self.config.replay:
             summaries_of = [part.summaries for part in parts]
-            self.sample, replayed = self.fleet.take(version, fragments, summaries_of, self.judged)
+            self.sample, replayed = self.fleet.take(version, fragments, summaries_of, leased, self.judged)
             self.judged = judged if self.config.algorithm.judges else None
-        episodes = Episodes.of(summaries)
+        episodes = Episodes.of(said)
         return Pending(
             learned, weights, self.progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
         )
+
+    def _leased(self, part: Part, said: Sequence[FragmentSummary]) -> tuple[Leased, ...]:
+        """What was asked of a worker, whatever comes: its fragments are known by these names."""
+        names = (FragmentId(self.fleet.run_id, self.fleet.segment, part.round, shard) for shard in part.shards)
+        return tuple(Leased(id_, part.version, one.env_steps) for id_, one in zip(names, said, strict=True))
 
     def workers(self) -> list[int]:
         """Those that shards may lie on now.
@@ -196,24 +256,26 @@ class Schedule:
         Raises:
             HydrahiveError: What stopped the learner.
         """
-        learned: Learned = self.fleet.get(pending.learned)
+        learned = self._learned(pending)
         replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(self.fleet.facts(part.worker) for part in pending.parts)
-        for part, worker, fragments in zip(pending.parts, workers, learned.consumed, strict=True):
-            if fragments and sorted(fragment.id.shard for fragment in fragments) != sorted(part.shards):
-                raise HydrahiveError(f"worker {worker.name} of {worker.owner} returned fragments that nobody asked for")
         since = tuple(part.leased_since for part in pending.parts)
         work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told)
         return Update(
             learned.metrics, pending.progress, pending.weights, work, pending.episodes, replayed, boundary, givers
         )
 
+    def _learned(self, pending: Pending) -> Learned:
+        with _attributed(pending.parts):
+            learned: Learned = self.fleet.get(pending.learned)
+        return learned
+
     def _closed(self, cut: Cut, progress: Progress) -> Boundary:
         state: State = nested("learner", self.fleet.get(cut.learner))
         for shard, taken in enumerate(cut.shards):
-            state |= nested(f"shards/{shard}", self.fleet.get(taken.state))
+            state |= nested(f"shards/{shard}", self.state_of(taken, shard, progress.updates))
         state |= nested("versions", {str(version): self.fleet.get(ref) for version, ref in cut.versions.items()})
         blocks: tuple[Block, ...] = ()
         if cut.replay is not None:
@@ -247,3 +309,18 @@ class Schedule:
         """Whether the run ends with what is submitted, or at `progress`."""
         at, stop = progress or self.progress, self.config.stop
         return at.env_steps >= stop.env_steps or (stop.updates is not None and at.updates >= stop.updates)
+
+
+@contextmanager
+def _attributed(parts: Sequence[Part]) -> Iterator[None]:
+    """Say of refused work who gave it."""
+    try:
+        yield
+    except RefusedWorkError as refused:
+        given = (part for part in parts if refused.shard in part.shards and part.round == refused.round)
+        raise refused.by(next(given).worker) from None
+
+
+def in_order(opened: Sequence[Sequence[FragmentSummary]]) -> list[FragmentSummary]:
+    """The summaries of a round's parts, in shard order; those of one shard as they came."""
+    return sorted((summary for part in opened for summary in part), key=lambda summary: summary.shard)

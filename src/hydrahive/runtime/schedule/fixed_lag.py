@@ -13,7 +13,7 @@ from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
-from hydrahive.runtime.schedule.dataflow import Replayed
+from hydrahive.runtime.schedule.dataflow import Replayed, in_order
 from hydrahive.runtime.schedule.hedging import Hedging
 from hydrahive.runtime.schedule.in_flight import InFlight
 from hydrahive.runtime.schedule.recovering import Recovery
@@ -68,15 +68,14 @@ class FixedLag:
             except (LostError, FragmentError) as trouble:
                 self._recovery.recover_from(trouble)
 
-    def _whole_round(self, round_: int) -> list[FragmentSummary]:
-        """Wait until every fragment of a round is ready, wherever it lies; their summaries in shard order."""
+    def _whole_round(self, round_: int) -> list[list[FragmentSummary]]:
+        """Wait until every fragment of a round is ready, wherever it lies; what is said of them, by part."""
         began, flight = time.monotonic(), self._flight
         while not self._fleet.ready([ref for part in flight.rounds[round_] for ref in part.refs], LOOK_SECONDS):
             self._hedging.look(round_, time.monotonic() - began)
         self._hedging.drop()
-        opened = [summary for part in flight.rounds[round_] for summary in self._fleet.get(part.summaries)]
-        self._hedging.note_round(flight.rounds[round_], sum(summary.seconds for summary in opened) / len(opened))
-        opened.sort(key=lambda summary: summary.shard)
-        shards = [summary.shard for summary in opened]
-        assert shards == list(range(self._config.shards)), "not one fragment of each shard"
+        opened = [flight.opened(part) for part in flight.rounds[round_]]
+        said = in_order(opened)
+        self._hedging.note_round(flight.rounds[round_], sum(summary.seconds for summary in said) / len(said))
+        assert [summary.shard for summary in said] == list(range(self._config.shards)), "not one of each shard"
         return opened

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
+from hydrahive.core.errors import RefusedWorkError
 from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
-from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule
+from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule, in_order
 from hydrahive.runtime.schedule.placement import groups
 from hydrahive.runtime.schedule.updates import Update
 
@@ -36,6 +37,13 @@ class FreeRunning(Schedule):
 
     def updates(self) -> Generator[Update, None, None]:
         """Train; one item for each update, in order, until `stop.env_steps` is reached."""
+        try:
+            yield from self._updates()
+        except RefusedWorkError as refused:
+            self.refuse(refused)
+            raise
+
+    def _updates(self) -> Generator[Update, None, None]:
         for worker, shards in self._groups.items():
             together = len({self._next_round[shard] for shard in shards}) == 1
             for group in [shards] if together else [(shard,) for shard in shards]:
@@ -43,22 +51,22 @@ class FreeRunning(Schedule):
                     self._submit(worker, group)
         last = False
         while not last:
-            parts, summaries = self._about_a_round()
+            parts, opened = self._about_a_round()
             version = self.progress.updates
-            self.progress = self.progress.after(summaries)
+            self.progress = self.progress.after(in_order(opened))
             last = self.is_over()
-            pending = self.submitted_update(version, parts, self._acting, self.weights[self._acting], summaries)
+            pending = self.submitted_update(version, parts, self._acting, self.weights[self._acting], opened)
             self.weights[version + 1] = pending.weights
             cut = self._cut() if last or self.is_boundary(version + 1) else None
             self.pending.append(replace(pending, cut=cut))
             while self.pending and (last or len(self.pending) > self.AHEAD):
                 yield self.settled(self.pending.popleft())
 
-    def _about_a_round(self) -> tuple[list[Part], list[FragmentSummary]]:
-        """At least as many fragments as a round has, whichever come first."""
+    def _about_a_round(self) -> tuple[list[Part], list[list[FragmentSummary]]]:
+        """At least as many fragments as a round has, whichever come first, and what is said of them, by part."""
         parts: list[Part] = []
-        summaries: list[FragmentSummary] = []
-        while len(summaries) < self.config.shards:
+        opened: list[list[FragmentSummary]] = []
+        while sum(map(len, opened)) < self.config.shards:
             for pending in self.pending:
                 if self.fleet.ready([pending.learned], 0):
                     self._acting = pending.progress.updates
@@ -67,9 +75,9 @@ class FreeRunning(Schedule):
             place = next(i for i, part in enumerate(self._under_way) if part.summaries is ref)
             part = self._under_way.pop(place)
             parts.append(part)
-            summaries += self.fleet.get(part.summaries)
+            opened.append(self.opened(part))
             self._submit(part.worker, part.shards)
-        return parts, summaries
+        return parts, opened
 
     def _submit(self, worker: int, group: tuple[int, ...]) -> None:
         weights = self.weights[self._acting]

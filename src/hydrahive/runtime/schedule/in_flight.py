@@ -8,7 +8,7 @@ from hydrahive.core.fragment import FragmentSummary
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
-from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule, Taken
+from hydrahive.runtime.schedule.dataflow import Cut, Part, Replayed, Schedule, Taken, in_order
 from hydrahive.runtime.schedule.placement import groups
 from hydrahive.runtime.schedule.updates import Update
 
@@ -59,16 +59,16 @@ class InFlight(Schedule):
         if ahead and (may_end or self.is_boundary(self.next_round)):
             self.snapshots[self.next_round] = self.snapshot_shards()
 
-    def submit_update(self, summaries: list[FragmentSummary]) -> None:
-        """Submit the next update; `summaries` are those of its round, which is whole."""
+    def submit_update(self, opened: list[list[FragmentSummary]]) -> None:
+        """Submit the next update; `opened` is what was said of its round, which is whole, by part."""
         version = self.progress.updates
-        progress = self.progress.after(summaries)
+        progress = self.progress.after(in_order(opened))
         is_due = self.is_over(progress) or self.is_boundary(version + 1)
         if is_due and version + 1 not in self.snapshots:
             assert self.next_round == version + 1, "a later round has begun and nobody took the shards before it"
             self.snapshots[version + 1] = self.snapshot_shards()
         acting = max(0, version - self.config.lag)
-        pending = self.submitted_update(version, self.rounds[version], acting, self.weights[acting], summaries)
+        pending = self.submitted_update(version, self.rounds[version], acting, self.weights[acting], opened)
         self.progress, self.weights[version + 1] = progress, pending.weights
         self.pending.append(replace(pending, progress=progress, cut=self._cut() if is_due else None))
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from hydrahive.core.errors import FragmentError, HydrahiveError, LearnerLostError, LostError
+from hydrahive.core.errors import (
+    FragmentError,
+    HydrahiveError,
+    LearnerLostError,
+    LostError,
+    RefusedWorkError,
+)
 from hydrahive.runtime.fleet.refs import Stock
 from hydrahive.runtime.schedule.dataflow import Part, Taken
 from hydrahive.runtime.schedule.hedging import Hedging
@@ -78,7 +84,10 @@ class Recovery:
         flight.fleet.listener("recovering", text, updates=done, env_steps=flight.replayed_steps)
 
     def _count(self, trouble: HydrahiveError) -> None:
-        if isinstance(trouble, FragmentError):
+        if isinstance(trouble, RefusedWorkError):
+            self._flight.refuse(trouble)
+            self._blame([(trouble.shard, trouble.round)], trouble.what)
+        elif isinstance(trouble, FragmentError):
             self._flight.fleet.listener(
                 "fragment_failed", f"{trouble}", shard=trouble.shard, round=trouble.round, traceback=trouble.trace
             )
@@ -114,7 +123,10 @@ class Recovery:
         if part.worker not in stock.positions:
             return False
         try:
-            self._flight.fleet.get(part.summaries)
+            self._flight.opened(part)
+        except RefusedWorkError as refused:
+            self._flight.refuse(refused)
+            return False
         except (LostError, FragmentError):
             return False
         return True
@@ -124,10 +136,8 @@ class Recovery:
         missing = set()
         for shard, taken in enumerate(self._flight.snapshots[round_]):
             try:
-                taken_at = int(self._flight.fleet.get(taken.state)["round"][0])
-            except LostError:
-                taken_at = -1
-            if taken_at != round_:
+                self._flight.state_of(taken, shard, round_)
+            except (LostError, FragmentError):
                 missing.add(shard)
         return missing
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydrahive.core.durable import write_whole
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
-from hydrahive.ledger.posting import Sealed
+from hydrahive.ledger.posting import Sealed, WorkerFacts
 from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.accounting.audits import Audits
 from hydrahive.runtime.accounting.run_accounts import RunAccounts, read_outbox
@@ -86,7 +86,12 @@ def books_of(
     outbox = outbox_of(folder, start)
     progress = start.boundary.progress if start else Progress()
     price = price_of(config.ledger, config.env.step_weight)
-    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox)
+
+    def must_prove(worker: WorkerFacts) -> bool:
+        """Whoever earns for another account than the run's user's, where there are audits to do it with."""
+        return worker.owner != run_user() and fleet.audits(worker)
+
+    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox, must_prove)
     if before:
         standings = before.audits.standings
         standings.go_back(progress.updates)

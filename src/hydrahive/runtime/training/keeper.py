@@ -74,7 +74,8 @@ class Keeper:
         if boundary.updates in self._on_disk:
             return
         self._accounts.judge(self._audits.take_verdicts())
-        self._accounts.seal(boundary.progress)
+        ends = boundary.progress.reached(self._config.stop, self._clock.seconds)
+        self._accounts.seal(boundary.progress, boundary.updates - (0 if ends else self._reach))
         standings = self._audits.standings
         self._store.write(
             boundary,

@@ -181,8 +181,10 @@ class Trainer:
 
     def _take(self, update: Update) -> None:
         """Write what is due after an update; one that is done again after a loss was written before."""
+        for worker, refused in self._fleet.take_refused():
+            self._accounts.accuse(worker, refused, update.progress.updates)
         self._accounts.take(update)
-        self._audits.take(update)
+        self._audits.take(update, ends=update.progress.reached(self._config_until.stop, self._clock.seconds))
         updates = update.progress.updates
         if updates <= self._story.taken.updates:
             return

@@ -1,0 +1,1 @@
+"""How a ledger's file is laid out, and what is kept in it besides money: refusals."""

@@ -53,7 +53,7 @@ RAY_ADDRESS=$address python -m hydrahive.runtime.coordinator.start || fail "the 
 
 cat <<TEXT
 the head is up at $address, its dashboard at $dashboard
-runs      $HYDRAHIVE_RUNS
+runs      $(sed 's#//[^/@]*@#//#' <<< "$HYDRAHIVE_RUNS")
 ledger    $HYDRAHIVE_LEDGER
 a job     make submit CONFIG=snake/vtrace
 a node    hydrahive worker --address $address    (on another machine, with the token in ~/.ray/auth_token)

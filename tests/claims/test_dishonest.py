@@ -15,15 +15,18 @@ from conftest import FULL, ROOT, TINY, Hydrahive, digests_of, full_only
 OPTIONS = [*TINY[2:], "--shards", 4, "--boundary_every", 5, "--stop.env_steps", 60_000]
 OPTIONS += ["--checkpoint.every_boundaries", 2]
 
+REFUSED = ("nan", "actions", "nothing", "error") if FULL else ("nan",)
+"""What a worker sends that was not asked for."""
+
 WAYS = {"rewards": 12, "steps": 0, "weights": 0, "snapshot": 0} if FULL else {"rewards": 12}
 """How a worker is dishonest, and from which round on."""
 
 
 @contextmanager
-def volunteer(hydrahive, address, key, **environment):
-    """A machine that has joined and works for mallory."""
+def volunteer(hydrahive, address, key, owner="mallory", **environment):
+    """A machine that has joined and works for somebody."""
     command = Hydrahive(hydrahive.runs, {**hydrahive.environment, "HYDRAHIVE_KEY": key, **environment})
-    process = command.start("worker", "--owner", "mallory", "--address", address, "--cpus", 1)
+    process = command.start("worker", "--owner", owner, "--address", address, "--cpus", 1)
     try:
         line = process.stderr.readline()
         assert line.startswith("joined "), line + process.stderr.read()
@@ -55,6 +58,30 @@ def rows_of(hydrahive, *command):
     return [json.loads(line) for line in hydrahive("ledger", *command, "--json").stdout.splitlines()]
 
 
+def test_who_sends_what_was_not_asked_for_is_done_without(volunteers, report):
+    """Nothing is learned from it, so the run is not taken back; and who was caught does not come again at once."""
+    hydrahive, nodes = volunteers
+    honest = hydrahive.train("snake/vtrace", "honest", *OPTIONS, "--workers", 0)
+    key = hydrahive("ledger", "accounts", "open", "trudy").stdout.strip()
+    for way in REFUSED:
+        edited = {"PYTHONPATH": str(ROOT / "tests" / "dishonest"), "DISHONEST": way, "DISHONEST_FROM_ROUND": "7"}
+        with volunteer(hydrahive, nodes.address, key, owner="trudy", **edited):
+            options = [*OPTIONS, "--workers", 2, "--address", nodes.address]
+            summary = hydrahive.train("snake/vtrace", way, *options)
+        assert digests_of(summary) == digests_of(honest)
+        assert (summary["segments"], summary["tainted"]) == (1, False)
+        events = [json.loads(line) for line in (hydrahive.runs / way / "events.jsonl").read_text().splitlines()]
+        refused = [event for event in events if event["kind"] == "work_refused"]
+        assert [event["owner"] for event in refused] == ["trudy"]
+        with_key = Hydrahive(hydrahive.runs, {**hydrahive.environment, "HYDRAHIVE_KEY": key})
+        again = with_key("worker", "--owner", "trudy", "--address", nodes.address, "--cpus", 1, code=1)
+        assert "'trudy' was caught 1 times" in again.stderr
+        assert "forgiven" in hydrahive("ledger", "accounts", "forgive", "trudy").stdout
+        report.add("Accounts", f"- {refused[0]['text']}; digest as honest")
+    assert rows_of(hydrahive, "audit", "--strikes")[0]["account"] == "trudy"
+    assert "conserved" in hydrahive("ledger", "verify").stdout
+
+
 def test_dishonest_workers_are_caught_and_the_run_has_the_honest_digest(volunteers, report):
     hydrahive, nodes = volunteers
     honest = hydrahive.train("snake/vtrace", "honest", *OPTIONS, "--workers", 0)
@@ -64,6 +91,7 @@ def test_dishonest_workers_are_caught_and_the_run_has_the_honest_digest(voluntee
         with volunteer(hydrahive, nodes.address, key, **edited, DISHONEST_FROM_ROUND=str(from_round)):
             options = [*OPTIONS, "--workers", 2, "--address", nodes.address]
             summary = hydrahive.train("snake/vtrace", way, *options)
+        hydrahive("ledger", "accounts", "forgive", "mallory")
         assert digests_of(summary) == digests_of(honest)
         assert (summary["segments"], summary["tainted"]) == (2, False)
         invalid = [row for row in rows_of(hydrahive, "audit", "--run", way) if row["outcome"] == "invalid"]

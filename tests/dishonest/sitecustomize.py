@@ -60,7 +60,48 @@ def stale_weights(env_worker):
     env_worker.FlatWeights = Lazy
 
 
+def changed_part(change):
+    """From some round on what a worker gives is not what was asked for."""
+
+    def edit(env_worker):
+        simulate = env_worker.EnvWorker.simulate
+
+        def forged(self, shards, round_, *rest):
+            fragments, summaries = simulate(self, shards, round_, *rest)
+            return (fragments, summaries) if round_ < FROM_ROUND else change(fragments, summaries)
+
+        env_worker.EnvWorker.simulate = forged
+
+    return edit
+
+
+def no_numbers(fragments, summaries):
+    for fragment in fragments:
+        fragment.rewards[0] = float("nan")
+    return fragments, summaries
+
+
+def no_actions(fragments, summaries):
+    for fragment in fragments:
+        fragment.actions[0] = 99
+    return fragments, summaries
+
+
+def nothing(fragments, summaries):
+    return None, None
+
+
+def an_error(fragments, summaries):
+    raise TypeError("an error that is none of ours")
+
+
+REFUSED = ("hydrahive.runtime.roles.env_worker", "nan", "actions", "nothing", "error")
+
 WAYS = {
+    "nan": (REFUSED[0], changed_part(no_numbers)),
+    "actions": (REFUSED[0], changed_part(no_actions)),
+    "nothing": (REFUSED[0], changed_part(nothing)),
+    "error": (REFUSED[0], changed_part(an_error)),
     "rewards": ("hydrahive.runtime.roles.shard", made_up_rewards),
     "steps": ("hydrahive.runtime.roles.shard", skipped_steps),
     "snapshot": ("hydrahive.runtime.roles.shard", forged_snapshot),

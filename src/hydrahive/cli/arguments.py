@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydrahive.core.errors import UsageError
 
@@ -39,6 +39,26 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Add RUN and `--runs`."""
     parser.add_argument("run", metavar="RUN", help="a run's name or folder")
     add_runs(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add `--trust-code`."""
+    parser.add_argument(
+        "--trust-code",
+        action=_Trust,
+        nargs=0,
+        help="run the code that the run's config names though somebody else made the run; read it first",
+    )
+
+
+class _Trust(argparse.Action):
+    """Sets what every process of the command reads."""
+
+    def __call__(self, *given: Any, **more: Any) -> None:
+        """Let the configs of others' runs name code."""
+        from hydrahive.runtime.config.named_code import trust_code
+
+        trust_code()
 
 
 def positive(text: str) -> int:

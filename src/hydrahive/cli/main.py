@@ -40,6 +40,9 @@ MODULES = {
 }
 """Commands whose module is not named like them; `control` is given the command as its first argument."""
 
+READ_CONFIGS = frozenset({"train", "evaluate", "play", "snapshot", "watch", "serve", "tune", "check-env", "bench"})
+"""Commands that build what configs name, which may lie in the current folder; the others import nothing from there."""
+
 USAGE = """usage: hydrahive COMMAND ...
 
 Distributed reinforcement learning on Ray, reproducible to the byte.
@@ -64,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
     introduce(arguments)
-    if "" not in sys.path:  # the current folder, whose modules `python -m` and Ray's workers would find, too
+    # The current folder, whose modules `python -m` and Ray's workers would find, too.
+    if arguments[0] in READ_CONFIGS and "" not in sys.path:
         sys.path.append("")
     return _run(*arguments)
 

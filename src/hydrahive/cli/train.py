@@ -11,11 +11,12 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import COMMAND, split_config
 from hydrahive.core.errors import UsageError
+from hydrahive.runtime.config.named_code import trust_code
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
 from hydrahive.runtime.config.portable import ensure_pinned
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.config.shipped import find_config, shipped_experiments
-from hydrahive.runtime.runs.run_folder import new_run_folder, runs_folder
+from hydrahive.runtime.runs.run_folder import RunFolder, new_run_folder, runs_folder
 
 USAGE = (
     "hydrahive train CONFIG [--name N] [--workers K|auto] [--seed S] [--resume auto|never|required] [--runs DIR] "
@@ -33,6 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     if config_name is None:
         raise UsageError(f"CONFIG is missing: a YAML file or one of {', '.join(shipped_experiments())}")
     path, experiment = find_config(config_name)
+    _refuse_others_code(path, trusts="--trust-code" in overrides)
     given = parse(parser, [*config_arguments(path), *overrides])
     config = _told(instantiate(given))
     if config.portable:
@@ -76,6 +78,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _refuse_others_code(config: Path, *, trusts: bool) -> None:
+    """Before a run's own config is read, which imports what it names: see whose it is."""
+    if trusts:
+        trust_code()
+    elif (config.parent / "run.json").is_file():
+        RunFolder(config.parent).refuse_others_code()
+
+
 def _told(config: RunConfig) -> RunConfig:
     """The config; which algorithm was chosen is said."""
     if config.because:
@@ -96,6 +106,11 @@ def train_parser() -> ArgumentParser:
     )
     parser.add_argument("--address", type=str, help="A Ray cluster (default: $RAY_ADDRESS, else an embedded one).")
     parser.add_argument("--init-from", type=str, help="A run or checkpoint folder whose weights to start from.")
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="Where CONFIG is another's run's: run the code that it names. Any CONFIG may name code: read it first.",
+    )
     parser.add_argument(
         "--accept-versions",
         action="store_true",

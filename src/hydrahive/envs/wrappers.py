@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ def wrappers_of(given: Sequence[Any], kind: str) -> list[Callable[[Any], Any]]:
         if not isinstance(named, dict) or set(named) - {"init_args"} != {"class_path"}:
             raise ConfigError("wrappers", one, accepted)
         module, _, name = str(named["class_path"]).rpartition(".")
+        if module.partition(".")[0] in sys.stdlib_module_names:
+            raise ConfigError("wrappers", one, f"{accepted} (Python's own library has none)")
         try:
             wrapper = getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a user's module raises

@@ -25,6 +25,7 @@ from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.ledger.till.limits import TooFast
 from hydrahive.ledger.till.queries import HOLD_SECONDS, Admitted, Query, Refused
 from hydrahive.runtime.cluster.capacity import trusted_selector
+from hydrahive.runtime.config.named_code import trust_code
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.runs.run_folder import find_run, runs_folder, runs_place
 from hydrahive.serving.body_limit import BodyLimit
@@ -113,14 +114,17 @@ def _any_name() -> str:
 class Gate:
     """One process that answers for all runs; there may be several."""
 
-    def __init__(self, runs: str, names: Sequence[str], config: ServingConfig) -> None:
+    def __init__(self, runs: str, names: Sequence[str], config: ServingConfig, *, trusts_code: bool = False) -> None:
         """Load; where that takes long, as while a run has no checkpoint yet, queries are told so.
 
         Args:
             runs: Folder or URI of the runs.
             names: Which are served, by name or folder; the first is asked by default.
             config: Prices and limits.
+            trusts_code: Whether runs that somebody else has made may name code.
         """
+        if trusts_code:
+            trust_code()
         self._config, self._runs = config, {shown_name(run): run for run in names}
         self._names = list(self._runs)
         self._policies: dict[str, ServedPolicy] = {}
@@ -361,17 +365,20 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     """The application, as `serve deploy` and KubeRay's RayService call for it.
 
     Args:
-        arguments: `runs` (folder or URI; default HYDRAHIVE_RUNS), `names` (which to serve), and keys of
-            `ServingConfig`.
+        arguments: `runs` (folder or URI; default HYDRAHIVE_RUNS), `names` (which to serve), `trust_code` (whether to
+            run code that others' runs name; default false), and keys of `ServingConfig`.
 
     Raises:
         UsageError: If two of them have one name.
     """
     given = dict(arguments)
     runs, names = given.pop("runs", None), given.pop("names")
+    trusts_code = given.pop("trust_code", False) is True
     require_names(names)
     config = ServingConfig(**given)
     deployment: Any = Gate
     options = {"num_replicas": config.replicas, "ray_actor_options": _actor_options(config)}
-    application: serve.Application = deployment.options(**options).bind(runs_place(runs), list(names), config)
+    application: serve.Application = deployment.options(**options).bind(
+        runs_place(runs), list(names), config, trusts_code=trusts_code
+    )
     return application

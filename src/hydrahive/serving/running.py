@@ -20,6 +20,7 @@ from hydrahive.ledger.ledger import ledger_path
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.cluster.claim import claimed_on_cluster
 from hydrahive.runtime.cluster.connecting import connect
+from hydrahive.runtime.config.named_code import is_code_trusted
 from hydrahive.runtime.coordinator.actor import CoordinatorLine
 from hydrahive.runtime.runs.storage import is_uri
 from hydrahive.serving.config import ServingConfig
@@ -89,7 +90,7 @@ def _start(runs: str, names: Sequence[str], config: ServingConfig, place: tuple[
 
     host, port = place
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
-    application = build({"runs": runs, "names": list(names), **asdict(config)})
+    application = build({"runs": runs, "names": list(names), "trust_code": is_code_trusted(), **asdict(config)})
     try:
         # Customers' keys pass through a proxy: there is one, on the head.
         serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=quiet)

@@ -145,5 +145,5 @@ class Repetition(Plan):
 
 
 def _with_seed(config: SweepConfig, folder: SweepFolder, number: int, seed: int) -> RunConfig:
-    run = folder.run(trial_name(number)).config()
+    run = folder.run(trial_name(number)).config(trusted=None)
     return dataclasses.replace(run, seed=derived_seed(config.seed, "again", seed), checkpoint=CheckpointConfig())

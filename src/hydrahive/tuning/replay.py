@@ -29,7 +29,7 @@ def replay_winner(folder: SweepFolder) -> tuple[str, str]:
     """
     winner = winner_of(folder)
     trial = folder.run(trial_name(winner.trial))
-    config = trial.config()
+    config = trial.config(trusted=None)
     device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
     theirs, ours = trial.identity().machine_class, machine_class(config, device)
     if not is_same_class(theirs, ours):

@@ -50,7 +50,7 @@ def name_winner(config: SweepConfig, folder: SweepFolder, search: Search, top: l
     number = ranked(judged or scores, most_is_best=most)[0]
     last = folder.reports(trial_name(number))[-1]
     winner = Winner(number, (judged or scores)[number], again.get(number, []), last["digest"], last["values"])
-    run = folder.run(trial_name(number)).config()
+    run = folder.run(trial_name(number)).config(trusted=None)
     header = (
         f"# The winner of sweep {folder.name}: {trial_name(number)}. Trained as it stands it gives digest\n"
         f"# {winner.digest}.\n"

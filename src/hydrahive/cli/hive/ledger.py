@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.cli.arguments import add_runs, at_most, command_parser
+from hydrahive.cli.hidden import hide_from_others
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.ledger import statements
 from hydrahive.ledger.entries import MICROTOKENS, tokens
@@ -250,11 +251,16 @@ COMMANDS: dict[str, Callable[[Ledger, argparse.Namespace], int]] = {
 def read_key(file: Path | None) -> str | None:
     """An account's API key: from `file`, else from $HYDRAHIVE_KEY; never from the command line, which others can see.
 
+    The environment that a process was started with stays readable in /proc for its user's other processes, so this one
+    is hidden from them; before it was, and for root, a file is the better place.
+
     Raises:
         UsageError: If the file cannot be read.
     """
     if file is None:
         # Not for the processes that this one starts, in which others' code may run.
+        if "HYDRAHIVE_KEY" in os.environ:
+            hide_from_others()
         key, where = os.environ.pop("HYDRAHIVE_KEY", "").strip(), "HYDRAHIVE_KEY"
     else:
         try:

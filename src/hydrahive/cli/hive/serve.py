@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_runs, command_parser, positive
+from hydrahive.cli.arguments import add_runs, add_trust, command_parser, positive
 from hydrahive.cli.hive.ledger import microtokens
 from hydrahive.core.errors import UsageError
 
@@ -17,6 +17,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = command_parser("serve", "Answer with trained policies over HTTP, for tokens, until Ctrl-C.")
     parser.add_argument("names", metavar="RUN", nargs="+", help="runs to serve; the first is asked by default")
     add_runs(parser)
+    add_trust(parser)
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else this machine alone)")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
     parser.add_argument("--port", type=positive, default=8000, help="default: 8000")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, positive
 from hydrahive.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("evaluate", "Play a trained policy on held-out seeds.")
     add_run(parser)
+    add_trust(parser)
     parser.add_argument("--episodes", type=positive, default=100, help="episodes to play (default: 100)")
     parser.add_argument(
         "--actions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, command_parser, natural, positive
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive
 from hydrahive.core.errors import HydrahiveError, UsageError
 
 
@@ -13,6 +13,7 @@ def run(arguments: Sequence[str]) -> int:
     """Record one episode of a run's newest policy, its actions chosen as in evaluations."""
     parser = command_parser("play", "Record an episode of a trained policy as a GIF, without a screen.")
     add_run(parser)
+    add_trust(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
     parser.add_argument("--episode", type=natural, default=0, help="which held-out episode, from 0 (default: 0)")
     parser.add_argument("--max-frames", type=positive, default=1500, help="longest recording (default: 1500)")

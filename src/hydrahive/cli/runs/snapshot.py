@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, command_parser, positive
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, positive
 from hydrahive.core.errors import HydrahiveError, UsageError
 
 
@@ -15,6 +15,7 @@ def run(arguments: Sequence[str]) -> int:
         "snapshot", "Write a run's report as snapshot.txt and as snapshot.html, which needs no other file."
     )
     add_run(parser)
+    add_trust(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: the run's own)")
     parser.add_argument("--every", type=positive, default=500, help="episodes between two lines (default: 500)")
     given = parser.parse_args(arguments)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydrahive.cli.arguments import add_runs, command_parser, natural, positive
+from hydrahive.cli.arguments import add_runs, add_trust, command_parser, natural, positive
 from hydrahive.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> int:
         "run", metavar="RUN", nargs="?", help="a run's name or folder (default: the one that was written last)"
     )
     add_runs(parser)
+    add_trust(parser)
     parser.add_argument("--address", help="the Ray cluster it is trained on; without it, RUN is looked up in --runs")
     parser.add_argument("--env", type=natural, default=0, help="which environment to look at first (default: 0)")
     parser.add_argument("--fps", type=positive, default=6, help="frames a second at most (default: 6)")

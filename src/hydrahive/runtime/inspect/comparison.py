@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.config.plain import as_plain, flat
+import yaml
+
+from hydrahive.core.errors import HydrahiveError, one_line
+from hydrahive.runtime.config.plain import flat
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.jsonl import read_rows
 
@@ -38,9 +40,10 @@ def config_differences(folders: Sequence[RunFolder]) -> list[list[Any]]:
     configs = []
     for folder in folders:
         try:
-            configs.append(dict(flat(as_plain(folder.config()))))
-        except HydrahiveError as error:
-            raise HydrahiveError(f"run {folder.name!r}: {error}") from None
+            plain = yaml.safe_load((folder.path / "config.yaml").read_text())
+            configs.append(dict(flat(plain)))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None
     keys = dict.fromkeys(key for config in configs for key in config)
     rows = [[key, *(config.get(key) for config in configs)] for key in keys]
     return [row for row in rows if any(value != row[1] for value in row[2:])]

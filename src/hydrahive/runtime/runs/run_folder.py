@@ -11,7 +11,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +24,11 @@ from safetensors.numpy import save as save_tensors
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, StoredNamesError, UsageError
 from hydrahive.core.state import State
+from hydrahive.runtime.config.named_code import code_named_by, is_code_trusted
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.runs import ownership
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.runs.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
 
@@ -144,6 +146,9 @@ class RunFolder:
         if initial is not None and not self._initial.is_file():
             write_whole(self._initial, save_tensors(initial))
         self.write_config(config)
+        names = code_named_by(self.path / "config.yaml")
+        if names:
+            ownership.sign(self.path, identity.run_id, names)
         write_whole(self.path / "run.json", json.dumps(asdict(identity), indent=1).encode())
 
     def initial(self) -> State | None:
@@ -174,9 +179,36 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise HydrahiveError(f"{self.path / 'run.json'} cannot be read: {error}") from None
 
-    def config(self) -> RunConfig:
-        """The config it was last trained with."""
+    def config(self, *, trusted: Sequence[str] | None = ()) -> RunConfig:
+        """The config it was last trained with.
+
+        Args:
+            trusted: Code that may be named though it does not come with us and the run is not this user's; None for
+                any.
+
+        Raises:
+            UsageError: If it names other code than that.
+            ConfigError: If it cannot be used.
+        """
+        if trusted is not None:
+            self.refuse_others_code(trusted)
         return load_run_config(self.path / "config.yaml")
+
+    def refuse_others_code(self, trusted: Sequence[str] = ()) -> None:
+        """Refuse the run's config if it names code that is neither ours nor trusted, and the run is not this user's.
+
+        Raises:
+            UsageError: Says which code.
+        """
+        names = code_named_by(self.path / "config.yaml")
+        if not set(names) - set(trusted) or is_code_trusted():
+            return
+        if self.exists() and ownership.is_signed(self.path, self.identity().run_id, names):
+            return
+        raise UsageError(
+            f"run {self.name!r} names code that does not come with hydrahive ({', '.join(names)}), and was not made by "
+            "you; look at that code, then give --trust-code to run it"
+        )
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary of a finished run; None where there is none, or none that can be read."""

@@ -13,7 +13,8 @@ from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.changes import without_future
 from hydrahive.runtime.config.fingerprint import difference_in_words
 from hydrahive.runtime.config.machine_class import is_same_class
-from hydrahive.runtime.config.plain import first_difference
+from hydrahive.runtime.config.named_code import named_code
+from hydrahive.runtime.config.plain import as_plain, first_difference
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import LearnerCalls
 from hydrahive.runtime.roles.env_worker import build_network
@@ -53,7 +54,9 @@ def found_for(folder: RunFolder, config: RunConfig, resume: str) -> Found:
         raise UsageError(f"--resume never: run {folder.name!r} exists already; choose another --name")
     start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
     done = start.boundary.updates if start else 0
-    difference = first_difference(without_future(folder.config(), done), without_future(config, done))
+    # Who resumes a run names its code himself, in the config that he gives.
+    before = folder.config(trusted=named_code(as_plain(config)))
+    difference = first_difference(without_future(before, done), without_future(config, done))
     if difference:
         key, old, new = difference
         raise UsageError(

@@ -176,7 +176,7 @@ class Breeder(FIFOScheduler):
     def _moved(self, milestone: int, trial: int, donor: int) -> dict[str, Any]:
         """The donor's values, moved."""
         run = self._folder.run(trial_name(donor))
-        theirs = in_force(run.config(), self._updates[donor])
+        theirs = in_force(run.config(trusted=None), self._updates[donor])
         values = {key: value_of(theirs, key) for key in self._config.domains}
 
         def accepts(moved: Mapping[str, Any]) -> bool:

@@ -152,7 +152,7 @@ class Trial:
         """Post what the ledger has not answered of a trial that was trained to its end."""
         summary = self._folder.read_summary() or {}
         if (summary.get("ledger") or {}).get("outstanding_receipts", 0):
-            self._train(self._folder.config(), updates)
+            self._train(self._folder.config(trusted=None), updates)
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:
@@ -176,7 +176,7 @@ class Trial:
         if self._task.is_bred and reports:
             at = self._obey(reports[-1]["milestone"], at)
         if self._folder.exists() and self._task.is_bred:
-            config = self._folder.config()  # with what was taken over
+            config = self._folder.config(trusted=None)  # with what was taken over
         until = at + self._settings.milestone_updates(config)
         summary = self._train(config, until)
         report = self._report(config, summary, reports)
@@ -277,7 +277,7 @@ def take_over(folder: RunFolder, donor: RunFolder, exploit: Exploit, milestone: 
         difference = difference_in_words(found.fingerprint, own.fingerprint, *words)
         if difference:
             raise VersionsError(difference)
-    at, mine = found.boundary.updates, folder.config()
+    at, mine = found.boundary.updates, folder.config(trusted=None)
     before = [change for change in theirs.changes if change.from_update < at]
     current = in_force(dataclasses.replace(theirs, changes=before), at)
     changes = [Change(at, key, value) for key, value in exploit.values.items() if value_of(current, key) != value]
@@ -309,9 +309,9 @@ def _standing(donor: RunFolder, up_to: int | None) -> tuple[Checkpoint, RunConfi
     """
     deadline = time.monotonic() + ORPHAN_SECONDS
     while True:
-        config = donor.config()
+        config = donor.config(trusted=None)
         found, _ = donor.checkpoints().newest(resumable=True, up_to=up_to, with_replay=True)
-        if found is not None and donor.config() == config:
+        if found is not None and donor.config(trusted=None) == config:
             return found, config
         if time.monotonic() > deadline:
             raise HydrahiveError(f"{donor.name} has no checkpoint that can be copied")

@@ -184,3 +184,21 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ob
     from volunteers import training_in
 
     return training_in(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A real server, for all tests of it."""
+    from servers import a_server
+
+    with a_server(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def policy(server: object) -> object:
+    """The policy that answers first."""
+    from hydrahive.runtime.runs.run_folder import RunFolder
+    from hydrahive.serving.policy import ServedPolicy
+
+    return ServedPolicy(RunFolder(server.hydrahive.runs / "snake"))

@@ -86,8 +86,10 @@ class Transfers:
 
     def expire(self) -> int:
         """Give back what was set aside for too long; how many entries that were."""
+        now = self._journal.now_us()
+        if self._journal.db.execute("SELECT 1 FROM holds WHERE expires_us <= ? LIMIT 1", (now,)).fetchone() is None:
+            return 0
         with self._journal.transaction():
-            now = self._journal.now_us()
             due = self._journal.db.execute(
                 "SELECT seq FROM holds WHERE expires_us <= ? ORDER BY seq", (now,)
             ).fetchall()

@@ -7,12 +7,11 @@ import asyncio
 import base64
 import logging
 import math
-import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import ray
@@ -22,14 +21,13 @@ from ray import serve
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
-from hydrahive.ledger.till.limits import TooFast
-from hydrahive.ledger.till.queries import HOLD_SECONDS, Admitted, Query, Refused
+from hydrahive.ledger.till.queries import HOLD_SECONDS
 from hydrahive.runtime.cluster.capacity import trusted_selector
 from hydrahive.runtime.config.named_code import trust_code
-from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.runs.run_folder import find_run, runs_folder, runs_place
-from hydrahive.serving.body_limit import BodyLimit
+from hydrahive.serving.answered import Answered, Name
 from hydrahive.serving.config import ServingConfig
+from hydrahive.serving.door import SMALL, Door, Most
 from hydrahive.serving.models import (
     ActRequest,
     ActResponse,
@@ -41,22 +39,20 @@ from hydrahive.serving.models import (
     Models,
     Payment,
 )
+from hydrahive.serving.payments import Paying, Payments, Question, any_name
 from hydrahive.serving.policy import Asked, Given, ServedPolicy, require_names, require_one_precision, shown_name
-from hydrahive.serving.refusals import HANDLERS, PROBLEMS, STATUS, RefusalError
+from hydrahive.serving.refusals import HANDLERS, PROBLEMS, RefusalError
 from hydrahive.serving.together import Together
 from hydrahive.telemetry.recording import gif_of
-
-TOGETHER = 256
-"""Queries that one call to the till carries at most."""
-
-SETTLE_ATTEMPTS = 20
-"""How often the till is told what came of a query while it is being restarted, once a second."""
 
 LOAD_SECONDS = 30.0
 """How long a process is not asked anything while it loads."""
 
 WAITED_LONG_SECONDS = HOLD_SECONDS / 3
 """Of an episode's turn: what was set aside before it is then set aside anew."""
+
+BYTES_OF_A_NUMBER = 32
+"""In a list of Python's, about."""
 
 EPISODES_WAITING = 8
 """Episodes that may wait for one another; they are played one at a time."""
@@ -80,15 +76,19 @@ web = FastAPI(
     responses={503: PROBLEMS[503]},
     exception_handlers=HANDLERS,
 )
-web.add_middleware(BodyLimit)
+web.add_middleware(Door)
 
 
-@dataclass(frozen=True)
-class Paying:
-    """A query on its way: what was set aside for it."""
+@dataclass
+class Asker:
+    """Whoever asks: how many wait for the one answer, and what was set aside for it."""
 
-    hold: int | None
-    payment: Payment | None
+    waiting: int = 0
+    paying: Paying = field(default_factory=Paying)
+
+
+Make = Callable[[Paying, Asker], Awaitable[tuple[Any, int]]]
+"""Makes an answer; it, and about how many bytes it has."""
 
 
 def _key_of(credentials: HTTPAuthorizationCredentials | None) -> str:
@@ -104,9 +104,9 @@ def _key_of(credentials: HTTPAuthorizationCredentials | None) -> str:
     return credentials.credentials
 
 
-def _any_name() -> str:
-    """For a query that was given none."""
-    return f"auto-{secrets.token_hex(12)}"
+def _with(answer: Any, payment: Payment | None) -> Any:
+    """An answer, paid otherwise."""
+    return answer.model_copy(update={"payment": payment})
 
 
 @serve.deployment(name="hydrahive", max_ongoing_requests=1024, health_check_period_s=2, health_check_timeout_s=10)
@@ -129,15 +129,13 @@ class Gate:
         self._names = list(self._runs)
         self._policies: dict[str, ServedPolicy] = {}
         self._wrong = ""
-        web.state.body_bytes = config.body_bytes
+        web.state.behind = self
         self._computing = ThreadPoolExecutor(1)
         self._playing = ThreadPoolExecutor(1)
         self._episodes, self._turn = 0, asyncio.Lock()
-        self._coordinator = coordinator()
         self._answering: dict[str, Together] = {}
-        self._admitting = Together(self._admit_all, TOGETHER)
-        self._settling = Together(self._settle_all, TOGETHER)
-        self._unsettled: set[asyncio.Task[Any]] = set()
+        self._payments, self._answered = Payments(config.queries_per_second), Answered()
+        self._under_way: dict[Name, tuple[Asker, asyncio.Task[Any]]] = {}
         self._loaded = threading.Event()
         threading.Thread(target=self._load_and_follow, args=(runs,), daemon=True).start()
         self._loaded.wait(LOAD_SECONDS)
@@ -183,7 +181,7 @@ class Gate:
     @web.get("/v1/balance", response_model=Balance, responses={401: PROBLEMS[401]})
     async def balance(self, credentials: Credentials) -> Balance:
         """What the account of a key has."""
-        found = await self._asked_of_till("query_balance", _key_of(credentials))
+        found = await self._payments.asked("query_balance", _key_of(credentials))
         if found is None:
             raise RefusalError(401, "no account has this key", {"WWW-Authenticate": "Bearer"})
         return Balance(**found)
@@ -202,22 +200,23 @@ class Gate:
             asked = policy.read(request.observations, request.state, request.legal)
         except UsageError as error:
             raise RefusalError(422, str(error)) from None
-        paying = await self._admit(key, price, policy.name, "act", asked.digest() if price else "", once)
-        try:
-            given = await self._answer(policy, asked)
-            if not given.is_finite:
-                raise RefusalError(422, "observations: what the policy makes of them is not finite")
-        except BaseException:
-            self._settle(paying, answered=False)
-            raise
-        self._settle(paying, answered=True)
-        return ActResponse(
+        digest = asked.digest() if price else ""
+        question = Question(key, price, policy.name, "act", digest, (price and once) or any_name())
+        answer: Any = await self._to_its_end(question, lambda paying, _: self._acted(policy, asked, paying))
+        return answer  # type: ignore[no-any-return]
+
+    async def _acted(self, policy: ServedPolicy, asked: Asked, paying: Paying) -> tuple[ActResponse, int]:
+        given = await self._answer(policy, asked)
+        if not given.is_finite:
+            raise RefusalError(422, "observations: what the policy makes of them is not finite")
+        response = ActResponse(
             actions=given.actions.tolist(),
             state=given.memory.tolist() if policy.memory_size else None,
             run=policy.name,
             updates=given.updates,
             payment=paying.payment,
         )
+        return response, BYTES_OF_A_NUMBER * (given.actions.size + given.memory.size)
 
     @web.post("/v1/episode", response_model=EpisodeResponse, responses=PROBLEMS)
     async def episode(self, request: EpisodeRequest, credentials: Credentials, once: Once = None) -> EpisodeResponse:
@@ -225,35 +224,98 @@ class Gate:
         price = self._config.microtokens_per_episode
         key = _key_of(credentials) if price else ""
         policy = self._policy(request.run)
-        if self._episodes >= EPISODES_WAITING:
+        question = Question(key, price, policy.name, "episode", str(request.episode), (price and once) or any_name())
+        if self._answered.found(question.name) is None and self._episodes >= EPISODES_WAITING:
             raise RefusalError(503, "too many episodes are waiting to be played; ask again", {"Retry-After": "5"})
         self._episodes += 1
-        what = key, price, policy.name, "episode", str(request.episode), once or _any_name()
-        asked, paying = time.monotonic(), Paying(None, None)
         try:
-            paying = await self._admit(*what)
-            async with self._turn:
-                if paying.hold is not None and time.monotonic() - asked > WAITED_LONG_SECONDS:
-                    held, paying = paying.hold, Paying(None, None)
-                    await self._settled(held, answered=False)  # it would soon go back by itself
-                    paying = await self._admit(*what)
-                shown = await self._undisturbed(policy, request.episode)
-        except BaseException:
-            self._settle(paying, answered=False)
-            raise
+            answer: Any = await self._to_its_end(
+                question, lambda paying, asker: self._played(policy, request.episode, question, paying, asker)
+            )
         finally:
             self._episodes -= 1
-        self._settle(paying, answered=True)
-        return EpisodeResponse(**shown, run=policy.name, payment=paying.payment)
+        return answer  # type: ignore[no-any-return]
 
-    async def _undisturbed(self, policy: ServedPolicy, episode: int) -> dict[str, Any]:
-        """An episode from the thread that plays; who hangs up meanwhile leaves once that is free again."""
-        playing = asyncio.get_running_loop().run_in_executor(self._playing, self._shown, policy, episode)
+    async def _played(
+        self, policy: ServedPolicy, episode: int, question: Question, paying: Paying, asker: Asker
+    ) -> tuple[EpisodeResponse, int]:
+        """Play an episode once its turn has come; whoever hangs up before that is not played for, and does not pay."""
+        asked = time.monotonic()
+        async with self._turn:
+            if not asker.waiting:
+                raise RefusalError(499, "whoever asked has hung up")
+            if paying.hold is not None and time.monotonic() - asked > WAITED_LONG_SECONDS:
+                await self._payments.settled(paying.hold, answered=False)  # it would soon go back by itself
+                asker.paying = paying = await self._payments.admit(question)
+            loop = asyncio.get_running_loop()
+            shown = await loop.run_in_executor(self._playing, self._shown, policy, episode)
+        return EpisodeResponse(**shown, run=policy.name, payment=paying.payment), len(shown["gif"])
+
+    async def _to_its_end(self, question: Question, make: Make) -> Any:
+        """The answer to a question, which is computed, paid and kept also if whoever asked hangs up meanwhile.
+
+        Under one name it is computed once: who asks again while it is, waits for it; who asks later, is given it.
+        """
+        is_first = question.name not in self._under_way
+        if is_first:
+            asker = Asker()
+            self._under_way[question.name] = asker, asyncio.create_task(self._answer_to(question, make, asker))
+        asker, task = self._under_way[question.name]
+        asker.waiting += 1
         try:
-            return await asyncio.shield(playing)
-        except asyncio.CancelledError:
-            await asyncio.wait([playing])
+            answer = await asyncio.shield(task)
+        finally:
+            asker.waiting -= 1
+        paid = answer.payment
+        return answer if is_first or paid is None else _with(answer, paid.model_copy(update={"microtokens": 0}))
+
+    async def _answer_to(self, question: Question, make: Make, asker: Asker) -> Any:
+        try:
+            return await self._paid_answer(question, make, asker)
+        except RefusalError as refusal:
+            if not asker.waiting:
+                log.info("nobody hears that %s", refusal.text)
+                return None
             raise
+        finally:
+            del self._under_way[question.name]
+
+    async def _paid_answer(self, question: Question, make: Make, asker: Asker) -> Any:
+        asker.paying = await self._payments.admit(question)
+        if asker.paying.was_paid is not None:
+            kept = self._answered.found(question.name)
+            if kept is not None:
+                return _with(kept, asker.paying.payment)
+            await self._payments.answer_again(asker.paying)
+        try:
+            answer, size = await make(asker.paying, asker)
+        except BaseException:
+            self._payments.settle(asker.paying, answered=False)
+            raise
+        if question.price:
+            self._answered.keep(question.name, answer, size)
+        self._payments.settle(asker.paying, answered=True)
+        return answer
+
+    def needs_key(self, method: str, path: str) -> bool | None:
+        """Whether somebody must show a key there before anything else; None where nothing is looked at."""
+        prices = {"/v1/act": self._config.microtokens_per_query, "/v1/episode": self._config.microtokens_per_episode}
+        if method == "POST" and path in prices:
+            return prices[path] > 0
+        return True if (method, path) == ("GET", "/v1/balance") else None
+
+    def most(self, path: str) -> Most:
+        """What a body may hold, by the largest of what is served."""
+        if path != "/v1/act":
+            return Most(SMALL, 0, 0)
+        rows, most = self._config.rows, self._config.body_bytes
+        served = self._policies.values()
+        sizes = [Most.of(rows, one.space.shape, one.memory_size, one.choices or 0, most) for one in served]
+        return max(sizes, key=lambda one: (one.size, one.lists), default=Most(SMALL, 0, 0))
+
+    async def is_somebodys(self, key: str) -> bool:
+        """Whether an account has this key."""
+        return bool(await self._payments.asked("is_somebodys", key))
 
     def _shown(self, policy: ServedPolicy, episode: int) -> dict[str, Any]:
         """An episode, played and drawn.
@@ -295,64 +357,6 @@ class Gate:
             self._answering[policy.name] = Together(compute, policy.columns)
         given: Any = await self._answering[policy.name](asked)
         return given  # type: ignore[no-any-return]
-
-    async def _admit(self, key: str, price: int, run: str, what: str, asked: str, once: str | None) -> Paying:
-        """Set the price aside.
-
-        Raises:
-            RefusalError: If the account may not ask.
-        """
-        if not price:
-            return Paying(None, None)
-        query = Query(key, price, run, what, asked, once or _any_name())
-        answer: Any = await self._admitting(query)
-        if isinstance(answer, TooFast):
-            wait = str(max(1, round(answer.seconds + 0.5)))
-            text = f"more than {self._config.queries_per_second} queries a second; ask again in {answer.seconds:.2f} s"
-            raise RefusalError(429, text, {"Retry-After": wait})
-        if isinstance(answer, Refused):
-            headers = {"WWW-Authenticate": "Bearer"} if answer.reason == "wrong-key" else None
-            raise RefusalError(STATUS[answer.reason], answer.text, headers)
-        assert isinstance(answer, Admitted), "the till's only other answer"
-        payment = Payment(
-            account=answer.account,
-            microtokens=0 if answer.paid else price,
-            available_microtokens=answer.available,
-        )
-        return Paying(None if answer.paid else answer.hold, payment)
-
-    def _settle(self, paying: Paying, *, answered: bool) -> None:
-        """Have the till told, while the answer is on its way already: if that never happens, the price goes back."""
-        if paying.hold is not None:
-            task = asyncio.create_task(self._settled(paying.hold, answered))
-            self._unsettled.add(task)
-            task.add_done_callback(self._unsettled.discard)
-
-    async def _settled(self, hold: int, answered: bool) -> None:
-        for _ in range(SETTLE_ATTEMPTS):
-            try:
-                await self._settling((hold, answered))
-                return
-            except RefusalError:
-                await asyncio.sleep(1)
-
-    async def _admit_all(self, queries: list[Any]) -> Sequence[Any]:
-        answers: Sequence[Any] = await self._asked_of_till("admit_queries", queries, self._config.queries_per_second)
-        return answers
-
-    async def _settle_all(self, settled: list[Any]) -> Sequence[Any]:
-        answered = [hold for hold, was in settled if was]
-        failed = [hold for hold, was in settled if not was]
-        await self._asked_of_till("settle_queries", answered, failed)
-        return settled
-
-    async def _asked_of_till(self, method: str, *arguments: Any) -> Any:
-        try:
-            return await getattr(self._coordinator, method).remote(*arguments)
-        except ray.exceptions.RayError as error:
-            log.warning("the till does not answer: %s", type(error).__name__)
-            self._coordinator = coordinator()
-            raise RefusalError(503, "the ledger is away just now; nothing was paid", {"Retry-After": "1"}) from None
 
 
 def _actor_options(config: ServingConfig) -> dict[str, Any]:

@@ -23,13 +23,15 @@ class RefusalError(Exception):
 
 
 log = logging.getLogger("hydrahive.serving")
-STATUS = {"wrong-key": 401, "overdraft": 402, "reused-key": 422}
+STATUS = {"wrong-key": 401, "overdraft": 402, "reused-key": 422, "busy": 409}
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No key, or nobody's."},
     402: {"model": Problem, "description": "The account has too few tokens."},
     404: {"model": Problem, "description": "No such run is served."},
+    408: {"model": Problem, "description": "The body did not come in time."},
+    409: {"model": Problem, "description": "Answered and paid before under this name, and not kept any more."},
     413: {"model": Problem, "description": "The body, or the number of rows, is too large."},
     422: {"model": Problem, "description": "What was sent has the wrong shape, or is not finite."},
     429: {"model": Problem, "description": "The account asks too fast; `Retry-After` says when to ask again."},

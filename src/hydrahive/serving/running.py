@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -24,9 +25,13 @@ from hydrahive.runtime.config.named_code import is_code_trusted
 from hydrahive.runtime.coordinator.actor import CoordinatorLine
 from hydrahive.runtime.runs.storage import is_uri
 from hydrahive.serving.config import ServingConfig
+from hydrahive.serving.proxy import BODY_BYTES, CALLBACK
 
 APPLICATION = "hydrahive"
 LOOK_SECONDS = 0.5
+
+REQUEST_SECONDS = 900.0
+"""Longest time that a request may take in all: an episode waits for those before it."""
 
 
 def serve_runs(
@@ -51,6 +56,8 @@ def serve_runs(
         HydrahiveError: If the cluster cannot be reached, serves already, or the port is taken.
         Interrupted: After Ctrl-C or SIGTERM.
     """
+    os.environ.setdefault(*CALLBACK)  # for the Ray that is started here; a cluster's head has it in its environment
+    os.environ.setdefault(BODY_BYTES, str(config.body_bytes))
     connect(address, 1 + config.replicas)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     alone, interrupts = is_embedded(address), Interrupts()
@@ -92,8 +99,9 @@ def _start(runs: str, names: Sequence[str], config: ServingConfig, place: tuple[
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
     application = build({"runs": runs, "names": list(names), "trust_code": is_code_trusted(), **asdict(config)})
     try:
+        http = HTTPOptions(host=host, port=port, request_timeout_s=REQUEST_SECONDS)
         # Customers' keys pass through a proxy: there is one, on the head.
-        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port), logging_config=quiet)
+        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
         serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
     except (RuntimeError, ValueError, OSError) as error:
         raise HydrahiveError(f"cannot serve at {host}:{port}: {first_line(error)}") from None

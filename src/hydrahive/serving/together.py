@@ -6,6 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from hydrahive.serving.refusals import RefusalError
+
+WAITING = 4096
+"""Queries that may wait for their call."""
+
 
 class Together:
     """Passes what comes in while a call is under way on in the next one: the more there is to do, the larger the calls.
@@ -13,14 +18,27 @@ class Together:
     One call at a time, so that the ledger is written once for all that came in meanwhile (group commit).
     """
 
-    def __init__(self, call: Callable[[list[Any]], Awaitable[Sequence[Any]]], most: int) -> None:
-        """Make calls with at most so many; a call's results are in the order of what it was given."""
+    def __init__(
+        self, call: Callable[[list[Any]], Awaitable[Sequence[Any]]], most: int, waiting: int = WAITING
+    ) -> None:
+        """Make calls with at most so many; a call's results are in the order of what it was given.
+
+        `waiting`: so many may wait for their call.
+        """
+        self._most_waiting = waiting
         self._call, self._most = call, most
         self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
         self._running: asyncio.Task[None] | None = None
 
     async def __call__(self, one: Any) -> Any:
-        """The result for one; raises what the call raised."""
+        """The result for one.
+
+        Raises:
+            RefusalError: If too many wait already.
+            Exception: What the call raised.
+        """
+        if len(self._waiting) >= self._most_waiting:
+            raise RefusalError(503, "too many queries are waiting; ask again", {"Retry-After": "1"})
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
         if self._running is None or self._running.done():

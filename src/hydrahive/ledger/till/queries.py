@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ ATTEMPTS = 16
 
 MICROSECONDS = 1_000_000
 
-Reason = Literal["wrong-key", "overdraft", "reused-key"]
+ASKERS = 8
+"""So many may wait for one answer at once."""
+
+AGAIN, REMEMBERED = 3, 10_000
+"""How often what was paid is computed again, where its answer is not kept; and of how many queries that is counted."""
+
+Reason = Literal["wrong-key", "overdraft", "reused-key", "busy"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Queries:
         """Let accounts of this journal pay."""
         self.journal, self._transfers = journal, Transfers(journal)
         self._askers: dict[int, int] = {}  # of each hold: a query may be asked again while it is answered
+        self._again: OrderedDict[int, int] = OrderedDict()
         assert journal.path.is_absolute(), "an open journal"
         assert HOLD_SECONDS > 0, "answering takes time"
 
@@ -90,11 +98,22 @@ class Queries:
         assert row is None or row[0] != TREASURY, "the treasury has no key"
         return None if row is None else str(row[0])
 
+    def answer_again(self, hold: int) -> bool:
+        """Whether a query that was paid may be answered once more; counted."""
+        assert hold >= 1, "entries are numbered from 1"
+        done = self._again.pop(hold, 0)
+        self._again[hold] = done + 1
+        while len(self._again) > REMEMBERED:
+            self._again.popitem(last=False)
+        assert self._again[hold] >= 1, "counted"
+        return done < AGAIN
+
     def balance(self, key: str) -> dict[str, int | str] | None:
         """What the account of a key has: its name, its balance, and what of it is not set aside."""
         name = self.account_of(key)
         if name is None:
             return None
+        self._transfers.expire()
         account = self.journal.account(name)
         assert account is not None, "it was just found"
         assert account.available <= account.balance, "what is set aside is still its own"
@@ -108,6 +127,7 @@ class Queries:
         """For each query, in order: set its price aside, or say why not. Nobody can spend more than he has."""
         assert all(query.price > 0 for query in queries), "what costs nothing is not asked here"
         answers: list[Admitted | Refused] = []
+        self._forget_expired()
         askers = dict(self._askers)
         with self.journal.transaction():
             answers.extend(self._admitted(query, askers) for query in queries)
@@ -138,6 +158,13 @@ class Queries:
         self._askers = askers
         assert not self.journal.db.in_transaction, "durable"
 
+    def _forget_expired(self) -> None:
+        """Whoever was waited for so long that the price went back by itself is not waited for any more."""
+        if len(self._askers) > ASKERS * REMEMBERED:
+            self._askers = {hold: count for hold, count in self._askers.items() if self._is_open(hold)}
+        assert HOLD_SECONDS > 0, "prices go back"
+        assert all(count >= 1 for count in self._askers.values()), "counted"
+
     def _admitted(self, query: Query, askers: dict[int, int]) -> Admitted | Refused:
         assert self.journal.db.in_transaction, "of the whole batch"
         assert query.once, "it has a name"
@@ -154,6 +181,8 @@ class Queries:
                 return self._counted(given, askers) if isinstance(given, Admitted) else given
             if {**made.facts(), "expires_us": 0} != {**memo, "expires_us": 0}:
                 return Refused("reused-key", f"Idempotency-Key {query.once!r} was used for another query")
+            if self._is_open(made.seq) and askers.get(made.seq, 0) >= ASKERS:
+                return Refused("busy", f"Idempotency-Key {query.once!r}: {ASKERS} wait for its answer already")
             if self._is_open(made.seq):
                 return self._counted(Admitted(name, made.seq, False, self._available(name)), askers)
             if self._is_paid(made.seq):

@@ -181,6 +181,16 @@ class Coordinator(Registry):
         self._awake()
         self._till().settle(answered, failed)
 
+    def answer_again(self, hold: int) -> bool:
+        """Whether a query that was paid may be answered once more."""
+        self._awake()
+        return self._till().answer_again(hold)
+
+    def is_somebodys(self, key: str) -> bool:
+        """Whether an account has this key."""
+        self._awake()
+        return self._till().account_of(key) is not None
+
     def query_balance(self, key: str) -> dict[str, int | str] | None:
         """What the account of a key has; None if it is nobody's."""
         self._awake()

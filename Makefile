@@ -10,24 +10,32 @@ SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env
 SEEDS ?= 30
 FIRST ?= 0
 
-.PHONY: help train test claims chaos lint golden bench sweep ath cluster-up cluster-down submit hive monitoring clean
+.PHONY: help train test claims chaos lint golden lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "hydrahive needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11" >&2; exit 1; }
-	@echo "setting up $(VENV) (some minutes, once)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || :  # on all cores; some packages hold templates
+define SET_UP
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "hydrahive needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11" >&2; exit 1; }
+@echo "setting up $(VENV) (some minutes, once)"
+@$(PYTHON) -m venv $(VENV)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(1)]'
+@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || :  # on all cores; some packages hold templates
+endef
+
+$(VENV)/installed: pyproject.toml constraints.txt  # what a node needs, and no tools of ours
+	$(call SET_UP,games)
 	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt
+	$(call SET_UP,dev)
+	@touch $(VENV)/installed $@
 
 train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment, ARGS=... adds options
 	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS) $(ARGS)
 
-lint: $(VENV)/installed  ## ruff, mypy --strict, the import contracts, and nothing that grows too large
+lint: $(VENV)/dev  ## ruff, mypy --strict, the import contracts, and nothing that grows too large
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/mypy --num-workers 2
@@ -37,24 +45,24 @@ lint: $(VENV)/installed  ## ruff, mypy --strict, the import contracts, and nothi
 test: lint  ## lint and all tests, the claims small; under 12 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-claims: $(VENV)/installed  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
+claims: $(VENV)/dev  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest -s
 
-chaos: $(VENV)/installed  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
+chaos: $(VENV)/dev  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
 	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
 
-golden: $(VENV)/installed  ## write the golden digests of this machine class, and of the portable one; docs/architecture.md says when
+golden: $(VENV)/dev  ## write the golden digests of this machine class, and of the portable one; docs/architecture.md says when
 	@$(BIN)/python tests/golden/record.py --readme
 	@$(BIN)/python tests/golden/record.py --portable
 
-bench: $(VENV)/installed  ## speed: the simulation alone, and training against inline, free-running and RLlib
+bench: $(VENV)/dev  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)
 	@$(BIN)/hydrahive bench train $(CONFIG) --against inline --against free-running --against rllib
 
 sweep: $(VENV)/installed  ## a small sweep: population-based training on Snake; SWEEP=... chooses another
 	@$(BIN)/hydrahive tune run $(SWEEP) --runs $(RUNS) $(SWEEP_ARGS)
 
-ath: $(VENV)/installed  ## compare replays on Snake (15 minutes on 2 cores); writes docs/benchmarks/ath.md
+ath: $(VENV)/dev  ## compare replays on Snake (15 minutes on 2 cores); writes docs/benchmarks/ath.md
 	@$(BIN)/python experiments/benchmarks/ath.py
 
 cluster-up: $(VENV)/installed  ## the head of a Ray cluster on this machine; ARGS=... goes to ray start
@@ -71,6 +79,10 @@ hive: $(VENV)/installed  ## a cluster, a training that others join, and a server
 
 monitoring: $(VENV)/installed  ## Prometheus, and Grafana where installed, for the cluster on this machine
 	@cluster/monitoring.sh
+
+lock: $(VENV)/dev  ## write cluster/requirements.lock: what the image holds, by hash
+	@$(BIN)/python -m pip install --dry-run --ignore-installed --quiet --disable-pip-version-check -c constraints.txt --report - \
+		. "$$(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)" 2> /dev/null | $(BIN)/python cluster/lock.py > cluster/requirements.lock
 
 clean:  ## remove the environment and caches; runs stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -68,7 +68,7 @@ def pip_steps() -> list[str]:
 @pytest.mark.parametrize("variant", ["cpu", "gpu"])
 def test_the_pip_steps_run_in_a_fresh_environment(tmp_path: Path, variant: str) -> None:
     """As they stand; for gpu pip resolves everything and stops before it installs: CUDA's torch takes gigabytes."""
-    assert len(pip_steps()) == 2
+    assert len(pip_steps()) == 3
     installs = variant == "cpu"
     for name, rest in stages()[0]:
         for source in rest.split()[:-1] if name == "COPY" else ():
@@ -92,6 +92,20 @@ def test_the_pip_steps_run_in_a_fresh_environment(tmp_path: Path, variant: str) 
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "digest" in done.stdout, "the shipped experiments are in the image, too"
+
+
+def test_what_the_image_holds_is_known_by_hash_and_is_what_the_constraints_say() -> None:
+    lines = (ROOT / "cluster" / "requirements.lock").read_text().splitlines()[1:]
+    locked = dict(re.fullmatch(r"(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}", line).groups() for line in lines)
+    constraints = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    pinned = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in constraints)}
+    built = {"hatchling", "pathspec", "pluggy", "trove-classifiers", "packaging", "setuptools", "tomlkit"}
+    for name, version in locked.items():
+        assert pinned.get(name.replace("_", "-"), version if name in built else None) == version, name
+    assert f"hatchling=={locked['hatchling']}" in (ROOT / "pyproject.toml").read_text()
+    for name in ("ray", "numpy", "gymnasium", "fastapi", "grpcio"):
+        assert name in locked
+    assert not [line for line in pip_steps() if "-c constraints.txt" not in line and "--require-hashes" not in line]
 
 
 def test_another_variant_is_refused(tmp_path: Path) -> None:
@@ -129,5 +143,6 @@ def test_no_token_is_committed() -> None:
     ignored = (ROOT / ".gitignore").read_text()
     for path in (*(ROOT / "cluster").rglob("*"), *(ROOT / "k8s").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            assert not re.search(r"\b[0-9a-f]{64}\b", path.read_text()), f"{path} holds what looks like a token"
+            found = re.search(r"(?<!--hash=sha256:)\b[0-9a-f]{64}\b", path.read_text())
+            assert not found, f"{path} holds what looks like a token"
     assert "runs" in ignored

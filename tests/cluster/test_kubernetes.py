@@ -211,7 +211,13 @@ def test_nobody_has_more_rights_than_needed(overlay: str) -> None:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["requests"] == container["resources"]["limits"]
+            assert "ephemeral-storage" in container["resources"]["limits"]
             assert ":" in container["image"], "a pinned image"
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+            assert "redis" in container["image"] or {"/tmp", "/home/ray"} <= writable
+        if "fsGroup" in pod["securityContext"]:
+            assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
     accounts = {found["metadata"]["name"]: found for found in of_kind(overlay, "ServiceAccount")}
     assert accounts["hydrahive-worker"]["automountServiceAccountToken"] is False
     assert not of_kind(overlay, "ClusterRole", "ClusterRoleBinding")
@@ -219,12 +225,114 @@ def test_nobody_has_more_rights_than_needed(overlay: str) -> None:
     assert not of_kind(overlay, "Secret"), "secrets are made by hand, never committed"
 
 
+def in_force(overlay: str, labels: dict[str, str], kind: str) -> list[dict[str, Any]]:
+    """The rules of the network policies of a kind that select a pod with these labels."""
+    rules: list[dict[str, Any]] = []
+    for policy in of_kind(overlay, "NetworkPolicy"):
+        wanted = policy["spec"]["podSelector"].get("matchLabels", {})
+        if wanted.items() <= labels.items() and kind.title() in policy["spec"]["policyTypes"]:
+            rules += policy["spec"].get(kind, [])
+    return rules
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_go_nowhere_but_where_they_must(overlay: str) -> None:
+    """Names, and their own namespace; only the head, and only for its autoscaler, further."""
+    (closed,) = [one for one in of_kind(overlay, "NetworkPolicy") if one["spec"]["podSelector"] == {}]
+    assert sorted(closed["spec"]["policyTypes"]) == ["Egress", "Ingress"]
+    assert "ingress" not in closed["spec"], "nobody comes in by default"
+    scaled = any(spec.get("enableInTreeAutoscaling") for spec in cluster_specs(overlay))
+    ray = {"ray.io/is-ray-node": "yes"}
+    for labels, ways in (({**ray, "ray.io/node-type": "worker"}, 2), ({**ray, "ray.io/node-type": "head"}, 2 + scaled)):
+        rules = in_force(overlay, labels, "egress")
+        assert len(rules) == ways
+        for rule in rules:
+            for to in rule["to"]:
+                block = to.get("ipBlock")
+                assert block is None or any(one.startswith("169.254.") for one in block["except"]), "cloud metadata"
+    if of_kind(overlay, "StatefulSet"):
+        redis = {"app.kubernetes.io/name": "hydrahive-redis"}
+        (rule,) = in_force(overlay, redis, "ingress")
+        assert {"podSelector": {"matchLabels": {"ray.io/is-ray-node": "yes"}}} not in rule["from"], (
+            "workers need it not"
+        )
+        assert {"podSelector": {"matchLabels": {"ray.io/node-type": "head"}}} in rule["from"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_driver_finds_no_token_of_kubernetes(overlay: str) -> None:
+    """Whoever runs code in the head's pod could else patch RayClusters; the autoscaler's own container has its token."""
+    for spec in cluster_specs(overlay):
+        pod = spec["headGroupSpec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        tokens = [one["name"] for one in pod["volumes"] if "projected" in one]
+        assert bool(tokens) == bool(spec.get("enableInTreeAutoscaling"))
+        for container in pod["containers"]:
+            assert not {mount["name"] for mount in container["volumeMounts"]} & set(tokens)
+        for token in tokens:
+            (mount,) = [one for one in spec["autoscalerOptions"]["volumeMounts"] if one["name"] == token]
+            assert mount["readOnly"]
+            assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def test_redis_tells_its_password_to_nobody() -> None:
+    for found in of_kind("production", "StatefulSet"):
+        (container,) = found["spec"]["template"]["spec"]["containers"]
+        words = [*container["command"], *container.get("args", [])]
+        assert not any("$(" in word or "requirepass $" in word.replace("'", "") for word in words), "on a command line"
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_who_answers_reads_runs_and_changes_none() -> None:
+    (spec,) = cluster_specs("serve")
+    for group in groups(spec):
+        pod = group["template"]["spec"]
+        (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["mountPath"] == "/runs"]
+        assert mount["readOnly"] is True
+        is_head = "groupName" not in group
+        assert (pod["securityContext"]["runAsUser"] == 1000) == is_head, "others' files of mode 0600 stay unread"
+    (service,) = of_kind("serve", "RayService")
+    assert yaml.safe_load(service["spec"]["serveConfigV2"])["proxy_location"] == "HeadOnly"
+
+
+def test_a_queue_of_kueue_admits_one_job_at_a_time() -> None:
+    """A second one's head would wait for the ledger's claim until it fails."""
+    queue = next(
+        found
+        for found in yaml.safe_load_all((K8S / "queues" / "one-at-a-time.yaml").read_text())
+        if found["kind"] == "ClusterQueue"
+    )
+    quota = {one["name"]: one["nominalQuota"] for one in queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]}
+    (spec,) = cluster_specs("kueue")
+    cpus = sum(
+        int(group["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]) * group.get("replicas", 1)
+        for group in groups(spec)
+    )
+    assert cpus + 1 <= int(quota["cpu"]) < 2 * cpus, "with the submitter's half; not with a second job"
+
+
+def test_what_must_outlive_the_heads_container_lies_on_its_disk() -> None:
+    for overlay in OVERLAYS:
+        for spec in cluster_specs(overlay):
+            head = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+            environment = {one["name"]: one["value"] for one in head["env"]}
+            assert environment["HYDRAHIVE_COORDINATOR"].startswith("/ledger/")
+            writable = [one["mountPath"] for one in head["volumeMounts"] if not one.get("readOnly")]
+            assert any(environment["HYDRAHIVE_BACKUPS"].startswith(place) for place in writable)
+            start = head["lifecycle"]["postStart"]["exec"]["command"]
+            assert "hydrahive.runtime.coordinator.start" in start[-1]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_budgets_select_pods_that_there_are(overlay: str) -> None:
     spec = cluster_specs(overlay)[0]
     labels = [{"ray.io/node-type": "head"}, *({"ray.io/group": one["groupName"]} for one in spec["workerGroupSpecs"])]
-    for budget in of_kind(overlay, "PodDisruptionBudget"):
+    labels += [found["spec"]["template"]["metadata"]["labels"] for found in of_kind(overlay, "StatefulSet")]
+    budgets = of_kind(overlay, "PodDisruptionBudget")
+    assert len(budgets) == 2 + len(of_kind(overlay, "StatefulSet"))
+    for budget in budgets:
         assert budget["spec"]["selector"]["matchLabels"] in labels
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "else a broken pod holds up every drain"
         assert isinstance(budget["spec"]["minAvailable"], int), "there is no scale subresource to count by"
 
 
@@ -234,7 +342,9 @@ def test_everything_that_is_named_is_there(overlay: str) -> None:
     objects = {(found["kind"], found["metadata"]["name"]) for found in built(overlay)}
     for pod in pod_specs(overlay):
         wanted = [
-            ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) for volume in pod.get("volumes", [])
+            ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+            for volume in pod.get("volumes", [])
+            if "persistentVolumeClaim" in volume
         ]
         for container in pod["containers"]:
             wanted += [("ConfigMap", one["configMapRef"]["name"]) for one in container.get("envFrom", [])]

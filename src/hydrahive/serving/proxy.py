@@ -29,7 +29,7 @@ BODY_SECONDS = 15.0
 BUFFERED_BYTES = 256 * 2**20
 """Of all bodies that are on their way together."""
 
-UNDER_WAY = 12_000
+UNDER_WAY = 3_000
 """Requests that are on their way together."""
 
 DRAINED, DRAIN_SECONDS = 8, 5.0

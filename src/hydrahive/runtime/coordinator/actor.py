@@ -14,6 +14,7 @@ from hydrahive.core.errors import HydrahiveError, LedgerError
 from hydrahive.ledger.ledger import FILE
 from hydrahive.ledger.posting import Sealed
 from hydrahive.runtime.coordinator.coordinator import Coordinator
+from hydrahive.runtime.coordinator.keeping import Keeping
 from hydrahive.runtime.coordinator.metrics import Figures, LedgerMetrics, RunMetrics
 from hydrahive.runtime.fleet.ledger_line import Answer, RunAccount
 from hydrahive.runtime.runs.run_folder import runs_folder
@@ -43,6 +44,8 @@ class CoordinatorActor(Coordinator):
         super().__init__(Path(place), ledger=None if ledger is None else Path(ledger).absolute())
         self._metrics = LedgerMetrics()
         self._run_metrics = RunMetrics()
+        backups = said.get("HYDRAHIVE_BACKUPS")
+        Keeping(self._metrics.alive, lambda: self._ledger_path, Path(backups) if backups else None).start()
 
     def export(self, figures: Figures) -> None:
         """Export a run's figures to Prometheus."""

@@ -98,7 +98,14 @@ class LedgerMetrics:
         text = "Env steps consumed that the ledger does not account for; must be 0"
         self._difference = Gauge("hydrahive_ledger_conservation_difference_env_steps", text, tag_keys=tags)
         self._entries = Gauge("hydrahive_ledger_entries", "Entries of the journal", tag_keys=())
+        self._alive = Gauge(
+            "hydrahive_coordinator_alive_timestamp_seconds", "When the coordinator last showed life", tag_keys=()
+        )
         self._known: dict[str, dict[str, Settled]] = {}
+
+    def alive(self, at: float) -> None:
+        """Export that the coordinator lives."""
+        self._alive.set(at)
 
     def export(self, run: str, settled: Settled) -> None:
         """Export an answer of the ledger's, for a trial that of its sweep."""

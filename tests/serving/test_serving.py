@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from servers import CALLS, PRICE, Server, rows
 
 from chaos.harness import TITLES, ancestors, titled
 from conftest import FULL, ROOT, wait_for
@@ -26,6 +25,7 @@ from hydrahive.ledger.verification import verify
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.serving.config import ServingConfig, load_serving
 from hydrahive.serving.policy import ServedPolicy
+from servers import CALLS, PRICE, Server, rows
 
 
 def test_it_says_what_it_serves(server: Server, policy: ServedPolicy) -> None:

@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from servers import CALLS, PRICE, Server, rows
 
 from conftest import wait_for
 from hydrahive.ledger.verification import verify
@@ -27,6 +26,7 @@ from hydrahive.serving.answered import KEPT_BYTES, KEPT_SECONDS, Answered
 from hydrahive.serving.door import STRANGE_AT_ONCE, STRANGE_PER_SECOND, Most, Strangers
 from hydrahive.serving.policy import ServedPolicy
 from hydrahive.serving.proxy import BODY_SECONDS
+from servers import CALLS, PRICE, Server, rows
 
 
 def raw(server: Server, head: str, *parts: bytes, wait_s: float = 30) -> bytes:

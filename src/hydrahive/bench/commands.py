@@ -32,7 +32,7 @@ def running(arguments: Sequence[str], log: Path, is_up: Callable[[], bool], othe
         HydrahiveError: If it does not come up.
     """
     with log.open("w") as file:
-        process = subprocess.Popen([*COMMAND, *arguments], stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=file, stderr=subprocess.STDOUT)  # noqa: S603  our own command
     try:
         end = time.monotonic() + PATIENCE_SECONDS
         while not is_up():

@@ -108,7 +108,7 @@ def _terminal(arguments: Sequence[str]) -> Iterator[None]:
     """A command in a terminal of 80x24 whose screen is read and thrown away."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": "80", "LINES": "24"}
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  our own command
         [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     )
     os.close(theirs)

@@ -61,7 +61,7 @@ class Credits:
         db = self._journal.db
         assert db.in_transaction, "with what lets them go"
         rows = db.execute(
-            "SELECT c.segment, c.round, c.shard, c.env_steps, c.amount, c.seq, w.owner FROM credits c "
+            "SELECT c.segment, c.round, c.shard, c.env_steps, c.amount, c.seq, w.owner FROM credits c "  # noqa: S608  of our own words; values are bound
             f"JOIN workers w ON w.id = c.worker WHERE c.run = ? AND c.state = 'pending' AND {where} "
             "ORDER BY c.segment, c.round, c.shard",
             (run, *values),
@@ -87,7 +87,7 @@ class Credits:
         assert self._journal.db.in_transaction, "with the entries that they are about"
         before = self._journal.db.total_changes
         rows = list(rows)
-        self._journal.db.executemany(f"INSERT INTO credits VALUES ({','.join('?' * CREDIT_COLUMNS)})", rows)
+        self._journal.db.executemany(f"INSERT INTO credits VALUES ({','.join('?' * CREDIT_COLUMNS)})", rows)  # noqa: S608  of our own words; values are bound
         assert self._journal.db.total_changes - before == len(rows), "each is new"
 
     def add_to_run(self, run: int, env_steps: int, amount: int) -> None:
@@ -124,7 +124,7 @@ def conservation(
     assert run >= 1, "a run's number"
     one = "" if only is None else " AND segment = ? AND from_update = ? AND until_update = ?"
     rows = journal.db.execute(
-        "SELECT segment, from_update, until_update, env_steps - (SELECT coalesce(sum(c.env_steps), 0) FROM credits c "
+        "SELECT segment, from_update, until_update, env_steps - (SELECT coalesce(sum(c.env_steps), 0) FROM credits c "  # noqa: S608  of our own words; values are bound
         "WHERE c.run = s.run AND c.segment = s.segment AND c.at_update >= s.from_update "
         "AND c.at_update < s.until_update AND c.state != 'voided') AS missing "
         f"FROM spans s WHERE run = ?{one} ORDER BY segment, from_update",

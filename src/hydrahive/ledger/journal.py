@@ -231,7 +231,7 @@ class Journal:
         """The entry of a number or an idempotency key."""
         assert (seq is None) != (key is None), "by the one or the other"
         column, value = ("seq", seq) if key is None else ("key", key)
-        row = self.db.execute(f"SELECT * FROM journal WHERE {column} = ?", (value,)).fetchone()
+        row = self.db.execute(f"SELECT * FROM journal WHERE {column} = ?", (value,)).fetchone()  # noqa: S608  of our own words; values are bound
         assert row is None or len(row) == 11, "a row is an entry"
         return Entry(*row) if row else None
 

@@ -11,7 +11,7 @@ from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credit_rows import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
-from hydrahive.ledger.posting import Posting, Sealed, SealKey, Verdict, seal_of
+from hydrahive.ledger.posting import FAULTS, OUTCOMES, Posting, Sealed, SealKey, Verdict, malformed, seal_of
 from hydrahive.ledger.prices import DEAREST
 from hydrahive.ledger.verdicts import Verdicts
 
@@ -20,6 +20,9 @@ VOUCHED_FOR = (
     "WHERE v.run = c.run AND v.audit = 'verified' AND v.round >= c.round AND (o.owner, o.node) = (w.owner, w.node))"
 )
 """Credits whose environments' steps were computed again, from a machine that was later found honest in full."""
+
+MOST_STEPS = 2**48
+"""Env steps of one fragment at most: no machine does more in its life."""
 
 MOST_MINTED = 2**62
 """Micro-tokens that a ledger mints in all: half of what its integers hold, so that no sum of them overflows."""
@@ -98,6 +101,9 @@ class Work:
             RefusedError: If the posting is refused; nothing has moved, and the refusal is recorded.
         """
         posting = given.posting
+        wrong = "its seal is none" if not given.seal.isascii() else malformed(posting) or _wrong_order(posting)
+        if wrong:
+            raise self._journal.refuse("malformed", str(posting.run_id)[:100] or "?", f"a posting is none: {wrong}")
         assert posting.from_update <= posting.until_update, "time goes forward"
         run = self._run_of(given)
         refused: list[str] = []
@@ -299,6 +305,24 @@ class Work:
         head = self._journal.head()
         assert head[0] >= 0, "entries are numbered from 1"
         return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)
+
+
+def _wrong_order(posting: Posting) -> str:
+    """What in a posting is the wrong way round, or names what is not there; empty if nothing does."""
+    names = {worker.name for worker in posting.workers}
+    assert isinstance(posting.workers, tuple), "looked at before"
+    if not set(posting.unproven) <= names:
+        return "it names workers that it does not have"
+    for verdict in posting.verdicts:
+        if verdict.outcome not in OUTCOMES or verdict.from_round > verdict.until_round:
+            return f"a verdict {verdict.outcome!r} on rounds {verdict.from_round} to {verdict.until_round}"
+        if verdict.outcome in FAULTS and not set(verdict.workers) <= names:
+            return "a verdict on workers that it does not have"
+    steps = (receipt.env_steps for receipt in (*posting.receipts, *posting.voided))
+    if any(abs(count) > MOST_STEPS for count in steps):
+        return "more env steps than there are"
+    assert posting.from_update <= posting.until_update, "in order"
+    return ""
 
 
 def _name(posting: Posting, receipt: Receipt) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from hydrahive.core.receipt import Receipt
@@ -20,6 +21,9 @@ was not even what was asked for, and nothing was learned from it."""
 
 FAULTS = ("invalid", "refused")
 """Outcomes that a worker is held to account for."""
+
+MOST_TEXT = 1000
+"""Letters of a name, or of what an audit found."""
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
@@ -123,15 +127,70 @@ class Posting:
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> Posting:
-        """The inverse of `as_plain`."""
+        """The inverse of `as_plain`.
+
+        Raises:
+            ValueError: If something of it is not of its type.
+        """
         parts: dict[str, Any] = {"workers": WorkerFacts, "leases": Lease, "receipts": Receipt, "voided": Receipt}
         read: dict[str, Any] = {name: tuple(part(**row) for row in plain[name]) for name, part in parts.items()}
         verdicts = tuple(Verdict(**{**row, "workers": tuple(row["workers"])}) for row in plain["verdicts"])
         read["unproven"] = tuple(plain.get("unproven", ()))
         posting = Posting(**{**plain, **read, "verdicts": verdicts, "price": Price(**plain["price"])})
+        wrong = malformed(posting)
+        if wrong:
+            raise ValueError(wrong)
         assert isinstance(posting.run_id, str), "a UUID"
         assert isinstance(posting.segment, int), "a number"
         return posting
+
+
+def malformed(posting: Posting) -> str:
+    """What of a posting is not of its type; empty if all is. Integers are those that SQLite takes, text is short."""
+    assert isinstance(posting, Posting), "as it was read"
+    parts: list[Any] = [posting, posting.price, *posting.workers, *posting.leases, *posting.receipts, *posting.voided]
+    for part in (*parts, *posting.verdicts):
+        for name, kind in TYPES.get(type(part), {"it": "nothing"}).items():
+            value = getattr(part, name, None)
+            if not FITS[kind](value):
+                return f"{type(part).__name__.lower()}: {name} is {str(value)[:50]!r}"
+    if posting.from_update > posting.until_update or posting.env_steps < 0:
+        return "its updates or its steps run backwards"
+    if not posting.run_id or "/" in posting.run_id:
+        return f"run_id is {posting.run_id!r}"
+    assert set(FITS) >= {kind for kinds in TYPES.values() for kind in kinds.values()}, "each is known"
+    return ""
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is one that SQLite takes."""
+    assert 2**63 > 0, "SQLite's integers are signed, of 64 bits"
+    fits = type(value) is int and -(2**63) <= value < 2**63
+    assert not (fits and isinstance(value, bool)), "truth is no number"
+    return fits
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is short text without a zero byte, which SQLite would cut off."""
+    assert MOST_TEXT > 0, "there are names"
+    assert FITS, "called by them"
+    return isinstance(value, str) and len(value) <= MOST_TEXT and "\x00" not in value
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "int": _is_integer,
+    "int | None": lambda value: value is None or _is_integer(value),
+    "str": _is_text,
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+    "nothing": lambda value: False,
+}
+"""Whether a value is of a type, by the type's name."""
+
+TYPES: dict[type, dict[str, str]] = {
+    kind: {field.name: str(field.type) for field in fields(kind) if str(field.type) in FITS}
+    for kind in (Posting, Price, WorkerFacts, Lease, Receipt, Verdict)
+}
+"""Of each part the fields that are looked at."""
 
 
 @dataclass(frozen=True)

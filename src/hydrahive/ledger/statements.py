@@ -73,7 +73,7 @@ def entries(journal: Journal, account: str | None = None, run: str | None = None
     where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
     limit = "" if last is None else f"LIMIT {last}"
     with journal.readable_errors():
-        rows = _rows(journal, f"SELECT * FROM journal {where} ORDER BY seq DESC {limit}", *values)
+        rows = _rows(journal, f"SELECT * FROM journal {where} ORDER BY seq DESC {limit}", *values)  # noqa: S608  of our own words; values are bound
     assert all(row["amount"] >= 0 for row in rows), "nothing moves backwards"
     return rows[::-1]
 
@@ -99,7 +99,7 @@ def audits(journal: Journal, run: str | None = None) -> list[Row]:
     with journal.readable_errors():
         rows = _rows(
             journal,
-            "SELECT a.time_us, r.name AS run, a.segment, a.shard, a.from_round, a.until_round, a.outcome, a.workers, "
+            "SELECT a.time_us, r.name AS run, a.segment, a.shard, a.from_round, a.until_round, a.outcome, a.workers, "  # noqa: S608  of our own words; values are bound
             f"a.env_steps, a.text FROM audits a JOIN runs r ON r.id = a.run {where} ORDER BY a.id",
             *values,
         )
@@ -129,7 +129,9 @@ def strikes(journal: Journal, account: str | None = None) -> list[Row]:
     where, values = ("", []) if account is None else ("WHERE account = ?", [account])
     with journal.readable_errors():
         rows = _rows(
-            journal, f"SELECT time_us, account, run, node, text, forgiven_us FROM strikes {where} ORDER BY id", *values
+            journal,
+            f"SELECT time_us, account, run, node, text, forgiven_us FROM strikes {where} ORDER BY id",  # noqa: S608  of our own words
+            *values,
         )
     assert all(row["account"] for row in rows), "a strike is somebody's"
     assert all(row["text"] for row in rows), "and has a reason"
@@ -155,11 +157,11 @@ def work_of(journal: Journal, run: str) -> list[Row]:
 
 def _work_by_owner(journal: Journal, run: str | None = None) -> dict[str, Row]:
     of_run = "run_id = ?1 OR name = ?1 OR substr(name, 1, length(?1) + 1) = ?1 || '/'"
-    where = f"WHERE w.run IN (SELECT id FROM runs WHERE {of_run})" if run else ""
+    where = f"WHERE w.run IN (SELECT id FROM runs WHERE {of_run})" if run else ""  # noqa: S608  of our own words; values are bound
     with journal.readable_errors():
         rows = _rows(
             journal,
-            "SELECT w.owner, count(DISTINCT w.id) AS workers, "
+            "SELECT w.owner, count(DISTINCT w.id) AS workers, "  # noqa: S608  of our own words; values are bound
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid'), 0) AS env_steps, "
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'replayed'), 0) AS replayed, "

@@ -249,7 +249,7 @@ def read_outbox(outbox: bytes | None) -> tuple[Sealed, ...]:
         return ()
     try:
         return tuple(Sealed.from_plain(plain) for plain in json.loads(outbox))
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise CheckpointError(f"its outbox cannot be read ({error!r})") from None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydrahive.core.errors import HydrahiveError
 
-TOKEN_PLACE = "put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"
+TOKEN_PLACE = "put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"  # noqa: S105  where a token lies, not one
 """Where people put a token, in words."""
 
 ADDRESS = re.compile(r"(?:ray://)?\[?([^\]/]+?)\]?:(\d+)")

@@ -77,7 +77,7 @@ class Volunteer:
         ):
             # Drivers that are sent to this node find the commands that lie beside this Python.
             environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
-            node = subprocess.Popen(
+            node = subprocess.Popen(  # noqa: S603  Ray's own command, no shell
                 self._command(place), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
             try:
@@ -177,7 +177,7 @@ def drain(address: str, node_id: str, seconds: float = LEAVE_SECONDS) -> bool:
     command += ["--deadline-remaining-seconds", str(int(seconds))]
     deadline = time.monotonic() + seconds
     try:
-        subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+        subprocess.run(command, capture_output=True, timeout=seconds, check=False)  # noqa: S603  Ray's own command, no shell
     except subprocess.TimeoutExpired:
         return False  # nobody is there any more who could take the shards
     while _is_busy(node_id):

@@ -46,4 +46,4 @@ def ensure_pinned(*command: str) -> None:
     os.environ.update(PORTABLE_ENVIRONMENT)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *command])
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  this command itself, again

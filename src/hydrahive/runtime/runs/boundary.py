@@ -68,8 +68,20 @@ class Progress:
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> Progress:
-        """The inverse of `as_plain`."""
-        return replace(Progress(**plain), recent_scores=tuple(plain["recent_scores"]))
+        """The inverse of `as_plain`.
+
+        Raises:
+            TypeError: If it is no progress.
+            KeyError: If something is missing.
+        """
+        scores, best = plain["recent_scores"], plain["score_max"]
+        counts = [plain[name] for name in ("updates", "env_steps", "episodes")]
+        numbers = [*scores, *([] if best is None else [best])] if isinstance(scores, list) else [None]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise TypeError("a progress whose counts are none")
+        if not all(type(number) in (int, float) for number in numbers):
+            raise TypeError("a progress whose scores are no numbers")
+        return replace(Progress(**plain), recent_scores=tuple(scores))
 
 
 @dataclass(frozen=True)

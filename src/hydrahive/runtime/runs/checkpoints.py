@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,35 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 FACTS, CUT = ("seconds", "machine_class", "digest", "state_digest"), ("updates", "resumable", "score_mean", "progress")
 """What every manifest says of a checkpoint, and of the boundary in it."""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(fits(one) for one in value.values())
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "segment": _is_count,
+    "updates": _is_count,
+    "resumable": lambda value: isinstance(value, bool),
+    "seconds": lambda value: _is_number(value) and value >= 0,
+    "machine_class": lambda value: isinstance(value, str),
+    "digest": lambda value: isinstance(value, str),
+    "state_digest": lambda value: isinstance(value, str),
+    "fingerprint": lambda value: value is None or _is_mapping(value, lambda one: isinstance(one, str)),
+    "score_mean": lambda value: value is None or _is_number(value),
+    "progress": lambda value: isinstance(value, dict),
+    "replay_blocks": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "standings": lambda value: _is_mapping(value, lambda one: _is_mapping(one, _is_count)),
+}
+"""What a manifest's values are like; whoever can write the folder can write anything."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +304,9 @@ def _manifest(path: Path) -> dict[str, Any]:
     missing = [key for key in (*FACTS, *CUT) if key not in manifest]
     if missing:
         raise CheckpointError(f"checkpoint {path}: its manifest lacks {', '.join(missing)}")
+    wrong = [key for key, fits in FITS.items() if key in manifest and not fits(manifest[key])]
+    if wrong:
+        raise CheckpointError(f"checkpoint {path}: its manifest says of {', '.join(wrong)} what cannot be")
     if "manifest_sha256" in manifest and manifest["manifest_sha256"] != _sealed(manifest):  # older ones have none
         raise CheckpointError(f"checkpoint {path}: its manifest is altered")
     return manifest

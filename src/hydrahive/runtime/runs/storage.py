@@ -23,7 +23,7 @@ from hydrahive.core.errors import HydrahiveError, StoredNamesError, UsageError, 
 MARK = "storage.json"
 """The file in a scratch folder that says which storage it is a copy of."""
 
-SECRET = "secret"
+SECRET = "secret"  # noqa: S105  a file's name, not a secret
 """The file that only its owner may read."""
 
 LAST = ("posted.json", "summary.json")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import digests_of
-from hydrahive.core.errors import DivergedError
+from hydrahive.core.errors import DivergedError, OutOfStepError, RefusedWorkError
 from hydrahive.core.fragment import FragmentId
 from hydrahive.core.watched import Frame
 from hydrahive.ledger.statements import audits, work_credits
@@ -204,3 +204,44 @@ def test_what_every_honest_worker_sends_is_accepted(experiment):
         assert given.observations is fragments[0].observations
         intake.shard_state(config, worker.snapshot(0), 0, round_ + 1)
     assert intake.positions(worker.positions(), 1) == {0: 3}
+
+
+class HeardLate(VolunteerFleet):
+    """As on Ray: what the learner refuses is heard where a later round waits for the weights that it did not make."""
+
+    def update(self, version, parts, leased, sample, *, keep_actions):
+        try:
+            return super().update(version, parts, leased, sample, keep_actions=keep_actions)
+        except (RefusedWorkError, OutOfStepError) as refused:
+            return refused, refused, None
+
+    def simulate(self, worker, shards, round_, version, weights):
+        return (
+            (weights, weights)
+            if isinstance(weights, Exception)
+            else super().simulate(worker, shards, round_, version, weights)
+        )
+
+    def get(self, ref):
+        if isinstance(ref, RefusedWorkError):
+            raise RefusedWorkError(ref.shard, ref.round, ref.what, of_the_policy=ref.of_the_policy)
+        if isinstance(ref, OutOfStepError):
+            raise ref
+        return super().get(ref)
+
+
+def test_nobody_is_blamed_who_only_waited_for_weights(tmp_path):
+    """His call fails with what another's fragment has done to the learner."""
+    options = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]
+    options += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=1500", "--lag=1"]
+    config = load_run_config(shipped_experiments()["snake/vtrace"], options)
+
+    def trained(fleet):
+        return [
+            fleet.get(update.weights).tobytes() for update in schedule_of(config, fleet, None, Replayed()).updates()
+        ]
+
+    fleet = HeardLate(config, "run", Changed(fragment=put("rewards", 0, np.nan)), dishonest=(2,))
+    assert trained(fleet) == trained(VolunteerFleet(config, "run"))
+    assert sorted(fleet._workers) == [0, 1]
+    assert [worker.name for worker, _ in fleet.take_refused()] == ["w2"]

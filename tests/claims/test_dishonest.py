@@ -5,6 +5,8 @@ On a real Ray cluster: volunteers join with `hydrahive worker`; the dishonest on
 
 import json
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +19,48 @@ OPTIONS += ["--checkpoint.every_boundaries", 2]
 
 REFUSED = ("nan", "actions", "nothing", "error") if FULL else ("nan",)
 """What a worker sends that was not asked for."""
+
+LOOK = """
+import json, sys
+import ray
+from hydrahive.runtime.cluster.capacity import trusted_selector
+from hydrahive.runtime.cluster.connecting import place_of
+from hydrahive.serving.config import ServingConfig
+from hydrahive.serving.gate import _actor_options
+from hydrahive.tuning.phase import PLACE, _reserved
+
+ray.init(address=sys.argv[1], namespace="hydrahive", log_to_driver=False, logging_level="ERROR")
+nodes = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
+others = {node for node, labels in nodes.items() if "hydrahive.owner" in labels or "hydrahive.volunteer" in labels}
+
+class Liar:
+    def about(self):
+        return next(iter(nodes))
+
+def places(**options):
+    spread = {} if options else {"scheduling_strategy": "SPREAD"}
+    kind = ray.remote(num_cpus=0, **spread, **options)(Liar)
+    made = [kind.remote() for _ in range(12)]
+    ray.get([one.about.remote() for one in made])
+    return [place_of(one) for one in made]
+
+def where(options):
+    return [node in others for node, _, _ in places(**{k: v for k, v in options.items() if k != "num_cpus"})]
+
+group = _reserved([PLACE, {"CPU": 1.0}])()
+ray.get(group.ready(), timeout=60)
+bundles = ray.util.placement_group_table(group)["bundles_to_node_id"]
+crew = {}
+for row in ray._private.state.actors().values():
+    crew.setdefault(row["ActorClassName"], set()).add(row["Address"]["NodeID"] in others)
+print(json.dumps({
+    "others": len(others), "anywhere": where({}), "replicas": where(_actor_options(ServingConfig())),
+    "trial": [node in others for node in bundles.values()], "true": all(
+        node in nodes and pid > 0 and ip for node, ip, pid in places()),
+    "crew": {name: sorted(found) for name, found in crew.items()},
+}))
+"""
+"""Where Ray puts whom, as a driver sees it."""
 
 WAYS = {"rewards": 12, "steps": 0, "weights": 0, "snapshot": 0} if FULL else {"rewards": 12}
 """How a worker is dishonest, and from which round on."""
@@ -72,7 +116,11 @@ def test_who_sends_what_was_not_asked_for_is_done_without(volunteers, report):
         assert (summary["segments"], summary["tainted"]) == (1, False)
         events = [json.loads(line) for line in (hydrahive.runs / way / "events.jsonl").read_text().splitlines()]
         refused = [event for event in events if event["kind"] == "work_refused"]
-        assert [event["owner"] for event in refused] == ["trudy"]
+        assert [event["owner"] for event in refused] == ["trudy"], [
+            event["text"]
+            for event in events
+            if "refused" in event["text"] or "lost" in event["kind"] or "recover" in event["kind"]
+        ]
         with_key = Hydrahive(hydrahive.runs, {**hydrahive.environment, "HYDRAHIVE_KEY": key})
         again = with_key("worker", "--owner", "trudy", "--address", nodes.address, "--cpus", 1, code=1)
         assert "'trudy' was caught 1 times" in again.stderr
@@ -119,3 +167,26 @@ def test_a_label_without_its_key_earns_nothing(volunteers, monkeypatch):
     assert owners["alice"] == 0
     refusals = [row["code"] for row in rows_of(hydrahive, "audit", "--refusals") if row["subject"] == "alice"]
     assert refusals == ["wrong-key", "no-key"]
+
+
+def test_what_is_believed_is_on_ones_own_nodes(volunteers):
+    """T3, T6: where somebody is, Ray says; and whoever is believed, or sees customers' keys, is on nodes of one's own.
+
+    One of the other nodes names an account, one only says that it is a volunteer's.
+    """
+    hydrahive, nodes = volunteers
+    nodes.add(labels={"hydrahive.owner": "mallory"})
+    nodes.add(labels={"hydrahive.volunteer": "yes"})
+    options = [*OPTIONS, "--workers", 1, "--stop.env_steps", 10_000, "--evaluate_every", 2, "--audit.workers", "all"]
+    hydrahive.train("snake/vtrace", "placed", *options, "--address", nodes.address)
+    told = subprocess.run([sys.executable, "-c", LOOK, nodes.address], capture_output=True, text=True, timeout=120,
+                          check=False)  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    placed = json.loads(told.stdout.splitlines()[-1])
+    assert placed["others"] >= 2
+    assert placed["true"], "a node, a process and an address for everybody"
+    for who in ("LearnerActor", "EvaluatorActor", "AuditorActor", "CoordinatorActor"):
+        assert placed["crew"][who] == [False], who
+    assert True in placed["anywhere"], "others would be, where nobody says otherwise"
+    assert set(placed["replicas"]) == {False}
+    assert placed["trial"] == [False, False]

@@ -118,6 +118,10 @@ class FragmentError(HydrahiveError):
         return type(self), (self.shard, self.round, self.what, self.trace)
 
 
+class WorkerFailedError(HydrahiveError):
+    """An env worker's own call raised what no honest one raises."""
+
+
 class RefusedWorkError(FragmentError):
     """A fragment that came is not what was asked for; nothing of it was used.
 

@@ -63,13 +63,17 @@ class Phase:
             raise HydrahiveError(f"{plan.put_off}; the same command goes on with the sweep")
 
 
+PLACE = {"memory": 1.0}
+"""What a trial's own process reserves: next to nothing, but a bundle of its own, so that it is said where that lies."""
+
+
 def bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float]]:
     """What Tune reserves for a trial: a share of a CPU inline; else bundles for the learner and each worker."""
     offered = ray.cluster_resources().get("GPU", 0.0) > 0
     gpu = {"GPU": 1.0} if chosen_device(learner.device, offered=offered) == "cuda" else {}
     if config.workers == 0:
         return [{"CPU": config.cpus_per_trial, **gpu}]
-    return [{}, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
+    return [PLACE, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
 
 
 def _reserved(parts: list[dict[str, float]]) -> tune.PlacementGroupFactory:

@@ -85,7 +85,7 @@ class Room:
     @staticmethod
     def trusted(node: str) -> NodeAffinitySchedulingStrategy:
         """On this node; if somebody else's are in the cluster, on no other."""
-        others = any(OWNER_LABEL in found["Labels"] for found in ray.nodes())
+        others = any({OWNER_LABEL, VOLUNTEER_LABEL} & set(found["Labels"]) for found in ray.nodes())
         return NodeAffinitySchedulingStrategy(node, soft=not others)
 
     def report(self) -> str:
@@ -146,4 +146,6 @@ def owner_label(node_id: str) -> str | None:
 
 def is_own(node_id: str) -> bool:
     """Whether a node says of nobody but the run's user that it works for them."""
-    return owner_label(node_id) in (None, run_user())
+    labels: dict[str, str] = next((node["Labels"] for node in ray.nodes() if node["NodeID"] == node_id), {})
+    owner = labels.get(OWNER_LABEL)
+    return owner == run_user() or (owner is None and labels.get(VOLUNTEER_LABEL) != VOLUNTEER)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.runtime.cluster.actors import About
+from hydrahive.runtime.cluster.actors import About, EnvWorkerActor
 from hydrahive.runtime.cluster.connecting import place_of
 from hydrahive.runtime.fleet.refs import Listener, nobody
 
@@ -92,3 +92,9 @@ def build_error(member: Actor, error: RayActorError) -> HydrahiveError:
     """Why an actor could not be built, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return HydrahiveError(f"{member.name} could not be built: {lines[-1] if lines else error}")
+
+
+def is_an_env_workers_own(error: RayTaskError) -> bool:
+    """Whether an env worker's call raised it, by Ray's own first lines, rather than what the call had waited for."""
+    first, second, *_ = [*str(error).splitlines(), "", ""]
+    return f"ray::{EnvWorkerActor.__name__}." in first and "input arguments for this task" not in second

@@ -11,13 +11,20 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import HydrahiveError, LearnerLostError, LostError, RefusedWorkError, first_line
+from hydrahive.core.errors import (
+    HydrahiveError,
+    LearnerLostError,
+    LostError,
+    RefusedWorkError,
+    WorkerFailedError,
+    first_line,
+)
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
-from hydrahive.runtime.cluster.member import RunOnCluster
+from hydrahive.runtime.cluster.member import RunOnCluster, is_an_env_workers_own
 from hydrahive.runtime.cluster.members import Members
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
@@ -333,6 +340,8 @@ class RayFleet:
                 raise cause from None
             if isinstance(cause, RayError):
                 raise LostError(first_line(cause)) from None
+            if is_an_env_workers_own(error):
+                raise WorkerFailedError(f"{type(cause).__name__} in an env worker: {first_line(cause)}") from None
             raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
         except RayError as error:
             raise LostError(first_line(error)) from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hydrahive.core.errors import DivergedError, FragmentError, HydrahiveError, LostError, RefusedWorkError
+from hydrahive.core.errors import DivergedError, LostError, RefusedWorkError, WorkerFailedError
 from hydrahive.core.fragment import FragmentId, FragmentSummary
 from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
@@ -176,24 +176,27 @@ class Schedule:
             LostError: If it, or the worker, is gone.
             FragmentError: If an environment failed.
         """
-        with self.held_to_account(part.worker, part.shards[0], part.round):
-            return summaries(self.config, self.fleet.get(part.summaries), part.shards, part.round)
+        with self._held_to_account(part.worker, part.shards[0], part.round):
+            given = self.fleet.get(part.summaries)
+        with _of(part.worker):
+            return summaries(self.config, given, part.shards, part.round)
 
     def state_of(self, taken: Taken, shard: int, round_: int) -> State:
         """A shard's state that a worker gives; `round_` -1: of any round. Errors as `opened`."""
-        with self.held_to_account(taken.worker, shard, round_):
-            return shard_state(self.config, self.fleet.get(taken.state), shard, round_)
+        with self._held_to_account(taken.worker, shard, round_):
+            given = self.fleet.get(taken.state)
+        with _of(taken.worker):
+            return shard_state(self.config, given, shard, round_)
 
     @contextmanager
-    def held_to_account(self, worker: int, shard: int, round_: int) -> Iterator[None]:
-        """What is wrong with what a worker gave is held against it, never against the run."""
+    def _held_to_account(self, worker: int, shard: int, round_: int) -> Iterator[None]:
+        """What a worker's own call raised is held against it, never against the run.
+
+        What the learner has raised comes through here, too: later rounds wait for the weights that it did not make.
+        """
         try:
             yield
-        except RefusedWorkError as refused:
-            raise refused.by(worker) from None
-        except (LostError, FragmentError):
-            raise
-        except HydrahiveError as error:
+        except WorkerFailedError as error:
             raise RefusedWorkError(shard, round_, str(error)).by(worker) from None
 
     def refuse(self, refused: RefusedWorkError) -> None:
@@ -202,7 +205,10 @@ class Schedule:
         Raises:
             DivergedError: If it is what a policy gives that has diverged, and who computed it is believed.
         """
-        assert refused.worker is not None, "it was said whose it is"
+        if refused.worker is None:  # the learner refused it, and that was heard through a call that waited for weights
+            with suppress(RefusedWorkError), _attributed([part for pending in self.pending for part in pending.parts]):
+                raise refused
+        assert refused.worker is not None, "what is learned from was submitted, and who gave it is known"
         if refused.of_the_policy and self.fleet.is_own(refused.worker):
             raise DivergedError(f"what the policy gives is not finite any more ({refused.what})")
         self.fleet.refuse(refused.worker, refused)
@@ -309,6 +315,15 @@ class Schedule:
         """Whether the run ends with what is submitted, or at `progress`."""
         at, stop = progress or self.progress, self.config.stop
         return at.env_steps >= stop.env_steps or (stop.updates is not None and at.updates >= stop.updates)
+
+
+@contextmanager
+def _of(worker: int) -> Iterator[None]:
+    """Say of refused work that a worker gave it."""
+    try:
+        yield
+    except RefusedWorkError as refused:
+        raise refused.by(worker) from None
 
 
 @contextmanager

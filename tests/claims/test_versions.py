@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from chaos.harness import cluster, pids_of
-from conftest import TINY, digests_of, wait_for
+from conftest import TINY, digests_of, full_only, wait_for
 
 OPTIONS = [*TINY, "--shards", 4, "--boundary_every", 5, "--metrics_every", 1]
 
@@ -72,6 +72,7 @@ def test_a_run_from_before_versions_were_written_down_is_told_of_and_goes_on(hyd
     assert len(events_of(hydrahive, "a", "versions_unknown")) == 1  # from then on it is written down
 
 
+@full_only
 def test_workers_and_learners_with_another_version_are_refused_in_one_line(hydrahive, other_numpy):
     with cluster(nodes=2) as nodes:
         options = [*OPTIONS, "--address", nodes.address, "--workers", 1, "--stop.env_steps", 10**9]

@@ -14,6 +14,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hydrahive.serving.refusals import RefusalError
+
 BODY_SECONDS = 10.0
 """Longest time in which a body must have come."""
 
@@ -94,11 +96,11 @@ class Strangers:
         left = min(STRANGE_AT_ONCE, left + (self._clock() - at) * STRANGE_PER_SECOND)
         return max(0.0, (1 - left) / STRANGE_PER_SECOND)
 
-    def note(self, address: str) -> None:
-        """A key that nobody has was shown."""
+    def note(self, address: str, count: float = 1.0) -> None:
+        """A key that nobody has was shown; -1: it was somebody's after all."""
         left, at = self._left.get(address, (STRANGE_AT_ONCE, 0.0))
         now = self._clock()
-        self._left[address] = max(0.0, min(STRANGE_AT_ONCE, left + (now - at) * STRANGE_PER_SECOND) - 1), now
+        self._left[address] = max(0.0, min(STRANGE_AT_ONCE, left + (now - at) * STRANGE_PER_SECOND) - count), now
         self._left.move_to_end(address)
         while len(self._left) > ADDRESSES:
             self._left.popitem(last=False)
@@ -148,9 +150,14 @@ class Door:
         if wait:
             text = f"too many keys that nobody has came from {address or 'there'}; ask again in {wait:.2f} s"
             return _refusal(429, text, {"Retry-After": str(max(1, round(wait + 0.5)))})
-        if not await behind.is_somebodys(key):
-            self._strangers.note(address)
+        self._strangers.note(address)  # before it is known, so that many at once are not asked about together
+        try:
+            is_somebodys = await behind.is_somebodys(key)
+        except RefusalError as refusal:  # the till is away
+            return _refusal(refusal.status, refusal.text, refusal.headers)
+        if not is_somebodys:
             return _refusal(401, "no account has this key")
+        self._strangers.note(address, -1.0)
         self._known[name] = now + KNOWN_SECONDS
         self._known.move_to_end(name)
         while len(self._known) > KNOWN:

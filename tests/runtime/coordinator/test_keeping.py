@@ -1,10 +1,6 @@
-"""What the coordinator does beside answering, and where it takes its ledger from."""
+"""What the coordinator does beside answering."""
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -47,23 +43,3 @@ def test_who_was_caught_takes_all_nodes_of_his_account_along(tmp_path):
     registry.quarantine("d", "its own user's")
     quarantined = {row["node_id"] for row in registry.nodes() if row["quarantined"]}
     assert quarantined == {"a", "b", "d"}
-
-
-CHOICE = """
-import ray, sys
-from pathlib import Path
-from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-         runtime_env={"env_vars": {"HYDRAHIVE_LEDGER": sys.argv[1], "HYDRAHIVE_COORDINATOR": sys.argv[1] + ".c"}})
-print(ray.get(coordinator().use_ledger.remote(Path(sys.argv[1]))))
-"""
-
-
-def test_a_jobs_environment_chooses_neither_ledger_nor_registry(tmp_path):
-    """T16: what the head was started with does, whichever job comes first."""
-    environment = {**os.environ, "HYDRAHIVE_LEDGER": str(tmp_path / "the-heads.sqlite"),
-                   "HYDRAHIVE_COORDINATOR": str(tmp_path / "registry.sqlite")}  # fmt: skip
-    said = subprocess.run([sys.executable, "-c", CHOICE, tmp_path / "the-jobs.sqlite"], env=environment,
-                          capture_output=True, text=True, timeout=120, check=True).stdout  # fmt: skip
-    assert said.split() == [str(tmp_path / "the-heads.sqlite")]
-    assert {path.name for path in Path(tmp_path).glob("*.sqlite")} == {"the-heads.sqlite", "registry.sqlite"}

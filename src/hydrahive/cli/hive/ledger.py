@@ -159,6 +159,7 @@ def _accounts(ledger: Ledger, given: argparse.Namespace) -> int:
 def _balance(ledger: Ledger, given: argparse.Namespace) -> int:
     if given.run:
         return _show(statements.work_of(ledger.journal, given.run), given, f"nothing was credited for {given.run!r}")
+    ledger.transfers.expire()  # what was set aside for too long is not shown as pending
     rows = statements.balances(ledger.journal, given.name)
     if given.name and not rows:
         raise UsageError(f"NAME: there is no account {given.name!r} in {ledger.journal.path}")

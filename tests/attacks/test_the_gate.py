@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import resource
 import socket
 import statistics
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from conftest import wait_for
+from conftest import FULL, wait_for
 from hydrahive.ledger.verification import verify
 from hydrahive.serving.answered import KEPT_BYTES, KEPT_SECONDS, Answered
 from hydrahive.serving.door import STRANGE_AT_ONCE, STRANGE_PER_SECOND, Most, Strangers
@@ -87,6 +89,32 @@ def test_what_no_question_holds_is_not_read_as_json(server: Server, body: bytes)
     assert re.search(r"the body (holds|is larger)", answer["error"])
 
 
+def test_mutated_bodies_are_answered_in_a_line(server: Server, policy: ServedPolicy) -> None:
+    good = {"observations": rows(policy, 2), "run": "gru", "state": [[0.0] * 256] * 2, "legal": None}
+    draw = random.Random(5)
+    junk = [None, True, -1, 2**70, 1e400, "", "\x00", [], [[]], {}, {"a": []}, [None], "é" * 99]
+
+    def body() -> bytes:
+        made = json.loads(json.dumps(good))
+        for _ in range(draw.randint(1, 3)):
+            name = draw.choice(list(made) or ["observations"])
+            if draw.random() < 0.3 or not isinstance(made.get(name), list) or not made[name]:
+                made[draw.choice([name, "unknown", "run"])] = draw.choice(junk)
+            else:
+                made[name][draw.randrange(len(made[name]))] = draw.choice(junk)
+            made = json.loads(json.dumps(made))  # parts of their own
+        text = bytearray(json.dumps(made).encode())
+        for _ in range(draw.choice([0, 0, 1, 3])):
+            text[draw.randrange(len(text))] = draw.randrange(256)
+        return bytes(text[: draw.choice([len(text), len(text), draw.randrange(len(text))])])
+
+    bodies = [body() for _ in range(20_000 if FULL else 400)]
+    with ThreadPoolExecutor(8) as asking:
+        said = list(asking.map(lambda text: server.call("POST", "/v1/act", text, server.keys["rich"]), bodies))
+    assert {status for status, _ in said} <= {200, 404, 413, 422}, Counter(status for status, _ in said)
+    assert not [answer for status, answer in said if status != 200 and "\n" in answer["error"]]
+
+
 def test_headers_do_not_change_the_servers_time_outs(server: Server, policy: ServedPolicy) -> None:
     """Serve would end a request after a millisecond because its caller says so."""
     good = {"observations": rows(policy, 1)}
@@ -100,10 +128,12 @@ def test_keys_that_nobody_has_are_slowed_down_and_those_of_accounts_are_not(
 ) -> None:
     good = {"observations": rows(policy, 1)}
     assert server.call("POST", "/v1/act", good, server.keys["rich"])[0] == 200
+    began = time.monotonic()
     with ThreadPoolExecutor(16) as guessing:
         said = list(guessing.map(lambda i: server.call("POST", "/v1/act", good, f"hh_{i}")[0], range(300)))
-    assert set(said) == {401, 429}
-    assert said.count(429) > 100
+    assert set(said) <= {401, 429}
+    replicas = 2  # each has buckets of its own
+    assert said.count(401) <= replicas * (STRANGE_AT_ONCE + STRANGE_PER_SECOND * (time.monotonic() - began)) + 16
     assert server.call("POST", "/v1/act", good, server.keys["rich"])[0] == 200
     episodes = [server.call("POST", "/v1/episode", {"episode": 0}, "hh_nobody")[0] for _ in range(9)]
     assert set(episodes) <= {401, 429}, "they take no turn"
@@ -168,7 +198,7 @@ def test_a_flood_leaves_the_server_answering_and_its_memory_bounded(
     stop.set()
     watching.join()
     assert answered[200] == len(taken) >= CALLS // 4, "every honest call is answered"
-    assert set(answered) <= {200, 401, 408, 413, 422, 429, 503, 0}
+    assert set(answered) <= {200, 401, 408, 413, 422, 429, 503, 0}, _why(server)
     assert peak[0] - before < 1024, f"{before:.0f} MiB before, {peak[0]:.0f} at most"
     p99 = statistics.quantiles(taken, n=100)[98] if len(taken) > 1 else taken[0]
     report.add("Serving", f"- a flood of {CALLS:,} concurrent calls, a quarter each honest, without a key, with nobody's "
@@ -179,6 +209,13 @@ def test_a_flood_leaves_the_server_answering_and_its_memory_bounded(
     ledger = server.ledger()
     assert verify(ledger.journal).problem is None
     ledger.close()
+
+
+def _why(server: Server) -> str:
+    """What the replicas wrote of an error that is none of the askers'."""
+    logs = Path("/tmp/ray").glob("session_*/logs/serve/replica_*")
+    newest = sorted(logs, key=lambda path: path.stat().st_mtime)[-2:]
+    return "\n".join(line for path in newest for line in path.read_text(errors="replace").splitlines()[-60:])
 
 
 async def _flood(port: int, good: bytes, key: str, calls: int, taken: list[float]) -> dict[int, int]:

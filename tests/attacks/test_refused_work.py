@@ -3,13 +3,21 @@
 Nobody else is blamed or paid for it, the work is done again elsewhere, and the run ends with the honest digest.
 """
 
+import copy
 import dataclasses
 
 import numpy as np
 import pytest
 
 from conftest import digests_of
-from hydrahive.core.errors import DivergedError, OutOfStepError, RefusedWorkError
+from hydrahive.core.errors import (
+    DivergedError,
+    FragmentError,
+    HydrahiveError,
+    LearnerLostError,
+    OutOfStepError,
+    RefusedWorkError,
+)
 from hydrahive.core.fragment import FragmentId
 from hydrahive.core.watched import Frame
 from hydrahive.ledger.statements import audits, work_credits
@@ -228,6 +236,54 @@ class HeardLate(VolunteerFleet):
         if isinstance(ref, OutOfStepError):
             raise ref
         return super().get(ref)
+
+
+SAID = {
+    "an error of the house's": HydrahiveError("nothing works any more"),
+    "that the run has diverged": DivergedError("the loss is nan"),
+    "that the learner is lost": LearnerLostError("it is gone"),
+    "that another's work is bad": RefusedWorkError(0, 7, "its rewards are not finite"),
+    "that what nobody asked for is bad": RefusedWorkError(999, 999, "x"),
+    "that another's fragment failed": FragmentError(0, 7, "boom", ""),
+    "an error without end": HydrahiveError("x\0" * 10_000),
+}
+
+
+class Liar(VolunteerFleet):
+    """Its second worker fails with an error of its choice; as on Ray, that is heard where its answer is opened."""
+
+    said: HydrahiveError
+
+    def simulate(self, worker, shards, round_, version, weights):
+        if worker == 1 and round_ >= 7:
+            return self.said, self.said
+        return super().simulate(worker, shards, round_, version, weights)
+
+    def get(self, ref):
+        if isinstance(ref, HydrahiveError):
+            raise copy.copy(ref)
+        return super().get(ref)
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+def test_a_workers_word_ends_no_run_and_blames_nobody_else(said):
+    options = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]
+    options += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=1500"]
+    config = load_run_config(shipped_experiments()["snake/vtrace"], options)
+
+    def trained(fleet):
+        return [
+            fleet.get(update.weights).tobytes() for update in schedule_of(config, fleet, None, Replayed()).updates()
+        ]
+
+    fleet = Liar(config, "run")
+    fleet.said = said
+    assert trained(fleet) == trained(VolunteerFleet(config, "run"))
+    assert sorted(fleet._workers) == [0, 2]
+    ((worker, refused),) = fleet.take_refused()
+    assert worker.name == "w1"
+    assert len(str(refused)) < 700
+    assert "\0" not in str(refused)
 
 
 def test_nobody_is_blamed_who_only_waited_for_weights(tmp_path):

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from enum import Enum
+from http import HTTPStatus
 
 import gymnasium
 import numpy as np
 import pytest
 
-from hydrahive.core.errors import StateRefusedError
+from hydrahive.core.errors import SnapshotUnsupportedError, StateRefusedError
 from hydrahive.core.state import as_json_array, from_json_array
 from hydrahive.envs import plain_state
 
@@ -82,6 +83,8 @@ HOSTILE = {
     "a kind that nothing is": {"reduce": ["os.system", "touch ran"]},
     "two kinds at once": {"named": ["os", "system"], "same": 0},
     "a list that does not say what it is": [1, 2],
+    "a method of an array that writes files": {"list": [{"array": "env.board"}, {"method": [1, "tofile"]}]},
+    "a method of a list that nobody held": {"list": [{"list": []}, {"method": [2, "pop"]}]},
     "a dict of a kind of its own": {"dict": [[], "defaultdict"]},
 }
 
@@ -105,6 +108,29 @@ def test_a_module_that_an_environment_holds_is_not_written_to(field):
     with pytest.raises(StateRefusedError, match="an environment where a module is"):
         plain_state.restore(field, {**state, "tree": as_json_array({"holder": list(pairs.items())})})
     assert np.sum([1, 2]) == 3
+
+
+def test_a_method_of_the_environments_class_is_not_replaced(field):
+    """By one of a container it held, which gives whatever the snapshot wants when the environment is stepped."""
+    state = plain_state.capture(field)
+    tree = from_json_array(state["tree"])
+    tree["holder"].append(["step", {"named": [__name__, "Enemy"]}])
+    with pytest.raises(StateRefusedError, match="replaces a method"):
+        plain_state.restore(field, {**state, "tree": as_json_array(tree)})
+    names = plain_state.Names.of(field)
+    field.step = field.reset
+    with pytest.raises(SnapshotUnsupportedError, match="replaces its method step"):
+        plain_state.capture(field, names)
+    plain_state.capture(field)  # as one that was made so
+
+
+def test_what_a_fresh_process_would_not_find_is_refused_when_it_is_captured(field):
+    names = plain_state.Names.of(field)
+    field.legend["late"] = field.random.random
+    with pytest.raises(SnapshotUnsupportedError, match="holds the method random"):
+        plain_state.capture(field, names)
+    field.legend = {"status": HTTPStatus.OK}
+    plain_state.restore(Field(), plain_state.capture(field, names), names)
 
 
 def test_arrays_of_objects_are_refused(field):

@@ -14,6 +14,8 @@ import yaml
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.wrappers import wrappers_of
 from hydrahive.runtime.config.named_code import named_code
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.shipped import shipped_experiments
 
 COMMAND = [sys.executable, "-m", "hydrahive.cli.main"]
@@ -138,14 +140,30 @@ def test_a_signature_is_of_this_run_and_this_code(at, tmp_path):
 def test_what_comes_with_us_is_free_for_everybody():
     for path in shipped_experiments().values():
         assert named_code(yaml.safe_load(path.read_text())) == [], path
-    named = {
-        "env": {"class_path": "Gym", "init_args": {"id": "a.b:C-v0", "wrappers": ["c.D", {"class_path": "e.F"}]}},
-        "policy": {"encoder": {"class_path": "hydrahive.policies.config.Mlp"}},
-        "algorithm": {"class_path": "g.H", "init_args": {"wrappers": ["gymnasium.wrappers.TimeAwareObservation"]}},
-        "replay": {"class_path": "PettingZoo", "init_args": {"id": "pettingzoo.classic.chess_v6"}},
-        "other": {"class_path": "PettingZoo", "init_args": {"id": "i.j_v0"}},
-    }
-    assert named_code(named) == ["a.b", "c.D", "e.F", "g.H", "i.j_v0"]
+    dumped = dump(load_run_config(shipped_experiments()["snake/vtrace"]))
+    assert named_code(yaml.safe_load(dumped)) == [], "nor is what a run writes of it"
+
+
+SPELLINGS = [
+    {"env": {"class_path": "Gym", "init_args": {"id": "evil:C-v0"}}},
+    {"env": {"class_path": "Gym", "init_args": {"id": "X-v0", "wrappers": ["evil.D"]}}},
+    {"env": {"class_path": "Gym", "init_args": {"wrappers": [{"class_path": "evil.F"}]}}},
+    {"env": {"class_path": "PettingZoo", "init_args": {"id": "evil"}}},
+    {"env": {"class_path": "hydrahive.envs.pettingzoo.config.PettingZoo", "init_args": {"id": "evil.x_v0"}}},
+    {"env": {"class_path": "evil.Env"}},
+    {"env": "evil.Env"},
+    {"algorithm": "evil.Alg"},
+    {"policy": {"encoder": "evil.E"}},
+    {"env.class_path": "evil"},
+    {"env": '{"class_path": "evil.Env"}'},
+    {"config": "/path/other.yaml"},
+    {"init_args.id": "evil:X-v0"},
+]
+
+
+@pytest.mark.parametrize("plain", SPELLINGS, ids=str)
+def test_code_is_seen_however_it_is_spelled(plain):
+    assert named_code(plain), "a reader of configs takes it for the same"
 
 
 @pytest.mark.parametrize("path", ["builtins.type", "os.system", "subprocess.Popen", "importlib.import_module"])

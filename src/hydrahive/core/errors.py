@@ -118,6 +118,10 @@ class FragmentError(HydrahiveError):
         return type(self), (self.shard, self.round, self.what, self.trace)
 
 
+MOST_SAID = 500
+"""Letters of what somebody else has said that are kept."""
+
+
 class WorkerFailedError(HydrahiveError):
     """An env worker's own call raised what no honest one raises."""
 
@@ -133,7 +137,8 @@ class RefusedWorkError(FragmentError):
     worker: int | None = None
 
     def __init__(self, shard: int, round_: int, what: str, *, of_the_policy: bool = False) -> None:
-        """Name the fragment and what is wrong with it."""
+        """Name the fragment and what is wrong with it, of which no more is kept than can be told."""
+        what = one_line(what.replace("\0", ""))[:MOST_SAID]
         super().__init__(shard, round_, what, "")
         self.args = (f"work on shard {shard} of round {round_} is refused: {what}",)
         self.of_the_policy = of_the_policy

@@ -27,7 +27,10 @@ FOREIGN = frozenset({*sys.stdlib_module_names, "numpy", "ray", "torch"})
 """Packages that are nobody's environment: of theirs only what is held can be named."""
 
 Name = tuple[str, str]
-"""Module and qualified name."""
+"""Module and qualified name; or a class's and that of a method."""
+
+BUILT_IN = (list, dict, deque, np.ndarray, np.random.Generator)
+"""Objects of Python's and numpy's whose methods an environment may hold."""
 
 
 class _Bare:
@@ -44,17 +47,28 @@ def is_attributes_only(value: Any) -> bool:
 class Names:
     """What a snapshot of one environment may name."""
 
-    def __init__(self, held: dict[Name, Any], modules: frozenset[str]) -> None:
-        """Know what is held by name, and the modules that define its classes."""
-        self._held, self._modules = held, modules
-        self._packages = frozenset(module.partition(".")[0] for module in modules)
+    def __init__(self, held: dict[Name, Any], modules: frozenset[str], used: frozenset[Name]) -> None:
+        """Know what is held by name, the modules that define its classes, and what of builtin objects is called.
+
+        Args:
+            held: Functions and classes.
+            modules: The environment's own.
+            used: Types of containers and arrays with the names of their methods that are held; and classes with the
+                names of their methods that an object has replaced by an attribute of its own.
+        """
+        self._held, self._modules, self._used = held, modules, used
+        packages = {module.partition(".")[0] for module in modules}
+        # As they are now: what an environment imports only when it plays, a fresh process would not have.
+        self._imported = frozenset(name for name in sys.modules if name.partition(".")[0] in packages)
 
     @staticmethod
     def of(env: Any) -> Names:
         """All that an environment, or a list of some, holds now; to be asked of one that was just built."""
         held: dict[Name, Any] = {}
         modules: set[str] = set()
+        used: set[Name] = set()
         for value in _reached(env):
+            used |= _used_by(value)
             for kind in value.__mro__ if _is_class(value) else type(value).__mro__:
                 if is_named(kind):
                     held[kind.__module__, kind.__qualname__] = kind
@@ -66,7 +80,7 @@ class Names:
             for value in list(vars(sys.modules[module]).values()):
                 if _is_class(value) and is_named(value) and not _is_foreign(value):
                     held[value.__module__, value.__qualname__] = value
-        return Names(held, frozenset(modules))
+        return Names(held, frozenset(modules), frozenset(used))
 
     def know(self, value: Any) -> bool:
         """Whether a function or a class would be found again."""
@@ -85,7 +99,7 @@ class Names:
             raise StateRefusedError(f"state with the name {module!r} {qualname!r}, which is none")
         if (module, qualname) in self._held:
             return self._held[module, qualname]
-        found = self._defined(module, qualname) if module.partition(".")[0] in self._packages else None
+        found = self._defined(module, qualname) if module in self._imported else None
         if not isinstance(found, type) and not (isinstance(found, FunctionType) and module in self._modules):
             raise StateRefusedError(
                 f"state that names {module}.{qualname}, which its environment neither holds when it is made nor defines"
@@ -101,13 +115,34 @@ class Names:
 
     def member(self, module: Any, qualname: Any, name: Any) -> Any:
         """The member of an `Enum`, by name or, of a `Flag`, by value; errors as `found`."""
-        kind = self.kind(module, qualname)
-        if not issubclass(kind, Enum):
+        # Of an enumeration nothing can be made, so any that is imported will do.
+        kind = self._defined(module, qualname) if isinstance(module, str) and isinstance(qualname, str) else None
+        if not (isinstance(kind, type) and issubclass(kind, Enum)):
             raise StateRefusedError(f"state with a member of {module}.{qualname}, which has none")
         try:
             return kind.__members__[name] if isinstance(name, str) else kind(int(name))
         except (KeyError, TypeError, ValueError):
             raise StateRefusedError(f"state with the member {name!r} of {module}.{qualname}, which is none") from None
+
+    def may_set(self, holder: Any, name: Any) -> bool:
+        """Whether an environment may be given an attribute: one that replaces a method only where it did when made."""
+        return not _is_method(holder, name) or (type(holder).__qualname__, name) in self._used
+
+    def method(self, owner: Any, name: Any) -> Any:
+        """A method of an object that is captured; a property is none, as getting it would run it.
+
+        Of containers and arrays only what was held when the environment was made: `tofile` writes files.
+
+        Raises:
+            StateRefusedError: If the object's class has no method of that name, or nobody held it.
+        """
+        kind = type(owner)
+        found = next((vars(base)[name] for base in kind.__mro__ if isinstance(name, str) and name in vars(base)), None)
+        if isinstance(found, FunctionType):
+            return MethodType(found, owner)
+        if isinstance(owner, BUILT_IN) and (kind.__name__, name) in self._used:
+            return getattr(owner, name)
+        raise StateRefusedError(f"state with the method {name!r} of a {kind.__name__}, which nobody held")
 
     @staticmethod
     def _defined(module: str, qualname: str) -> Any:
@@ -138,21 +173,20 @@ def is_named(value: Any) -> bool:
     return found is value
 
 
-def method_of(owner: Any, name: Any) -> Any:
-    """A method of an object that is captured; a property is none, as getting it would run it.
+def _used_by(value: Any) -> set[Name]:
+    """The method of a container or array that a value is; the methods that an environment has replaced by its own."""
+    owner = getattr(value, "__self__", None)
+    if isinstance(owner, BUILT_IN):
+        return {(type(owner).__name__, str(getattr(value, "__name__", "")))}
+    if isinstance(value, HOLDERS):
+        return {(type(value).__qualname__, name) for name in vars(value) if _is_method(value, name)}
+    return set()
 
-    Raises:
-        StateRefusedError: If the object's class has no method of that name.
-    """
-    kind = type(owner)
-    found = next((vars(base)[name] for base in kind.__mro__ if isinstance(name, str) and name in vars(base)), None)
-    if isinstance(found, FunctionType):
-        return MethodType(found, owner)
-    if isinstance(owner, list | dict | deque | np.ndarray | np.random.Generator) and isinstance(name, str):
-        method = getattr(owner, name, None)  # of a type that Python or numpy defines
-        if callable(method) and getattr(method, "__self__", None) is owner:
-            return method
-    raise StateRefusedError(f"state with the method {name!r} of a {kind.__name__}, which has none")
+
+def _is_method(holder: Any, name: Any) -> bool:
+    """Whether the class of an object has a function of this name."""
+    kinds = type(holder).__mro__
+    return isinstance(name, str) and any(isinstance(vars(kind).get(name), FunctionType) for kind in kinds)
 
 
 def _reached(env: Any) -> Iterator[Any]:

@@ -25,7 +25,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from hydrahive.core.errors import SnapshotUnsupportedError, StateRefusedError, first_line
 from hydrahive.core.state import State, as_json_array, from_json_array
-from hydrahive.envs.plain_names import HOLDERS, Names, is_attributes_only, is_named, method_of
+from hydrahive.envs.plain_names import HOLDERS, Names, is_attributes_only, is_named
 
 DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.freetype.Font", "pygame.time.Clock")
 """Types that pictures are made with; left as they are, too."""
@@ -127,7 +127,7 @@ class _Encoder:
     def _encoded_reference(self, value: Any, path: str) -> Any:
         """What is found again, rather than made again; the rest is numbered."""
         if (owner := self._numbers.get(id(getattr(value, "__self__", None)))) is not None:
-            return {"method": [owner, value.__name__]}
+            return {"method": [owner, self._method(value, path)]}
         if is_named(value):
             if not self._names.know(value):
                 named = f"{value.__module__}.{value.__qualname__}"
@@ -139,6 +139,16 @@ class _Encoder:
             return {"same": self._numbers[id(value)]}
         self._numbers[id(value)] = len(self._numbers)
         return self._encoded_object(value, path)
+
+    def _method(self, value: Any, path: str) -> str:
+        """The name of a method, which a restore will find."""
+        name = str(value.__name__)
+        try:
+            if self._names.method(value.__self__, name) == value:
+                return name
+        except StateRefusedError:
+            pass
+        raise SnapshotUnsupportedError(f"its attribute {path!r} holds the method {name}, which it did not when made")
 
     def _encoded_object(self, value: Any, path: str) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
@@ -160,11 +170,17 @@ class _Encoder:
             kind = [] if type(value) is dict else [type(value).__name__]
             return {"dict": [self._pairs(value.items(), path), *kind]}
         if isinstance(value, HOLDERS):
+            self._refuse_replaced(value, path)
             return {"holder": self._pairs(vars(value).items(), path)}
         if is_attributes_only(value) and self._names.know(type(value)):
             made = [type(value).__module__, type(value).__qualname__]
             return {"object": [made, self._pairs(vars(value).items(), path)]}
         raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
+
+    def _refuse_replaced(self, holder: Any, path: str) -> None:
+        replaced = next((name for name in vars(holder) if not self._names.may_set(holder, name)), None)
+        if replaced is not None:
+            raise SnapshotUnsupportedError(f"its attribute {path!r} replaces its method {replaced} by another")
 
     def _aside(self, value: Any, path: str) -> Any:
         """A value that nobody else holds, and whose place in memory another may take."""
@@ -224,7 +240,7 @@ class _Decoder:
         if kind == "same":
             return self._met_before(content)
         if kind == "method":
-            return method_of(self._met_before(content[0]), content[1])
+            return self._names.method(self._met_before(content[0]), content[1])
         return self._names.found(*content) if kind == "named" else self._names.member(*content)
 
     def _met_before(self, number: Any) -> Any:
@@ -268,14 +284,7 @@ class _Decoder:
     def _filled(self, kind: str, content: Any, current: Any) -> Any:
         """A container; it is met before what it holds is, which may hold it in turn."""
         if kind == "holder":
-            if not isinstance(current, HOLDERS):
-                raise StateRefusedError(f"state with an environment where a {type(current).__name__} is")
-            self._met.append(current)
-            for name in set(vars(current)) - {name for name, _ in content}:
-                del vars(current)[name]
-            for name, item in content:
-                vars(current)[name] = self.decoded(item, vars(current).get(name))
-            return current
+            return self._holder(content, current)
         if kind == "object":
             return self._object(content[0], content[1], current)
         if kind == "list":
@@ -297,6 +306,19 @@ class _Decoder:
                 name = self.decoded(key, None)
                 made[name] = self.decoded(item, before.get(name))
         return made
+
+    def _holder(self, content: Any, current: Any) -> Any:
+        """An environment: the one that stands there."""
+        if not isinstance(current, HOLDERS):
+            raise StateRefusedError(f"state with an environment where a {type(current).__name__} is")
+        if not all(self._names.may_set(current, name) for name, _ in content):
+            raise StateRefusedError(f"state that replaces a method of a {type(current).__name__}")
+        self._met.append(current)
+        for name in set(vars(current)) - {name for name, _ in content}:
+            del vars(current)[name]
+        for name, item in content:
+            vars(current)[name] = self.decoded(item, vars(current).get(name))
+        return current
 
     def _object(self, made: list[str], content: Any, current: Any) -> Any:
         """An object of attributes: the one that stands there, which bound methods may know, or else a new one.

@@ -75,6 +75,9 @@ class Behind(Protocol):
     def needs_key(self, method: str, path: str) -> bool | None:
         """Whether somebody must show a key there before anything else; None where nothing is looked at."""
 
+    def still_loading(self) -> str:
+        """Why nobody can be answered yet; empty once all is loaded."""
+
     def most(self, path: str) -> Most:
         """What a body may hold there."""
 
@@ -126,6 +129,9 @@ class Door:
         if refusal is None and scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
+        loading = behind.still_loading()
+        if refusal is None and loading:
+            refusal = _refusal(503, loading, {"Retry-After": "1"})
         if refusal is None:
             most = behind.most(scope["path"])
             body, refusal = await _body(receive, most)
@@ -146,7 +152,8 @@ class Door:
         if self._known.get(name, 0.0) > now:
             return None
         address = str((scope.get("client") or ("", 0))[0])
-        wait = self._strangers.wait_of(address)
+        # Who was somebody a while ago does not stand in the queue of those who never were.
+        wait = 0.0 if name in self._known else self._strangers.wait_of(address)
         if wait:
             text = f"too many keys that nobody has came from {address or 'there'}; ask again in {wait:.2f} s"
             return _refusal(429, text, {"Retry-After": str(max(1, round(wait + 0.5)))})
@@ -156,6 +163,7 @@ class Door:
         except RefusalError as refusal:  # the till is away
             return _refusal(refusal.status, refusal.text, refusal.headers)
         if not is_somebodys:
+            self._known.pop(name, None)
             return _refusal(401, "no account has this key")
         self._strangers.note(address, -1.0)
         self._known[name] = now + KNOWN_SECONDS

@@ -337,9 +337,15 @@ class Gate:
             "updates": updates,
         }
 
+    def still_loading(self) -> str:
+        """Why nobody can be answered yet; empty once all is loaded."""
+        if len(self._policies) == len(self._names):
+            return ""
+        return f"still loading{': ' + self._wrong if self._wrong else ''}"
+
     def _require_loaded(self) -> None:
-        if len(self._policies) < len(self._names):
-            raise RefusalError(503, f"still loading{': ' + self._wrong if self._wrong else ''}", {"Retry-After": "1"})
+        if loading := self.still_loading():
+            raise RefusalError(503, loading, {"Retry-After": "1"})
 
     def _policy(self, run: str | None) -> ServedPolicy:
         name = self._names[0] if run is None else run

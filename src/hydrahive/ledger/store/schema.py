@@ -59,10 +59,22 @@ CREATE TABLE audits (
     id INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, run INTEGER NOT NULL, segment INTEGER NOT NULL,
     shard INTEGER NOT NULL, from_round INTEGER NOT NULL, until_round INTEGER NOT NULL, outcome TEXT NOT NULL,
     workers TEXT NOT NULL, env_steps INTEGER NOT NULL, text TEXT NOT NULL,
-    UNIQUE (run, segment, shard, from_round, until_round));
+    UNIQUE (run, segment, shard, from_round, until_round, outcome, workers));
 """
 
-UPGRADES = {1: "ALTER TABLE refusals ADD COLUMN times INTEGER NOT NULL DEFAULT 1;" + ADDED}
+FROM_1 = """
+ALTER TABLE refusals ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE audits RENAME TO audits_of_1;
+CREATE TABLE audits (
+    id INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, run INTEGER NOT NULL, segment INTEGER NOT NULL,
+    shard INTEGER NOT NULL, from_round INTEGER NOT NULL, until_round INTEGER NOT NULL, outcome TEXT NOT NULL,
+    workers TEXT NOT NULL, env_steps INTEGER NOT NULL, text TEXT NOT NULL,
+    UNIQUE (run, segment, shard, from_round, until_round, outcome, workers));
+INSERT INTO audits SELECT * FROM audits_of_1;
+DROP TABLE audits_of_1;
+"""
+
+UPGRADES = {1: FROM_1 + ADDED}
 """What makes a file of this version one of the next."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from hydrahive.core.errors import LostError
+from hydrahive.core.errors import MOST_SAID, LostError, one_line
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import Verdict, WorkerFacts
@@ -230,7 +230,13 @@ class Audits:
         at = "at the end" if finding.round is None else f"in round {finding.round}"
         worker = audit.giver if finding.round is None else audit.workers[finding.round - job.first_round]
         verdict = Verdict(
-            job.shard, job.first_round, until, "invalid", (worker.name,), finding.env_steps, f"{at}: {finding.wrong}"
+            job.shard,
+            job.first_round,
+            until,
+            "invalid",
+            (worker.name,),
+            finding.env_steps,
+            f"{at}: {one_line(finding.wrong)[:MOST_SAID]}",
         )
         return Caught(worker, verdict, self.standings.catch(worker.node, job.first_round), boundary)
 

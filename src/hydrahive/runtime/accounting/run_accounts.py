@@ -134,8 +134,8 @@ class RunAccounts:
     def condemn(self, verdict: Verdict, worker: WorkerFacts) -> list[dict[str, Any]]:
         """Close the books of a part of the run that is taken back; all that the ledger must have of it, as plain data.
 
-        Everybody is paid for what was consumed since the last checkpoint, but the worker who was caught: that is
-        claimed, and voided.
+        What was consumed since the last checkpoint is everybody's, but the worker's who was caught: that is claimed,
+        and voided. Others' pay waits until their machines are verified, for nobody will look at this part any more.
         """
         if self._line is None:
             return []
@@ -154,6 +154,7 @@ class RunAccounts:
             honest,
             (*self._verdicts, verdict),
             tuple(receipt for receipt in receipts if receipt.worker == worker.name),
+            unproven=tuple(one.name for one in _workers(mine) if self._must_prove(one)),
         )
         self._taken.clear()
         self._verdicts.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from hydrahive.core.errors import UsageError, one_line
 
 OURS = ("hydrahive", "gymnasium", "pettingzoo", "ale_py", "minatar", "minigrid", "mpe2")
 """Packages that come with us: what they define may be named by anybody's config."""
+
+PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+"""A dotted path."""
 
 TRUSTED = "HYDRAHIVE_TRUST_CODE"
 """The variable that lets the configs of others' runs name code; `--trust-code` sets it for one command."""
@@ -46,25 +50,27 @@ def trust_code() -> None:
 
 
 def _named(plain: Any) -> Iterator[str]:
+    """Everything that may be read as code, by whatever spelling: of others' runs nothing is guessed."""
     if isinstance(plain, dict):
-        path = plain.get("class_path")
-        if isinstance(path, str) and "." in path:
-            yield path
+        is_world = str(plain.get("class_path", "")).rpartition(".")[2] == "PettingZoo"
+        init = plain.get("init_args")
+        if is_world and isinstance(init, dict) and isinstance(init.get("id"), str):
+            yield init["id"]
         for key, value in plain.items():
-            if key == "wrappers" and isinstance(value, list):
-                yield from (one for one in value if isinstance(one, str))
-            if key == "id" and isinstance(value, str):
-                yield from _of_environment(value)
+            if "." in str(key) or key == "config":
+                yield f"(the key {key})"
             yield from _named(value)
     elif isinstance(plain, list):
         for one in plain:
             yield from _named(one)
+    elif isinstance(plain, str):
+        yield from _of_text(plain)
 
 
-def _of_environment(name: str) -> Iterator[str]:
-    """The module that an environment's name has imported: before Gymnasium's colon, or PettingZoo's whole name."""
-    module, colon, _ = name.partition(":")
-    if colon:
+def _of_text(text: str) -> Iterator[str]:
+    """What a text may name: a dotted path, the module before Gymnasium's colon, or a config of its own."""
+    module, colon, _ = text.partition(":")
+    if text.lstrip().startswith(("{", "[")):
+        yield "(a config within a text)"
+    elif PATH.fullmatch(text) or (colon and PATH.fullmatch(f"{module}.x")):
         yield module
-    elif "." in name and "/" not in name:
-        yield name

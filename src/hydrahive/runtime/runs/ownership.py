@@ -7,7 +7,6 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydrahive.core.durable import read_json, write_whole
@@ -16,23 +15,24 @@ FILE = "signature.json"
 KEY_BYTES = 32
 
 
-def sign(folder: Path, run_id: str, names: Sequence[str]) -> None:
-    """Sign the code that a run names as this user's word; without a place for a key the run stays unsigned."""
+def sign(folder: Path, run_id: str, config: bytes) -> None:
+    """Sign a run's config as this user's word; without a place for a key the run stays unsigned."""
     key = _key(make=True)
     if key is not None:
-        write_whole(folder / FILE, json.dumps({"signed": _signature(key, run_id, names)}).encode())
+        write_whole(folder / FILE, json.dumps({"signed": _signature(key, run_id, config)}).encode())
 
 
-def is_signed(folder: Path, run_id: str, names: Sequence[str]) -> bool:
-    """Whether this user signed that the run of this id names this code, and no other."""
+def is_signed(folder: Path, run_id: str, config: bytes) -> bool:
+    """Whether this user signed that this is the config of the run of this id."""
     key, said = _key(make=False), read_json(folder / FILE) or {}
     signed = said.get("signed")
-    return key is not None and isinstance(signed, str) and hmac.compare_digest(signed, _signature(key, run_id, names))
+    return key is not None and isinstance(signed, str) and hmac.compare_digest(signed, _signature(key, run_id, config))
 
 
-def _signature(key: bytes, run_id: str, names: Sequence[str]) -> str:
+def _signature(key: bytes, run_id: str, config: bytes) -> str:
     """HMAC-SHA256 (RFC 2104) in hex."""
-    return hmac.new(key, json.dumps([run_id, sorted(names)]).encode(), hashlib.sha256).hexdigest()
+    said = json.dumps([run_id, hashlib.sha256(config).hexdigest()])
+    return hmac.new(key, said.encode(), hashlib.sha256).hexdigest()
 
 
 def _key(*, make: bool) -> bytes | None:

@@ -148,7 +148,7 @@ class RunFolder:
         self.write_config(config)
         names = code_named_by(self.path / "config.yaml")
         if names:
-            ownership.sign(self.path, identity.run_id, names)
+            ownership.sign(self.path, identity.run_id, (self.path / "config.yaml").read_bytes())
         write_whole(self.path / "run.json", json.dumps(asdict(identity), indent=1).encode())
 
     def initial(self) -> State | None:
@@ -203,7 +203,8 @@ class RunFolder:
         names = code_named_by(self.path / "config.yaml")
         if not set(names) - set(trusted) or is_code_trusted():
             return
-        if self.exists() and ownership.is_signed(self.path, self.identity().run_id, names):
+        config = (self.path / "config.yaml").read_bytes()
+        if self.exists() and ownership.is_signed(self.path, self.identity().run_id, config):
             return
         raise UsageError(
             f"run {self.name!r} names code that does not come with hydrahive ({', '.join(names)}), and was not made by "

@@ -9,7 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hydrahive.core.errors import DivergedError, LostError, RefusedWorkError, WorkerFailedError
+from hydrahive.core.errors import (
+    DivergedError,
+    FragmentError,
+    HydrahiveError,
+    LearnerLostError,
+    LostError,
+    RefusedWorkError,
+)
 from hydrahive.core.fragment import FragmentId, FragmentSummary
 from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
@@ -192,12 +199,24 @@ class Schedule:
     def _held_to_account(self, worker: int, shard: int, round_: int) -> Iterator[None]:
         """What a worker's own call raised is held against it, never against the run.
 
-        What the learner has raised comes through here, too: later rounds wait for the weights that it did not make.
+        What the learner has raised comes through here, too: later rounds wait for the weights that it did not make. A
+        worker's own word is taken for a failure of its own fragment and for its being out of step only.
         """
         try:
             yield
-        except WorkerFailedError as error:
+        except HydrahiveError as error:
+            self._raise_what_the_learner_did()
+            is_its_own = isinstance(error, FragmentError) and (error.shard, error.round) == (shard, round_)
+            is_told = is_its_own or (isinstance(error, LostError) and not isinstance(error, LearnerLostError))
+            if is_told and not isinstance(error, RefusedWorkError):
+                raise
             raise RefusedWorkError(shard, round_, str(error)).by(worker) from None
+
+    def _raise_what_the_learner_did(self) -> None:
+        """Raise what the first update under way that has failed has failed with; later calls failed because of it."""
+        for pending in self.pending:
+            if self.fleet.ready([pending.learned], 0):
+                self._learned(pending)
 
     def refuse(self, refused: RefusedWorkError) -> None:
         """Do without whoever gave what was refused.
@@ -208,7 +227,8 @@ class Schedule:
         if refused.worker is None:  # the learner refused it, and that was heard through a call that waited for weights
             with suppress(RefusedWorkError), _attributed([part for pending in self.pending for part in pending.parts]):
                 raise refused
-        assert refused.worker is not None, "what is learned from was submitted, and who gave it is known"
+        if refused.worker is None:
+            raise HydrahiveError(f"nobody has given what was refused: {refused}")
         if refused.of_the_policy and self.fleet.is_own(refused.worker):
             raise DivergedError(f"what the policy gives is not finite any more ({refused.what})")
         self.fleet.refuse(refused.worker, refused)
@@ -333,7 +353,8 @@ def _attributed(parts: Sequence[Part]) -> Iterator[None]:
         yield
     except RefusedWorkError as refused:
         given = (part for part in parts if refused.shard in part.shards and part.round == refused.round)
-        raise refused.by(next(given).worker) from None
+        part = next(given, None)
+        raise (refused if part is None else refused.by(part.worker)) from None
 
 
 def in_order(opened: Sequence[Sequence[FragmentSummary]]) -> list[FragmentSummary]:

@@ -43,21 +43,25 @@ class Keeper:
         self.newest: Boundary | None = start.boundary if start else None
         self.resumable = self.newest
         self._on_disk = {start.boundary.updates} if start else set()
+        self._ends = False
 
-    def let_pass(self, update: Update, interrupts: Interrupts) -> bool:
-        """Keep the boundaries whose audits are in; say whether the run ends at this update's.
+    def ends_at(self, update: Update) -> bool:
+        """Whether the run ends at this update's boundary; said once, for the clock goes on."""
+        boundary = update.boundary
+        self._ends = boundary is not None and boundary.progress.reached(self._config.stop, self._clock.seconds)
+        return self._ends
+
+    def let_pass(self, interrupts: Interrupts) -> None:
+        """Keep the boundaries whose audits are in.
 
         Raises:
             TakenBackError: If an audit caught a worker.
         """
-        boundary = update.boundary
-        ends = boundary is not None and boundary.progress.reached(self._config.stop, self._clock.seconds)
-        for passed in self._audits.passed(wait=ends):
+        for passed in self._audits.passed(wait=self._ends):
             if isinstance(passed, Caught):
                 self._take_back(passed)
             else:
                 self._keep(passed, interrupts)
-        return ends
 
     def _keep(self, boundary: Boundary, interrupts: Interrupts) -> None:
         """Keep a boundary, and write it if its turn has come."""
@@ -74,8 +78,7 @@ class Keeper:
         if boundary.updates in self._on_disk:
             return
         self._accounts.judge(self._audits.take_verdicts())
-        ends = boundary.progress.reached(self._config.stop, self._clock.seconds)
-        self._accounts.seal(boundary.progress, boundary.updates - (0 if ends else self._reach))
+        self._accounts.seal(boundary.progress, boundary.updates - (0 if self._ends else self._reach))
         standings = self._audits.standings
         self._store.write(
             boundary,

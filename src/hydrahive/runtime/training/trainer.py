@@ -131,8 +131,10 @@ class Trainer:
             before = self._story.taken
             try:
                 for update in self._begin(again=again):
-                    self._take(update)
-                    if self._keeper.let_pass(update, interrupts):
+                    ends = self._keeper.ends_at(update)
+                    self._take(update, ends=ends)
+                    self._keeper.let_pass(interrupts)
+                    if ends:
                         return True
                     self._accounts.tend(self._story.event)
                     if not self._asked.obey():
@@ -179,12 +181,12 @@ class Trainer:
         at = f"update {boundary.updates}" if boundary else "the beginning"
         self._story.event("recovering", f"going on from {at}: {steps:,} env steps are done again", env_steps=steps)
 
-    def _take(self, update: Update) -> None:
+    def _take(self, update: Update, *, ends: bool) -> None:
         """Write what is due after an update; one that is done again after a loss was written before."""
         for worker, refused in self._fleet.take_refused():
             self._accounts.accuse(worker, refused, update.progress.updates)
         self._accounts.take(update)
-        self._audits.take(update, ends=update.progress.reached(self._config_until.stop, self._clock.seconds))
+        self._audits.take(update, ends=ends)
         updates = update.progress.updates
         if updates <= self._story.taken.updates:
             return

@@ -22,8 +22,8 @@ OPTIONS += [
 @pytest.mark.parametrize(
     ("env", "says", "kind", "losses"),
     [
-        pytest.param("Raises", "round 4 failed 2 times", "fragment_failed", 2, marks=full_only),
-        ("Hangs", "round 4 failed 2 times (it hung)", "worker_lost", 2),
+        ("Raises", "round 4 failed 2 times", "fragment_failed", 2),
+        pytest.param("Hangs", "round 4 failed 2 times (it hung)", "worker_lost", 2, marks=full_only),
         pytest.param("Dies", "5 losses without an update in between", "worker_lost", 4, marks=full_only),
     ],
 )

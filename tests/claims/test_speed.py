@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from conftest import FULL
+from conftest import FULL, full_only
 
 
+@full_only
 def test_training_is_benched_against_all_others(hydrahive, tmp_path, report):
     windows, seconds = (9, 6) if FULL else (1, 2)
     names = ["inline", "free-running", "rllib"] if FULL else ["free-running"]

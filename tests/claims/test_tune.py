@@ -92,6 +92,7 @@ def test_optuna_one_trial_at_a_time_repeats_and_survives(hydrahive, tune, report
     )
 
 
+@full_only
 def test_stopped_trials_are_listed_with_reasons_and_stay_stopped(hydrahive, tune):
     asha = {"class_path": "Asha", "init_args": {"reduction": 3 if FULL else 2}}
     sweep = {

@@ -28,6 +28,7 @@ FAILING = {
 }
 
 
+@full_only
 def test_a_trial_that_fails_is_marked_and_the_others_go_on(hydrahive, tune):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     folder = tune("a", FAILING)

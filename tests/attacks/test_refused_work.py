@@ -286,6 +286,39 @@ def test_a_workers_word_ends_no_run_and_blames_nobody_else(said):
     assert "\0" not in str(refused)
 
 
+class Failing(VolunteerFleet):
+    """On its second worker every fragment fails, or it says for ever that it is out of step."""
+
+    def simulate(self, worker, shards, round_, version, weights):
+        if worker == 1 and round_ >= 7:
+            said = FragmentError(shards[0], round_, "boom", "") if self.fails else OutOfStepError("I am elsewhere")
+            return said, said
+        return super().simulate(worker, shards, round_, version, weights)
+
+    def get(self, ref):
+        if isinstance(ref, HydrahiveError):
+            raise copy.copy(ref)
+        return super().get(ref)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_who_fails_at_everything_is_done_without(fails):
+    """With many shards one such machine used up the losses that a run may have without an update."""
+    options = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=24", "--envs_per_shard=1"]
+    options += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=4000"]
+    config = load_run_config(shipped_experiments()["snake/vtrace"], options)
+
+    def trained(fleet):
+        return [
+            fleet.get(update.weights).tobytes() for update in schedule_of(config, fleet, None, Replayed()).updates()
+        ]
+
+    fleet = Failing(config, "run")
+    fleet.fails = fails
+    assert trained(fleet) == trained(VolunteerFleet(config, "run"))
+    assert sorted(fleet._workers) == [0, 2]
+
+
 def test_nobody_is_blamed_who_only_waited_for_weights(tmp_path):
     """His call fails with what another's fragment has done to the learner."""
     options = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=3", "--envs_per_shard=4"]

@@ -130,7 +130,8 @@ class RefusedWorkError(FragmentError):
     """A fragment that came is not what was asked for; nothing of it was used.
 
     Attributes:
-        of_the_policy: Whether it is what a policy gives that has diverged, too, whoever computes it.
+        of_the_policy: Whether it may be the run's own fault, whoever computes it: its policy's, which has diverged, or
+            its environment's.
         worker: Who gave it, by its number, once that is known.
     """
 

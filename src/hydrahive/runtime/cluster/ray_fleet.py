@@ -15,6 +15,7 @@ from hydrahive.core.errors import (
     HydrahiveError,
     LearnerLostError,
     LostError,
+    OutOfStepError,
     RefusedWorkError,
     WorkerFailedError,
     first_line,
@@ -336,6 +337,8 @@ class RayFleet:
             cause: Any = error
             while isinstance(cause, RayTaskError):
                 cause = cause.cause
+            if isinstance(cause, LostError) and not isinstance(cause, OutOfStepError):
+                raise HydrahiveError(first_line(cause)) from None  # what is lost, Ray says
             if isinstance(cause, HydrahiveError):
                 raise cause from None
             if isinstance(cause, RayError):

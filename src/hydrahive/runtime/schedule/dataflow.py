@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from hydrahive.core.errors import (
     HydrahiveError,
     LearnerLostError,
     LostError,
+    OutOfStepError,
     RefusedWorkError,
 )
 from hydrahive.core.fragment import FragmentId, FragmentSummary
@@ -153,6 +154,7 @@ class Schedule:
         versions = start.versions() if start else {}
         self.weights = {version: fleet.put(array) for version, array in versions.items()} or {0: fleet.weights()}
         self.pending: deque[Pending] = deque()
+        self._out_of_step: Counter[int] = Counter()
         self.sample = fleet.sample() if config.replay else None
         self.judged = fleet.judged() if config.replay and config.algorithm.judges else None
         self.blocks = start.blocks if start else ()
@@ -208,6 +210,9 @@ class Schedule:
             self._raise_what_the_learner_did()
             is_its_own = isinstance(error, FragmentError) and (error.shard, error.round) == (shard, round_)
             is_told = is_its_own or (isinstance(error, LostError) and not isinstance(error, LearnerLostError))
+            if isinstance(error, OutOfStepError):
+                self._out_of_step[worker] += 1
+                is_told = self._out_of_step[worker] <= self.config.faults.attempts
             if is_told and not isinstance(error, RefusedWorkError):
                 raise
             raise RefusedWorkError(shard, round_, str(error)).by(worker) from None
@@ -283,6 +288,7 @@ class Schedule:
             HydrahiveError: What stopped the learner.
         """
         learned = self._learned(pending)
+        self._out_of_step.clear()
         replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
         boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()

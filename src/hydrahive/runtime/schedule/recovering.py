@@ -26,11 +26,13 @@ class Recovery:
         """Nothing is lost yet."""
         self._flight, self._hedging = flight, hedging
         self._failures: Counter[tuple[int, int]] = Counter()
+        self._failed_by: Counter[int] = Counter()
         self._losses_since_update = 0
 
     def note_update(self) -> None:
         """An update is done: losses before it no longer count."""
         self._losses_since_update = 0
+        self._failed_by.clear()
 
     def recover_from(self, trouble: HydrahiveError) -> None:
         """Recover, also from what is lost meanwhile.
@@ -92,11 +94,24 @@ class Recovery:
                 "fragment_failed", f"{trouble}", shard=trouble.shard, round=trouble.round, traceback=trouble.trace
             )
             self._blame([(trouble.shard, trouble.round)], str(trouble))
+            self._do_without_who_fails(trouble)
         self._losses_since_update += 1
         if self._losses_since_update > 2 * self._flight.config.faults.attempts:
             raise HydrahiveError(
                 f"{self._losses_since_update} losses without an update in between; the last: {trouble}"
             )
+
+    def _do_without_who_fails(self, trouble: FragmentError) -> None:
+        """Another account's worker on which one fragment after the other fails ends no run, and is done without.
+
+        It may be the environment's fault, so nobody is held to account for it.
+        """
+        worker = self._flight.homes[trouble.shard]
+        self._failed_by[worker] += 1
+        if self._failed_by[worker] > 1 and not self._flight.fleet.is_own(worker):
+            text = f"{self._failed_by[worker]} fragments failed there in a row; the last: {trouble.what}"
+            failed = RefusedWorkError(trouble.shard, trouble.round, text, of_the_policy=True)
+            self._flight.refuse(failed.by(worker))
 
     def _blame(self, fragments: Iterable[tuple[int, int]], why: str) -> None:
         for shard, round_ in fragments:

@@ -163,12 +163,13 @@ import gymnasium, sys
 class Quiet(gymnasium.Env):
     observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
     def __init__(self): self.steps, self.flag = 0, None
+    def seen(self): return __import__("numpy").zeros(2, "f4")
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed); self.steps = 0
-        return self.observation_space.sample() * 0, {}
+        return self.seen(), {}
     def step(self, action):
         self.steps += 1
-        return self.observation_space.sample() * 0, float(action), self.steps % 9 == 0, False, {}
+        return self.seen(), float(action), self.steps % 9 == 0, False, {}
 gymnasium.register("Quiet-v0", Quiet)
 """
 

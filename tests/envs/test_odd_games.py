@@ -16,7 +16,6 @@ from hydrahive.envs.gym.config import Gym
 from hydrahive.envs.gym.vector import GymVector
 from hydrahive.envs.pettingzoo.config import PettingZoo
 from hydrahive.policies.config import Conv, PolicyConfig
-from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles import evaluation
 from hydrahive.runtime.roles.env_worker import build_network
@@ -66,17 +65,12 @@ def test_who_tells_no_mask_may_do_anything():
     [
         ("Grows-v0", r"shape \[4\]; its space says \[3\]"),
         ("OldSteps-v0", "gave 4 values for a step"),
-        ("Counts-v0", "an observation counts 3"),
+        ("Counts-v0", "an observation that counts 3"),
     ],
 )
 def test_what_is_no_step_is_told(env_id, says):
     with pytest.raises(ValueError, match=says):
         fragment_of(env_id)
-
-
-def test_whole_numbers_between_bounds_are_no_actions():
-    with pytest.raises(ConfigError, match="real numbers"):
-        distribution_of(Gym("odd:WholeActions-v0").make_vector(1).single_action_space)
 
 
 def test_pictures_whose_channels_come_last_are_refused_and_can_be_turned():

@@ -9,10 +9,11 @@ from torch.distributions.transforms import AffineTransform, TanhTransform
 
 from hydrahive.algorithms.base.normalisers import Returns, Statistics
 from hydrahive.core.fragment import Fragment, FragmentId
-from hydrahive.policies.distributions import MultiCategorical, SquashedGaussian, distribution_of, within
+from hydrahive.policies.distributions import MultiCategorical, distribution_of
+from hydrahive.policies.gaussian import Gaussian, within
 
 LOW, HIGH = np.array([-1.0, 2.0], np.float32), np.array([3.0, 5.0], np.float32)
-OURS = SquashedGaussian(spaces.Box(LOW, HIGH))
+OURS = Gaussian(spaces.Box(LOW, HIGH))
 
 
 def parameters(seed):

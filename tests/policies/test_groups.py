@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.core.groups import GroupedBox
+from hydrahive.core.laid_out import GroupedBox
 from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.config import Gru, Mlp, PerGroup, PolicyConfig
 

@@ -15,7 +15,7 @@ from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
 from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.algorithms.config import PPO
-from hydrahive.algorithms.vtrace_targets import standardised
+from hydrahive.algorithms.vtrace_targets import deciding, standardised
 from hydrahive.core.schedules import value_at
 from hydrahive.core.streams import stream
 from hydrahive.policies.actor_critic import ActorCritic
@@ -100,11 +100,14 @@ class PPOUpdate(Algorithm):
         joint = self._joint(whole.observations[:-1])
         values, advantages = self._judged(whole, joint)
         returns, taken, rows = advantages + values, list[Taken](), list[int]()
+        _, share = deciding(self.network.distribution, whole.behaviour, whole.valid)
         for minibatch in self._minibatches(Rows(whole, advantages, returns, values, joint)):
             count = int(minibatch.batch.valid.sum())
             if not count:
                 continue
-            step = yield Step(self._slices(minibatch), lambda part: self.loss(part, clip, entropy_cost), count, rate)
+            step = yield Step(
+                self._slices(minibatch), lambda part: self.loss(part, clip, entropy_cost, share), count, rate
+            )
             taken, rows = [*taken, step], [*rows, count]
             divergence = float(step.sums[:, SUMS.index("behaviour_kl")].sum()) / count
             if config.target_kl is not None and divergence > TOO_FAR * config.target_kl:
@@ -121,8 +124,15 @@ class PPOUpdate(Algorithm):
         norms = [one.norm for one in taken]
         return {**figures, "policy_clip": clip, "gradient_norm": sum(norms) / len(norms), **used}
 
-    def loss(self, rows: Rows, clip: float, entropy_cost: float) -> Loss:
-        """PPO's loss on some rows; `SUMS`."""
+    def loss(self, rows: Rows, clip: float, entropy_cost: float, share: float = 1.0) -> Loss:
+        """PPO's loss on some rows; `SUMS`.
+
+        Args:
+            rows: Of a minibatch.
+            clip: In force.
+            entropy_cost: In force.
+            share: By how much rows in which something was to be chosen are fewer than all (`deciding`).
+        """
         network, config, batch = cast(ActorCritic, self.network), self.config, rows.batch
         flat = unrolled(network, batch).rows.flatten(0, 1) if network.core else network.encode(batch.observations[0])
         actions, behaviour = batch.actions.flatten(0, 1), batch.behaviour.flatten(0, 1)
@@ -131,24 +141,27 @@ class PPOUpdate(Algorithm):
         with torch.no_grad():
             behaviour = distribution.normal(behaviour)
             before = distribution.log_probs(behaviour, actions)
-        mask = batch.valid.flatten().float()
+        valid = batch.valid.flatten()
+        mask = valid.float()
+        chose, _ = deciding(distribution, batch.behaviour.flatten(0, 1), valid)
+        acted = mask if chose is valid else chose.float() * share
         # r_t = pi(a_t|s_t) / pi_old(a_t|s_t)
         ratios = (distribution.log_probs(policy, actions) - before).exp()
         # L^CLIP = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)] (Schulman et al. 2017, equation 7)
         gains = torch.minimum(ratios * rows.advantages, ratios.clamp(1 - clip, 1 + clip) * rows.advantages)
-        policy_loss = -(gains * mask).sum()
+        policy_loss = -(gains * acted).sum()
         # L^VF = (V(s_t) - R_t)^2; with a clip, V goes no further from what it was (as OpenAI's baselines have it)
         errors = (values - rows.returns).square()
         if config.value_clip is not None:
             near = rows.values + (values - rows.values).clamp(-config.value_clip, config.value_clip)
             errors = torch.maximum(errors, (near - rows.returns).square())
         value_loss = (errors * mask).sum()
-        bonus = (distribution.entropy(policy) * mask).sum()
+        bonus = (distribution.entropy(policy) * acted).sum()
         # L = L^CLIP - c_1 L^VF + c_2 S (equation 9), with its sign turned
         loss = policy_loss + config.value_cost * value_loss - entropy_cost * bonus
         with torch.no_grad():
-            beyond = (((ratios - 1).abs() > clip) * mask).sum()
-            divergence = (distribution.kl_divergence(behaviour, policy) * mask).sum()
+            beyond = (((ratios - 1).abs() > clip) * acted).sum()
+            divergence = (distribution.kl_divergence(behaviour, policy) * acted).sum()
         return Loss(loss, summed([policy_loss, value_loss, bonus, beyond, divergence]))
 
     @torch.no_grad()
@@ -195,7 +208,9 @@ class PPOUpdate(Algorithm):
             for low, high in edges(units, min(self.config.minibatches, units)):
                 part = self._picked(round_, drawn[low:high])
                 if self.config.normalize_advantages:
-                    normal = standardised(part.advantages, part.batch.valid.flatten().float())
+                    batch = part.batch
+                    chose, _ = deciding(self.network.distribution, batch.behaviour, batch.valid)
+                    normal = standardised(part.advantages, chose.flatten().float())
                     part = replace(part, advantages=normal)
                 yield part
 

@@ -14,7 +14,7 @@ from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
 from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.algorithms.config import VTrace
-from hydrahive.algorithms.vtrace_targets import Targets, standardised, vtrace_targets
+from hydrahive.algorithms.vtrace_targets import Targets, deciding, standardised, vtrace_targets
 from hydrahive.core.schedules import value_at
 from hydrahive.policies.actor_critic import ActorCritic
 
@@ -46,10 +46,11 @@ class VTraceUpdate(Algorithm):
         fresh, old = (torch.zeros(len(SUMS), dtype=torch.float64, device=on.computing.device) for _ in range(2))
         norms = []
         count = config.minibatches_of(round_.columns, on.computing.slices)
+        share = self._share(round_)
         for minibatch in on.minibatches(round_, config.epochs, count):
             slices = chain(minibatch.slices, map(on.replayed, minibatch.replayed))
             total = minibatch.fresh_rows + minibatch.replayed_rows
-            taken = yield Step(slices, partial(self.loss, entropy_cost=entropy_cost), total, rate)
+            taken = yield Step(slices, partial(self.loss, entropy_cost=entropy_cost, share=share), total, rate)
             norms.append(taken.norm)
             replayed_slices = len(minibatch.replayed)
             fresh += taken.sums[: len(taken.sums) - replayed_slices].sum(0)
@@ -64,8 +65,23 @@ class VTraceUpdate(Algorithm):
         figures |= {"replayed_frames": replayed_rows} if round_.sample else {}
         return {**figures, "gradient_norm": sum(norms) / len(norms), **used}
 
-    def loss(self, batch: Batch, entropy_cost: float) -> Loss:
-        """V-trace's loss on some columns of a round, or on replayed sequences; `SUMS`."""
+    def _share(self, round_: Round) -> float:
+        """By how much rows of a round in which something was to be chosen are fewer than all."""
+        distribution = self.network.distribution
+        if not distribution.choices:
+            return 1.0
+        parts = [(torch.from_numpy(f.behaviour), torch.from_numpy(f.valid)) for f in round_.fragments]
+        chose = sum(int(deciding(distribution, behaviour, valid)[0].sum()) for behaviour, valid in parts)
+        return round_.valid_rows / max(chose, 1)
+
+    def loss(self, batch: Batch, entropy_cost: float, share: float = 1.0) -> Loss:
+        """V-trace's loss on some columns of a round, or on replayed sequences; `SUMS`.
+
+        Args:
+            batch: The rows.
+            entropy_cost: In force.
+            share: By how much rows in which something was to be chosen are fewer than all (`deciding`).
+        """
         network, config = self.network, self.config
         assert isinstance(network, ActorCritic)
         steps, columns = batch.rewards.shape
@@ -88,14 +104,16 @@ class VTraceUpdate(Algorithm):
             targets = vtrace_targets(log_ratios, rewards, current, next_values, batch.terminated, batch.ended, config)
         valid = batch.valid.flatten()
         mask = valid.float()
+        chose, _ = deciding(distribution, batch.behaviour.flatten(0, 1), valid)
+        acted = mask if chose is valid else chose.float() * share
         errors = targets.values.flatten() - values
         # The three gradients of Espeholt et al. 2018, section 4.2, as losses over the rows that somebody played:
         # rho_s grad log pi(a_s|x_s) (r_s + gamma v_{s+1} - V(x_s)), upwards;
-        policy_loss = -(self._gains(targets, log_probs, ratios, mask) * mask).sum()
+        policy_loss = -(self._gains(targets, log_probs, ratios, chose.float()) * acted).sum()
         # (v_s - V(x_s)) grad V(x_s), half of the gradient of the squared error, downwards;
         value_loss = (errors.square() * mask).sum()
         # - grad sum_a pi(a|x_s) log pi(a|x_s), upwards.
-        bonus = (distribution.entropy(policy) * mask).sum()
+        bonus = (distribution.entropy(policy) * acted).sum()
         # L = L_policy + c_value L_value - c_entropy H, a mean over all rows of the gradient step.
         loss = policy_loss + config.value_cost * value_loss - entropy_cost * bonus
         with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hydrahive.algorithms.config import VTrace
+from hydrahive.policies.gaussian import Distribution
 
 
 class Targets(NamedTuple):
@@ -64,6 +65,26 @@ def vtrace_targets(
     next_targets = next_values.clone()
     next_targets[:-1] = torch.where(ended[:-1], next_values[:-1], targets[1:])
     return Targets(targets, rewards + discounts * next_targets - values, rhos)
+
+
+def deciding(distribution: Distribution, behaviour: Tensor, valid: Tensor) -> tuple[Tensor, float]:
+    """Rows in which something was to be chosen, and by how much fewer they are than all that are valid.
+
+    Whoever waits for a turn chooses nothing: such rows have values, and weigh nothing in what is learned about acting.
+
+    Args:
+        distribution: Of actions.
+        behaviour: Its parameters as they were drawn from, `[..., P]`.
+        valid: Which rows somebody played, bool `[...]`.
+
+    Returns:
+        Bool `[...]`, and a mean over valid rows times this is one over those.
+    """
+    chose = distribution.decides(behaviour)
+    if chose is None:
+        return valid, 1.0
+    chose = chose & valid
+    return chose, float(valid.sum()) / max(float(chose.sum()), 1.0)
 
 
 def standardised(values: Tensor, mask: Tensor) -> Tensor:

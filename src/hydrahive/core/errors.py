@@ -82,6 +82,14 @@ class StateRefusedError(HydrahiveError, ValueError):
     """A state holds what nothing of its kind holds; nothing of it was used."""
 
 
+class NotAsDeclaredError(HydrahiveError, ValueError):
+    """An environment gave something else than its spaces, or the contract that it follows, say."""
+
+    def of(self, who: str) -> NotAsDeclaredError:
+        """The same of somebody: `who` begins the sentence."""
+        return NotAsDeclaredError(f"{who} {self}")
+
+
 class LostError(HydrahiveError):
     """A process, or something it held, is gone or not where it should be; what it did can be done again."""
 

@@ -91,6 +91,7 @@ class FragmentSummary:
         facts: What the environment tells of the episodes besides their scores, `[E]` float64 each, by name.
         detours: What careful exploration did (`hydrahive.policies.exploration.DETOUR_COUNTS`), int64; empty without.
         frames: Pictures for whoever watches; nothing is computed from them.
+        remarks: What is odd about the environment, in sentences for people.
     """
 
     shard: int
@@ -101,3 +102,4 @@ class FragmentSummary:
     detours: np.ndarray
     facts: dict[str, np.ndarray] = field(default_factory=dict)
     frames: tuple[Frame, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -64,6 +64,15 @@ class Interrupts:
         if self._signum is not None and not self._held_back:
             raise Interrupted(self._signum)
 
+    def look(self) -> None:
+        """Raise what came before, where others' code caught it: an environment may swallow all exceptions.
+
+        Raises:
+            Interrupted: If a signal has come.
+        """
+        if self._signum is not None and not self._held_back:
+            raise Interrupted(self._signum)
+
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:
             return

@@ -1,23 +1,38 @@
-"""Observations of any shape of space as one row of numbers each, and masks of legal actions among them."""
+"""Observations of any shape of space as one row of numbers each."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, NotAsDeclaredError
+from hydrahive.core.laid_out import Part, PartsBox, whole_bounds
+from hydrahive.envs.given import as_declared, cast, in_words
 
 MASK = "action_mask"
 """Where Gymnasium's and PettingZoo's environments tell which actions are legal: a key of observations or of infos."""
+
+ONE_HOT_MOST = 1_024
+"""Things up to which one of them is told by a one-hot row; of more, by its number, which is embedded."""
+
+INDEX_MOST = 1_000_000
+"""Things up to which one can be embedded."""
+
+PICTURE_SIDE = 5
+"""Height and width from which on a Box of three dimensions is a picture."""
+
+ACCEPTED = "an environment whose observations are Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of such"
 
 
 class Flattener:
     """Takes a space's observations apart: numbers for the network, and the mask if there is one among them.
 
-    Box observations stay as they are. Others become one float32 row: parts of a Dict or Tuple side by side (a Dict's
-    in the order of its keys), a Discrete or MultiDiscrete as one-hot rows.
+    Box observations stay as they are. Others become one float32 row, which says where its parts are
+    (`hydrahive.core.laid_out.PartsBox`): those of a Dict or Tuple side by side (a Dict's in the order of its keys), a
+    Discrete or MultiDiscrete as one-hot rows, or as a number where there are more than `ONE_HOT_MOST` things.
 
     Attributes:
         space: Of what the network sees.
@@ -41,27 +56,37 @@ class Flattener:
         if isinstance(space, spaces.Dict | spaces.Tuple) and not len(space):
             raise ConfigError("env", str(space), "an environment that shows something beside masks")
         self._source = space
-        self.space = space if isinstance(space, spaces.Box) else _flat_space(space)
+        if isinstance(space, spaces.Box):
+            _refuse_empty(space)
+            self.space: spaces.Box = space
+            return
+        parts = _parts_of(space, 0)
+        low, high = (np.concatenate(ends) for ends in zip(*_bounds(space), strict=True))
+        self.space = PartsBox(low, high, parts)
 
     def observations(self, given: Any, count: int) -> np.ndarray:
-        """`count` observations, as a vector environment gives them together, laid out."""
+        """`count` observations, as a vector environment gives them together, laid out.
+
+        Raises:
+            NotAsDeclaredError: If they are not what the space says.
+        """
         if self._only is not None:
-            given = given[self._only]
+            given = _part(given, self._only)
         if isinstance(self._source, spaces.Box):
-            observations: np.ndarray = given
-            return observations
+            return as_declared(given, self._source, (count, *self._source.shape))
         return _laid_out(self._source, given, count)
 
     def one(self, given: Any) -> np.ndarray:
-        """One observation, laid out.
-
-        Raises:
-            ValueError: If it has another shape than the space says.
-        """
+        """One observation, laid out; errors as `observations`."""
+        if isinstance(self._source, spaces.Box):
+            seen = given if self._only is None else _part(given, self._only)
+            return as_declared(seen, self._source, self._source.shape)
         row: np.ndarray = self.observations(_as_batch(given), 1)[0]
-        if row.shape != self.space.shape:
-            raise ValueError(f"an observation has shape {list(row.shape)}; its space says {list(self.space.shape)}")
         return row
+
+    def mask(self, given: Any) -> Any:
+        """The mask among an observation, where it holds one; errors as `observations`."""
+        return _part(given, MASK) if self.has_mask else None
 
 
 def _as_batch(value: Any) -> Any:
@@ -69,72 +94,118 @@ def _as_batch(value: Any) -> Any:
         return {key: _as_batch(part) for key, part in value.items()}
     if isinstance(value, tuple):
         return tuple(_as_batch(part) for part in value)
-    return np.asarray(value)[None]
+    try:
+        return np.asarray(value)[None]
+    except ValueError:
+        raise NotAsDeclaredError(f"gave {in_words(value)} as an observation, which is no array") from None
 
 
-def _flat_space(space: spaces.Space[Any]) -> spaces.Box:
-    low, high = _bounds(space)
-    return spaces.Box(low, high, dtype=np.float32)
+def _refuse_empty(space: spaces.Box) -> None:
+    if not math.prod(space.shape):
+        raise ConfigError("env", str(space), "an environment that shows something")
 
 
-def _bounds(space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest values of a laid-out observation, float32 `[F]`."""
-    if isinstance(space, spaces.Box):
-        return space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel()
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        bounds = [_bounds(part) for _, part in _parts(space)]
-        return np.concatenate([low for low, _ in bounds]), np.concatenate([high for _, high in bounds])
-    size = _one_hot_size(space)
-    return np.zeros(size, np.float32), np.ones(size, np.float32)
-
-
-def _one_hot_size(space: spaces.Space[Any]) -> int:
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return int(space.nvec.sum())
-    if isinstance(space, spaces.MultiBinary):
-        return int(np.prod(space.shape))
-    accepted = (
-        "an environment whose observations are Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of such"
-    )
-    raise ConfigError("env", str(space), accepted)
-
-
-def _parts(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, spaces.Space[Any]]]:
+def _children(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, spaces.Space[Any]]]:
     return list(space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces))
+
+
+def _bounds(space: spaces.Space[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Lowest and highest values of a laid-out observation's parts, float32 `[size]` each."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return [bounds for _, part in _children(space) for bounds in _bounds(part)]
+    if isinstance(space, spaces.Box):
+        with np.errstate(over="ignore"):
+            return [(space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel())]
+    sizes = [part.size if part.kind == "numbers" else 1 for part in _parts_of(space, 0)]
+    tops = [float(part.count - 1) if part.kind == "index" else 1.0 for part in _parts_of(space, 0)]
+    return [(np.zeros(size, np.float32), np.full(size, top, np.float32)) for size, top in zip(sizes, tops, strict=True)]
+
+
+def _parts_of(space: spaces.Space[Any], start: int) -> list[Part]:
+    """The parts of a laid-out observation, the first of which begins at `start`.
+
+    Raises:
+        ConfigError: If one has no fixed number of numbers, or tells one of too many things.
+    """
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts: list[Part] = []
+        for _, child in _children(space):
+            parts += _parts_of(child, parts[-1].start + parts[-1].size if parts else start)
+        return parts
+    if isinstance(space, spaces.Box):
+        _refuse_empty(space)
+        shape, size = tuple(space.shape), math.prod(space.shape)
+        is_picture = len(shape) == 3 and sorted(shape)[1] >= PICTURE_SIDE
+        return [Part("picture" if is_picture else "numbers", start, size, shape, scale=whole_bounds(space))]
+    if isinstance(space, spaces.MultiBinary):
+        return [Part("numbers", start, math.prod(space.shape))]
+    counts = _counts(space)
+    if max(counts) <= ONE_HOT_MOST:
+        return [Part("numbers", start, sum(counts))]
+    parts = []
+    for count in counts:
+        if count > INDEX_MOST:
+            raise ConfigError("env", str(space), f"an environment that shows one of at most {INDEX_MOST:,} things")
+        begin = parts[-1].start + parts[-1].size if parts else start
+        is_small = count <= ONE_HOT_MOST
+        parts.append(Part("numbers", begin, count) if is_small else Part("index", begin, 1, count=count))
+    return parts
+
+
+def _counts(space: spaces.Space[Any]) -> list[int]:
+    """Of how many things each number of a space tells one."""
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return [int(n) for n in space.nvec.ravel()]
+    raise ConfigError("env", str(space), ACCEPTED)
+
+
+def _part(given: Any, key: Any) -> Any:
+    try:
+        return given[key]
+    except (KeyError, IndexError, TypeError):
+        raise NotAsDeclaredError(f"gave {in_words(given)} as an observation, without its part {key!r}") from None
 
 
 def _laid_out(space: spaces.Space[Any], given: Any, count: int) -> np.ndarray:
     """Observations as rows, float32 `[count, F]`."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return np.concatenate([_laid_out(part, given[key], count) for key, part in _parts(space)], axis=1)
-    values = np.asarray(given)
-    if isinstance(space, spaces.Discrete):
-        return _one_hot(values.reshape(count, 1) - space.start, [int(space.n)])
-    if isinstance(space, spaces.MultiDiscrete):
-        return _one_hot((values - space.start).reshape(count, -1), [int(n) for n in space.nvec.ravel()])
-    return values.reshape(count, -1).astype(np.float32)
+        return np.concatenate([_laid_out(part, _part(given, key), count) for key, part in _children(space)], axis=1)
+    if isinstance(space, spaces.Box):
+        rows = as_declared(given, space, (count, *space.shape)).reshape(count, -1)
+        return rows if rows.dtype == np.float32 else cast(rows, np.dtype(np.float32))
+    as_whole = spaces.Box(0, 1, space.shape, np.int64)  # for its shape and type
+    values = as_declared(np.asarray(given), as_whole, (count, *(space.shape or ()))).reshape(count, -1)
+    if isinstance(space, spaces.MultiBinary):
+        return _one_of(values, np.full(values.shape[1], 2)).astype(np.float32)
+    start = space.start  # type: ignore[attr-defined]
+    return _told(_one_of(values - np.ravel(start), np.array(_counts(space))), _counts(space))
 
 
-def _one_hot(values: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """`[N, D]` integers, each below its size, as `[N, sum(sizes)]`.
+def _one_of(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """`[N, D]` integers, each below its size.
 
     Raises:
-        ValueError: If one is not.
+        NotAsDeclaredError: If one is not.
     """
     beyond = (values < 0) | (values >= sizes)
     if beyond.any():
         place = int(np.argwhere(beyond)[0, 1])
-        raise ValueError(f"an observation counts {values[beyond][0]} from its first value on; there are {sizes[place]}")
-    out = np.zeros((len(values), sum(sizes)), np.float32)
-    starts = np.cumsum([0, *sizes[:-1]])
-    np.put_along_axis(out, values.astype(np.int64) + starts, 1.0, axis=1)
-    return out
+        raise NotAsDeclaredError(
+            f"gave an observation that counts {values[beyond][0]} from its first value on; there are {sizes[place]}"
+        )
+    return values
 
 
-def mask_row(mask: Any) -> np.ndarray:
-    """One environment's mask as bool `[actions]`; a MultiDiscrete space's has one array for each choice."""
-    parts = mask if isinstance(mask, tuple | list) else [mask]
-    row = np.concatenate([np.ravel(np.asarray(part)) for part in parts]).astype(bool)
-    return row if row.any() else np.ones_like(row)
+def _told(values: np.ndarray, counts: list[int]) -> np.ndarray:
+    """`[N, D]` integers as one-hot rows side by side, or themselves where there are too many things: `[N, F]`."""
+    columns = []
+    for i, count in enumerate(counts):
+        if count > ONE_HOT_MOST and max(counts) > ONE_HOT_MOST:
+            columns.append(values[:, i : i + 1].astype(np.float32))
+        else:
+            row = np.zeros((len(values), count), np.float32)
+            np.put_along_axis(row, values[:, i : i + 1], 1.0, axis=1)
+            columns.append(row)
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)

@@ -6,11 +6,12 @@ here already: nothing is imported, and nothing is called.
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
-from types import FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import gymnasium
@@ -29,7 +30,7 @@ FOREIGN = frozenset({*sys.stdlib_module_names, "numpy", "ray", "torch"})
 Name = tuple[str, str]
 """Module and qualified name; or a class's and that of a method."""
 
-BUILT_IN = (list, dict, deque, np.ndarray, np.random.Generator)
+BUILT_IN = (list, dict, deque, np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
 """Objects of Python's and numpy's whose methods an environment may hold."""
 
 
@@ -57,6 +58,10 @@ class Names:
                 names of their methods that an object has replaced by an attribute of its own.
         """
         self._held, self._modules, self._used = held, modules, used
+        self._shared = {
+            id(space): space for kind in held.values() if _is_class(kind) for _, space in class_spaces(kind)
+        }
+        self._drawn = {number: _drawn_with(space) for number, space in self._shared.items()}
         packages = {module.partition(".")[0] for module in modules}
         # As they are now: what an environment imports only when it plays, a fresh process would not have.
         self._imported = frozenset(name for name in sys.modules if name.partition(".")[0] in packages)
@@ -81,6 +86,10 @@ class Names:
                 if _is_class(value) and is_named(value) and not _is_foreign(value):
                     held[value.__module__, value.__qualname__] = value
         return Names(held, frozenset(modules), frozenset(used))
+
+    def has_drawn(self, space: Any) -> bool:
+        """Whether a class's own space, which all its objects share, has been drawn from since these were made."""
+        return _drawn_with(space) != self._drawn.get(id(space), "")
 
     def know(self, value: Any) -> bool:
         """Whether a function or a class would be found again."""
@@ -207,5 +216,76 @@ def _reached(env: Any) -> Iterator[Any]:
             waiting += value
         elif isinstance(value, MethodType):
             waiting.append(value.__self__)
+        elif isinstance(value, FunctionType):
+            waiting += [cell.cell_contents for cell in value.__closure__ or () if not _is_empty(cell)]
         elif isinstance(value, HOLDERS) or is_attributes_only(value):
-            waiting += vars(value).values()
+            waiting += attributes(value).values()
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:
+        return True
+
+
+def owner_of(value: Any) -> Any:
+    """Whose method a value is; None where it is none of an object's."""
+    owner = value.__self__ if isinstance(value, MethodType | BuiltinFunctionType) else None
+    return None if isinstance(owner, type | ModuleType) else owner
+
+
+def _slots(kind: type) -> Iterator[tuple[str, MemberDescriptorType]]:
+    """The slots of a class that is not Python's own, by name."""
+    for base in kind.__mro__:
+        for name, slot in vars(base).items():
+            if isinstance(slot, MemberDescriptorType) and base.__module__.partition(".")[0] not in FOREIGN:
+                yield name, slot
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """All attributes of an object, in its `__dict__` or in slots."""
+    found = dict(getattr(value, "__dict__", {}))
+    for name, slot in _slots(type(value)):
+        try:
+            found[name] = slot.__get__(value)
+        except AttributeError:  # nothing stands in it
+            continue
+    return found
+
+
+def put_attributes(value: Any, wanted: dict[str, Any]) -> None:
+    """Give an object these attributes, in this order, and no others; nothing of its class runs."""
+    slots = dict(_slots(type(value)))
+    for name, slot in slots.items():
+        if name in wanted:
+            slot.__set__(value, wanted[name])
+        elif name in attributes(value):
+            slot.__delete__(value)
+    if hasattr(value, "__dict__"):
+        vars(value).clear()
+        vars(value).update({name: item for name, item in wanted.items() if name not in slots})
+
+
+def inner_spaces(space: Any) -> list[tuple[str, Any]]:
+    """The spaces that a space is made of, with the places where they stand."""
+    found: list[tuple[str, Any]] = []
+    for name, value in vars(space).items():
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple | list) else ()
+        )
+        inside = [(f"{name}.{key}", item) for key, item in items if isinstance(item, gymnasium.Space)]
+        found += [(name, value)] if isinstance(value, gymnasium.Space) else inside
+    return found
+
+
+def class_spaces(kind: type) -> list[tuple[str, Any]]:
+    """The spaces that a class itself has, by name."""
+    return [(name, value) for name, value in list(vars(kind).items()) if isinstance(value, gymnasium.Space)]
+
+
+def _drawn_with(space: Any) -> str:
+    """How far the generators of a space, and of those in it, are."""
+    own = getattr(space, "_np_random", None)
+    inside = "".join(_drawn_with(inner) for _, inner in inner_spaces(space))
+    return ("" if own is None else repr(own.bit_generator.state)) + inside

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 
 from hydrahive.core.errors import ConfigError, SnapshotUnsupportedError
 from hydrahive.core.state import State
@@ -21,8 +25,36 @@ GAME_LENGTH = "hydrahive_game_length"
 NO_FACTS = ("score", "length", GAME_LENGTH)
 """What is told of episodes under other names."""
 
+MOST_REMARKS = 20
+"""Of a vector; more of them nobody reads."""
+
 AT_THE_END = 2**62
 """Env steps, for `advance`, at which every curriculum is in its last stage."""
+
+
+_PULSE: list[Callable[[], object]] = []
+"""Who hears that this process lives while environments are being made."""
+
+
+@contextmanager
+def pulse_of(still_alive: Callable[[], object]) -> Iterator[None]:
+    """Have `still_alive` called whenever one environment more was made in the block."""
+    _PULSE.append(still_alive)
+    try:
+        yield
+    finally:
+        _PULSE.pop()
+
+
+def pulse() -> None:
+    """Say that one environment more was made."""
+    for still_alive in _PULSE:
+        still_alive()
+
+
+def several(space: Space[Any], count: int) -> Space[Any]:
+    """The space of so many at once; `space` itself is left alone, of which Gymnasium's function starts a generator."""
+    return batch_space(deepcopy(space), count)
 
 
 def with_own_metadata(make: Callable[[], Any]) -> Any:
@@ -52,12 +84,14 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
     same-step autoreset `infos["final_obs"]` holds the last observations of the episodes that ended, `[num_envs, ...]`.
 
     Attributes:
+        remarks: What is odd, and no fault: sentences for people, each once.
         stack: Frames along an observation's first axis, the newest last, each step pushing one; zeros before an
             episode's first. 1 where observations are none of that kind.
-        still_alive: Called by whatever takes long in `restore`.
+        still_alive: Called before each step, and by whatever takes long in `restore`.
     """
 
     stack: int = 1
+    remarks: tuple[str, ...] = ()
     still_alive: Callable[[], object] = staticmethod(lambda: None)
 
     @abstractmethod
@@ -74,6 +108,11 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
 
     def advance(self, env_steps: int) -> None:
         """Be told how far the run is, in env steps as if no row were masked; a curriculum may depend on it."""
+
+    def remark(self, text: str) -> None:
+        """Have something told to whoever trains or tries the environment, once."""
+        if text not in self.remarks and len(self.remarks) < MOST_REMARKS:
+            self.remarks = (*self.remarks, text)
 
     def present(self) -> np.ndarray | None:
         """Which environments have somebody in them now, bool `[num_envs]`; None where all have."""

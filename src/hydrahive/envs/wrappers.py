@@ -5,11 +5,23 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.extras import told
+
+
+@dataclass(frozen=True)
+class _Wrapper:
+    """What puts a wrapper around an environment; each has arguments of its own, which it may change."""
+
+    func: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self, env: Any) -> Any:
+        return self.func(env, **deepcopy(self.arguments))
 
 
 def wrappers_of(given: Sequence[Any], kind: str) -> list[Callable[[Any], Any]]:
@@ -35,5 +47,5 @@ def wrappers_of(given: Sequence[Any], kind: str) -> list[Callable[[Any], Any]]:
             wrapper = getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a user's module raises
             raise ConfigError("wrappers", one, f"{accepted} ({told(error)})") from None
-        wrappers.append(partial(wrapper, **(named.get("init_args") or {})))
+        wrappers.append(_Wrapper(wrapper, named.get("init_args") or {}))
     return wrappers

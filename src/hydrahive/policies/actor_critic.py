@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from hydrahive.policies.agent import Agent
 from hydrahive.policies.config import PolicyConfig
-from hydrahive.policies.distributions import SquashedGaussian
 from hydrahive.policies.encoders import orthogonal
 
 INITIAL_LOG_STD = -0.5
@@ -16,7 +15,7 @@ INITIAL_LOG_STD = -0.5
 
 
 class ActorCritic(Agent):
-    """A policy, categorical or a squashed Gaussian, and a value function.
+    """A policy, categorical, Gaussian or both, and a value function.
 
     The policy head starts at zero, so that the first policy is uniform (a Gaussian's: centred, with `INITIAL_LOG_STD`),
     and the value head near zero. A Gaussian's deviations are parameters of their own, the same in every state. Groups
@@ -35,9 +34,9 @@ class ActorCritic(Agent):
         size = self.distribution.parameters
         self._groups: int = getattr(self.encoder, "groups", 0)
         self.log_std: nn.Parameter | None = None
-        if isinstance(self.distribution, SquashedGaussian):
-            size //= 2
-            shape = (self._groups, size) if self._groups else (size,)
+        if deviations := self.distribution.deviations:
+            size -= deviations
+            shape = (self._groups, deviations) if self._groups else (deviations,)
             self.log_std = nn.Parameter(torch.full(shape, INITIAL_LOG_STD))
         shared = not self._groups  # a bias, which groups have among their features
         self.policy_head = orthogonal(nn.Linear(self.out_features, size, bias=shared), 0.0, generator)
@@ -50,7 +49,7 @@ class ActorCritic(Agent):
             return said
         if self._groups:
             return torch.cat([said, features[..., -self._groups :].float() @ self.log_std], dim=-1)
-        return torch.cat([said, self.log_std.expand_as(said)], dim=-1)
+        return torch.cat([said, self.log_std.expand(*said.shape[:-1], -1)], dim=-1)
 
     def values(self, features: Tensor) -> Tensor:
         """Values `[...]` of features `[..., F]`, float32 under autocast too."""

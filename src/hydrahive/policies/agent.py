@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hydrahive.core.config import CoreConfig
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.laid_out import names_among, normalised_space
 from hydrahive.core.processor import gains_by_bfloat16
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.cores import RecurrentCore
@@ -104,6 +105,8 @@ class Agent(nn.Module):
                 raise ConfigError("policy.normalize", True, f"false for observations {observation_space}")
             self.register_buffer("observation_mean", torch.zeros(observation_space.shape))
             self.register_buffer("observation_scale", torch.ones(observation_space.shape))
+            self._named = names_among(observation_space)
+            observation_space = normalised_space(observation_space)
         self.encoder = config.encoder.build(observation_space, generator)
         self.core: RecurrentCore | None = None
         self.out_features: int = self.encoder.out_features
@@ -169,7 +172,10 @@ class Agent(nn.Module):
         if not self.normalizes:
             return observations
         scaled = (observations - self.observation_mean) * self.observation_scale
-        return scaled.clamp(-CLAMP, CLAMP).float()
+        scaled = scaled.clamp(-CLAMP, CLAMP).float()
+        for column in self._named:  # one of many things has no mean
+            scaled[:, column] = observations[:, column]
+        return scaled
 
     def prepared(self, observations: Tensor) -> Tensor:
         """Raw observations `[T, B, ...]` as the encoder computes on them, for whoever encodes them more than once."""

@@ -15,13 +15,18 @@ WIDEST = 65_536
 class Mlp(EncoderConfig):
     """Fully connected layers with ReLU over the flattened observation.
 
+    Pictures among an observation's parts go through `Conv`'s convolutions first, things told by their number through a
+    table of vectors, as with `Parts`.
+
     Attributes:
         hidden: Width of each layer.
+        scaled: Whether whole numbers within bounds, such as bytes, are brought to [0, 1].
     """
 
-    maker = "hydrahive.policies.encoders:MlpEncoder"
+    maker = "hydrahive.policies.encoders:mlp_encoder"
 
     hidden: list[int] = field(default_factory=lambda: [256, 256])
+    scaled: bool = True
 
     def __post_init__(self) -> None:
         """Refuse an empty network and layers without width."""
@@ -99,6 +104,30 @@ class Impala(EncoderConfig):
         for channels in self.channels:
             require_integer("channels", channels, 1)
         require_integer("features", self.features, 1)
+
+
+@dataclass(frozen=True)
+class Parts(EncoderConfig):
+    """For observations of several parts (Dict or Tuple): each has an encoder, and fully connected layers see them all.
+
+    Attributes:
+        pictures: Encoder of each part that is a picture.
+        embedding: Numbers that a thing is embedded in, where a part tells one of more than a thousand.
+        hidden: Width of each layer over all parts.
+    """
+
+    maker = "hydrahive.policies.parts:PartsEncoder"
+
+    pictures: EncoderConfig = field(default_factory=Conv)
+    embedding: int = 16
+    hidden: list[int] = field(default_factory=lambda: [256, 256])
+
+    def __post_init__(self) -> None:
+        """Refuse layers without width."""
+        require_integer("embedding", self.embedding, 1, WIDEST)
+        require(bool(self.hidden), "hidden", self.hidden, "at least one layer")
+        for width in self.hidden:
+            require_integer("hidden", width, 1, WIDEST)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.core.groups import GroupedBox
-from hydrahive.policies.config import Conv, Mlp, PerGroup
+from hydrahive.core.laid_out import GroupedBox, Part, PartsBox, whole_bounds
+from hydrahive.policies.config import Conv, Mlp, Parts, PerGroup
 
 RELU_GAIN = math.sqrt(2)
 """Keeps the variance of activations through a ReLU (He et al. 2015)."""
@@ -55,23 +55,55 @@ def scale_of(box: spaces.Box) -> float:
     return 1 / 255 if box.dtype == "uint8" else 1.0
 
 
+def mlp_encoder(config: Mlp, observation_space: spaces.Space[object], generator: torch.Generator) -> nn.Module:
+    """What an `Mlp` is for an observation space: one of several parts may need more than layers."""
+    if isinstance(observation_space, PartsBox) and any(part.kind != "numbers" for part in observation_space.parts):
+        return Parts(hidden=config.hidden).build(observation_space, generator)  # type: ignore[no-any-return]
+    return MlpEncoder(config, observation_space, generator)
+
+
 class MlpEncoder(nn.Module):
     """Fully connected layers with ReLU: `[N, ...]` to `[N, hidden[-1]]`."""
 
     def __init__(self, config: Mlp, observation_space: spaces.Space[object], generator: torch.Generator) -> None:
         """Lay out the layers for this observation space."""
         super().__init__()
-        box = box_of(observation_space, "Mlp", range(1, 5))
+        box = box_of(observation_space, "Mlp", range(5))
+        self.scale = Scale(box) if config.scaled else nn.Identity()
         widths = [math.prod(box.shape), *config.hidden]
         self.layers = nn.ModuleList(orthogonal(nn.Linear(i, o), RELU_GAIN, generator) for i, o in pairwise(widths))
         self.out_features = widths[-1]
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
-        x = observations.flatten(1).float()
+        x = self.scale(observations.flatten(1).float()) if observations.dim() > 1 else observations.float()[:, None]
         for layer in self.layers:
             x = layer(x).relu_()
         return x
+
+
+class Scale(nn.Module):
+    """Brings whole numbers within bounds to [0, 1], `[N, F]`; all else stays as it is."""
+
+    def __init__(self, box: spaces.Box) -> None:
+        """For rows of a Box, or of the parts of one."""
+        super().__init__()
+        size = math.prod(box.shape)
+        parts = box.parts if isinstance(box, PartsBox) else [Part("numbers", 0, size, scale=whole_bounds(box))]
+        low, span = torch.zeros(size), torch.ones(size)
+        for part in parts:
+            if part.scale is not None:
+                low[part.start : part.start + part.size] = part.scale[0]
+                span[part.start : part.start + part.size] = part.scale[1] - part.scale[0]
+        self.changes = bool((low != 0).any() or (span != 1).any())
+        self.low: Tensor
+        self.span: Tensor
+        self.register_buffer("low", low if self.changes else None, persistent=False)
+        self.register_buffer("span", span if self.changes else None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The numbers, scaled."""
+        return (x - self.low) / self.span if self.changes else x
 
 
 class ConvEncoder(nn.Module):

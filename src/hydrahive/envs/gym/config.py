@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-from hydrahive.envs.extras import behind, told
+from hydrahive.envs.extras import behind, failures_in_a_line, told
 from hydrahive.envs.gym.maker import Maker
 from hydrahive.envs.wrappers import wrappers_of
 
@@ -98,12 +98,13 @@ class Gym(EnvConfig):
 
         captured = self.snapshots == "captured"
         maker = Maker(self._registered(), self.kwargs, tuple(self._wrappers()))
-        if self.vectorization != "sync" and self.has_vector and not self.wrappers:
-            together = maker.make_vector(num_envs)
-            if self.vectorization == "vector" or says_when_it_resets(together):
-                return GymVector(maker, together, captured=captured)
-            together.close()
-        return GymSingles(maker, num_envs, captured=captured)
+        with failures_in_a_line():
+            if self.vectorization != "sync" and self.has_vector and not self.wrappers:
+                together = maker.make_vector(num_envs)
+                if self.vectorization == "vector" or says_when_it_resets(together):
+                    return GymVector(maker, together, captured=captured)
+                together.close()
+            return GymSingles(maker, num_envs, captured=captured)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment, its observations laid out as the vector's are."""

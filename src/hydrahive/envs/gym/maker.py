@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.envs.extras import told
+from hydrahive.envs.vector import pulse, with_own_metadata
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,25 @@ class Maker:
         import gymnasium
 
         try:
-            env = gymnasium.make(self.name, **options, **self.kwargs)
+            # An environment may change what it was given: each has its own.
+            env = gymnasium.make(self.name, **options, **deepcopy(self.kwargs))
             for wrapper in self.wrappers:
                 env = wrapper(env)
         except Exception as error:
             raise self._refused(error) from None
+        refuse_statistics(env, self.name)
+        pulse()
         return env
 
     def make_vector(self, num_envs: int) -> Any:
         """The environment's own vector."""
         import gymnasium
 
-        from hydrahive.envs.vector import with_own_metadata
-
         try:
             return with_own_metadata(
-                lambda: gymnasium.make_vec(self.name, num_envs, vectorization_mode="vector_entry_point", **self.kwargs)
+                lambda: gymnasium.make_vec(
+                    self.name, num_envs, vectorization_mode="vector_entry_point", **deepcopy(self.kwargs)
+                )
             )
         except Exception as error:
             raise self._refused(error) from None
@@ -60,3 +65,32 @@ class Maker:
             self.name,
             f"what can be made ({told(error)})",
         )
+
+
+def refuse_statistics(env: Any, name: str) -> None:
+    """Refuse wrappers that normalise by what they have seen: each would have its own figures, and evaluation others.
+
+    Raises:
+        ConfigError: Names the keys that do the same for a whole run.
+    """
+    for layer in layers(env):
+        kinds = {type(value).__name__ for value in vars(layer).values()} if hasattr(layer, "__dict__") else set()
+        if any(kind.startswith("RunningMeanStd") for kind in kinds):
+            accepted = (
+                f"none that keep statistics of their own, as those of {name} do: policy.normalize normalises "
+                "observations over all that a run has seen, algorithm.normalize_rewards its rewards"
+            )
+            raise ConfigError("env.init_args.wrappers", type(layer).__name__, accepted)
+
+
+def layers(env: Any) -> Iterator[Any]:
+    """An environment, and what it is put around, layer by layer."""
+    seen = 0
+    while env is not None and seen < MOST_LAYERS:
+        yield env
+        inside = vars(env) if hasattr(env, "__dict__") else {}
+        env = next((inside[name] for name in ("env", "aec_env") if inside.get(name) is not None), None)
+        seen += 1
+
+
+MOST_LAYERS = 100

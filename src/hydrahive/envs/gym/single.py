@@ -7,7 +7,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.core.errors import NotAsDeclaredError
+from hydrahive.envs.flat import MASK, Flattener
+from hydrahive.envs.given import Masks, begun, stepped
+from hydrahive.envs.taken import Actions
 
 
 class FlatSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -18,20 +21,29 @@ class FlatSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._tells_score = tells_score
         self._flat = Flattener(env.observation_space)
-        self.observation_space = self._flat.space
+        self._actions = Actions(env.action_space)
+        self._masks = Masks(self._actions.space)
+        self.observation_space, self.action_space = self._flat.space, self._actions.space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._shown(observation, info)
+        given = self.env.reset(seed=seed, options=options)
+        try:
+            return self._shown(*begun(given))
+        except NotAsDeclaredError as wrong:
+            raise wrong.of("the environment, when reset,") from None
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        shown, info = self._shown(observation, info)
+        given = self.env.step(self._actions.one(action))
+        try:
+            observation, reward, terminated, truncated, info = stepped(given)
+            shown, info = self._shown(observation, info)
+        except NotAsDeclaredError as wrong:
+            raise wrong.of("the environment") from None
         return shown, reward, terminated, truncated, info
 
     def _shown(self, observation: Any, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-        info = {name: told for name, told in (info or {}).items() if self._tells_score or name != "score"}
-        mask = observation[MASK] if self._flat.has_mask else info.get(MASK)
-        return self._flat.one(observation), info if mask is None else {**info, MASK: mask_row(mask)}
+        info = {name: told for name, told in info.items() if self._tells_score or name != "score"}
+        mask = self._flat.mask(observation) if self._flat.has_mask else info.get(MASK)
+        return self._flat.one(observation), info if mask is None else {**info, MASK: self._masks.row(mask)}

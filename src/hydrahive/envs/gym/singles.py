@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
+from hydrahive.core.errors import NotAsDeclaredError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
-from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.flat import MASK, Flattener
+from hydrahive.envs.given import Masks, begun, is_over, number, stepped
 from hydrahive.envs.gym.maker import Maker
 from hydrahive.envs.plain_names import Names
-from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state
+from hydrahive.envs.taken import Actions
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, several
 
 
 class GymSingles(SnapshotVectorEnv):
@@ -36,11 +38,14 @@ class GymSingles(SnapshotVectorEnv):
         self._envs = [maker.make(disable_env_checker=True) for _ in range(num_envs)]
         self.closed = False
         self.num_envs, self._tells_score, self._captured = num_envs, maker.tells_score, captured
+        self._name = maker.name
         self.metadata = {**self._envs[0].metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self._flat = Flattener(self._envs[0].observation_space)
-        self.single_observation_space, self.single_action_space = self._flat.space, self._envs[0].action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._actions = Actions(self._envs[0].action_space)
+        self._masks = Masks(self._actions.space)
+        self.single_observation_space, self.single_action_space = self._flat.space, self._actions.space
+        self.observation_space = several(self.single_observation_space, num_envs)
+        self.action_space = several(self.single_action_space, num_envs)
         self._observations = np.zeros((num_envs, *self._flat.space.shape), self._flat.space.dtype)
         self._legal: np.ndarray | None = None
         self.reset(seed=0)
@@ -60,15 +65,20 @@ class GymSingles(SnapshotVectorEnv):
         """Step everywhere.
 
         Raises:
-            ValueError: If an environment gives what is no step, or an observation of another shape than its space's.
+            NotAsDeclaredError: If an environment gives what is no step, or something else than its spaces say.
         """
         rewards = np.zeros(self.num_envs, np.float64)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         last: np.ndarray = np.full(self.num_envs, None, object)
         numbers: list[dict[str, float]] = [{} for _ in range(self.num_envs)]
         for i, env in enumerate(self._envs):
-            observation, rewards[i], terminated[i], truncated[i], info = _five(i, env.step(actions[i]))
-            self._see(i, observation, info)
+            given = env.step(self._actions.one(actions[i]))
+            try:
+                observation, reward, ended, cut, info = stepped(given)
+                rewards[i], terminated[i], truncated[i] = number(reward), is_over(ended), is_over(cut)
+                self._see(i, observation, info)
+            except NotAsDeclaredError as wrong:
+                raise wrong.of(self._who(i)) from None
             if terminated[i] or truncated[i]:
                 last[i], numbers[i] = self._observations[i].copy(), self._numbers(info)
                 self._begin(i, None, None)
@@ -79,24 +89,29 @@ class GymSingles(SnapshotVectorEnv):
         return self._observations.copy(), rewards, terminated, truncated, infos
 
     def _begin(self, i: int, seed: int | None, options: dict[str, Any] | None) -> None:
-        observation, info = self._envs[i].reset(seed=seed, options=options)
-        self._see(i, observation, info)
+        given = self._envs[i].reset(seed=seed, options=options)
+        try:
+            self._see(i, *begun(given))
+        except NotAsDeclaredError as wrong:
+            raise wrong.of(f"{self._who(i)}, when reset,") from None
 
-    def _see(self, i: int, observation: Any, info: Any) -> None:
+    def _who(self, i: int) -> str:
+        return f"environment {i} of {self._name}"
+
+    def _see(self, i: int, observation: Any, info: dict[str, Any]) -> None:
         self._observations[i] = self._flat.one(observation)
-        told = observation[MASK] if self._flat.has_mask else info.get(MASK) if isinstance(info, dict) else None
+        told = self._flat.mask(observation) if self._flat.has_mask else info.get(MASK)
         if told is not None:
-            row = mask_row(told)
+            row = self._masks.row(told)
             if self._legal is None:
                 self._legal = np.ones((self.num_envs, len(row)), np.bool_)
             self._legal[i] = row
         elif self._legal is not None:
             self._legal[i] = True
 
-    def _numbers(self, info: Any) -> dict[str, float]:
+    def _numbers(self, info: dict[str, Any]) -> dict[str, float]:
         """The plain numbers of an episode's last infos, but for a score that is not of our own making."""
-        items = info.items() if isinstance(info, dict) else ()
-        numbers = {name: float(value) for name, value in items if isinstance(name, str) and _is_number(value)}
+        numbers = {name: float(value) for name, value in info.items() if isinstance(name, str) and _is_number(value)}
         if not self._tells_score:
             numbers.pop("score", None)
         return numbers
@@ -123,24 +138,6 @@ class GymSingles(SnapshotVectorEnv):
         """Close the environments."""
         for env in self._envs:
             env.close()
-
-
-def _five(i: int, given: Any) -> tuple[Any, float, bool, bool, Any]:
-    """What a step gave.
-
-    Raises:
-        ValueError: If it is not what Gymnasium's steps give.
-    """
-    if not (isinstance(given, Sequence) and len(given) == 5):
-        what = f"{len(given)} values" if isinstance(given, Sequence) else f"a {type(given).__name__}"
-        raise ValueError(
-            f"environment {i} gave {what} for a step; expected observation, reward, terminated, truncated and info"
-        )
-    observation, reward, terminated, truncated, info = given
-    try:
-        return observation, float(reward), bool(terminated), bool(truncated), info
-    except (TypeError, ValueError):
-        raise ValueError(f"environment {i} gave the reward {reward!r}; expected a number") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -12,8 +12,10 @@ from typing import Any, Literal
 from hydrahive.core.config import EnvConfig, require
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.state import SnapshotKind
-from hydrahive.envs.extras import behind, told
+from hydrahive.envs.extras import behind, failures_in_a_line, told
+from hydrahive.envs.gym.maker import layers
 from hydrahive.envs.pettingzoo.groups import members_of
+from hydrahive.envs.vector import pulse
 from hydrahive.envs.wrappers import wrappers_of
 
 
@@ -68,7 +70,7 @@ class PettingZoo(EnvConfig):
         """Those of the world's class and of its wrappers, and what these import."""
         world = self.make_parallel()
         try:
-            return (self.id, *behind(map(type, _layers(world))))
+            return (self.id, *behind(map(type, layers(world))))
         finally:
             world.close()
 
@@ -96,9 +98,10 @@ class PettingZoo(EnvConfig):
         if not (hasattr(module, "parallel_env") or hasattr(module, "env")):
             raise ConfigError("id", self.id, "a module with parallel_env or env; this one has neither")
         try:
-            world = _made(module, {**self.kwargs, **options})
+            world = _made(module, {**deepcopy(self.kwargs), **options})
         except Exception as error:
             raise ConfigError("kwargs", self.kwargs, f"what it can be made with ({told(error)})") from None
+        pulse()
         return self._wrapped(world)
 
     def _wrapped(self, world: Any) -> Any:
@@ -119,7 +122,8 @@ class PettingZoo(EnvConfig):
         from hydrahive.envs.pettingzoo.vector import PettingZooVector
 
         worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
-        return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured")
+        with failures_in_a_line():
+            return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured")
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""
@@ -128,13 +132,6 @@ class PettingZoo(EnvConfig):
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
         return WorldView(vector, is_drawn=bool(drawn))
-
-
-def _layers(world: Any) -> Iterator[Any]:
-    """A world, and what it is put around, layer by layer."""
-    while world is not None:
-        yield world
-        world = getattr(world, "env", None) or getattr(world, "aec_env", None)
 
 
 def _made(module: Any, kwargs: dict[str, Any]) -> Any:

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
-from hydrahive.core.errors import ConfigError
-from hydrahive.core.groups import GroupedBox
+from hydrahive.core.errors import ConfigError, NotAsDeclaredError
+from hydrahive.core.laid_out import GroupedBox
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
-from hydrahive.envs.flat import MASK, Flattener, mask_row
+from hydrahive.envs.flat import MASK, Flattener
+from hydrahive.envs.given import Masks, begun, in_words, is_over, number, stepped
 from hydrahive.envs.pettingzoo.groups import members_of
 from hydrahive.envs.plain_names import Names
-from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, take_state
+from hydrahive.envs.taken import Actions
+from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, several, take_state
 from hydrahive.envs.world import World
 
 TURNS = turn_based_aec_to_parallel_wrapper
@@ -61,10 +62,12 @@ class PettingZooVector(SnapshotVectorEnv):
         self._grouped = None if groups is None else GroupedBox([math.prod(flat.space.shape) for flat in self._flats])
         self._seen: spaces.Box = self._grouped or self._flats[0].space
         self.single_observation_space = self._seen
-        actions = [worlds[0].action_space(agents[0]) for agents in members]
-        self.single_action_space, self._own = _common(name, actions)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._name = name
+        self._actions = [Actions(worlds[0].action_space(agents[0])) for agents in members]
+        self.single_action_space, self._own = _common(name, [taken.space for taken in self._actions])
+        self._masks = [Masks(taken.space) for taken in self._actions]
+        self.observation_space = several(self.single_observation_space, self.num_envs)
+        self.action_space = several(self.single_action_space, self.num_envs)
         shape, dtype = self._seen.shape, self._seen.dtype
         self._observations = np.zeros((len(worlds), len(self.agents), *shape), dtype)
         self._present = np.zeros((len(worlds), len(self.agents)), np.bool_)
@@ -97,25 +100,38 @@ class PettingZooVector(SnapshotVectorEnv):
         last: np.ndarray = np.full(self.num_envs, None, object)
         chosen = actions.reshape(*self._present.shape, *actions.shape[1:])
         for w, world in enumerate(self.worlds):
-            acting = {agent: chosen[w, i] for i, agent in enumerate(self.agents) if self._present[w, i]}
-            observations, earned, ended, cut, infos = world.step(acting)
-            for i, agent in enumerate(self.agents):
-                if agent in acting:
-                    rewards[w, i] = earned.get(agent, 0.0)
-                    terminated[w, i] = ended.get(agent, False)
-                    vanished = agent not in world.agents and agent not in observations
-                    truncated[w, i] = (cut.get(agent, False) or vanished) and not terminated[w, i]
-            self._dead[w] |= terminated[w] | truncated[w]
+            here = [i for i in range(len(self.agents)) if self._present[w, i]]
+            acting = {self.agents[i]: self._actions[self._group_of[i]].one(chosen[w, i]) for i in here}
+            given = world.step(acting)
+            try:
+                observations, earned, ended, cut, infos = (_by_agent(told) for told in stepped(given))
+            except NotAsDeclaredError as wrong:
+                raise wrong.of(self._who(w)) from None
+            for i in here:
+                agent = self.agents[i]
+                try:
+                    rewards[w, i] = number(earned.get(agent, 0.0))
+                    terminated[w, i], is_cut = is_over(ended.get(agent, False)), is_over(cut.get(agent, False))
+                except NotAsDeclaredError as wrong:
+                    raise wrong.of(f"{agent} in {self._who(w)}") from None
+                vanished = agent not in world.agents and agent not in observations
+                truncated[w, i] = (is_cut or vanished) and not terminated[w, i]
+            self._note_posthumous(acting, earned)
+            over = terminated[w] | truncated[w]
+            self._note_returned(w, over, ended, cut)
+            before = self._observations[w].copy() if over.any() else self._observations[w]
             self._see(w, observations, infos)
-            for i in np.flatnonzero(terminated[w] | truncated[w]).tolist():
-                last[w * len(self.agents) + i] = self._observations[w, i].copy()
+            for i in np.flatnonzero(over).tolist():
+                # Of who is gone without a last look, what he saw before.
+                seen = before if observations.get(self.agents[i]) is None else self._observations[w]
+                last[w * len(self.agents) + i] = seen[i].copy()
             if not self._present[w].any():
                 self.ends(w)
                 self._begin(w, None, None)
-        over = (terminated | truncated).reshape(-1)
-        infos = {"final_obs": last, "_final_obs": over} if over.any() else {}
+        gone = (terminated | truncated).reshape(-1)
+        told = {"final_obs": last, "_final_obs": gone} if gone.any() else {}
         shown = self._observations.reshape(self.num_envs, *self._seen.shape).copy()
-        return shown, rewards.reshape(-1), terminated.reshape(-1), truncated.reshape(-1), infos
+        return shown, rewards.reshape(-1), terminated.reshape(-1), truncated.reshape(-1), told
 
     def present(self) -> np.ndarray | None:
         """Who is in a world."""
@@ -158,8 +174,32 @@ class PettingZooVector(SnapshotVectorEnv):
 
     def _begin(self, w: int, seed: int | None, options: dict[str, Any] | None) -> None:
         self._dead[w] = False
-        observations, infos = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
-        self._see(w, observations, infos)
+        given = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
+        try:
+            observations, infos = begun(given)
+            self._see(w, _by_agent(observations), infos)
+        except NotAsDeclaredError as wrong:
+            raise wrong.of(f"{self._who(w)}, when reset,") from None
+
+    def _who(self, w: int) -> str:
+        return f"world {w} of {self._name}"
+
+    def _note_returned(self, w: int, over: np.ndarray, ended: dict[str, Any], cut: dict[str, Any]) -> None:
+        """Note who has gone, and who stands there again in an episode that goes on, as games have it that respawn."""
+        self._dead[w] |= over
+        if isinstance(self.worlds[w], TURNS):
+            return  # where the dead stay until it would be their turn
+        for i in np.flatnonzero(self._dead[w] & ~over).tolist():
+            agent = self.agents[i]
+            self._dead[w, i] = agent not in self.worlds[w].agents or bool(ended.get(agent) or cut.get(agent))
+
+    def _note_posthumous(self, acting: Mapping[str, Any], earned: dict[str, Any]) -> None:
+        for agent, reward in earned.items():
+            if agent in self.agents and agent not in acting and np.any(reward):
+                self.remark(
+                    f"{agent} of {self._name} is paid after its end, or before it is there, which nobody learns from: "
+                    "let it stay until it is paid, or pay those who are there"
+                )
 
     def _turn(self, w: int) -> Any:
         """Whose turn it is in a world; None where all act at once, or nobody is left."""
@@ -176,19 +216,27 @@ class PettingZooVector(SnapshotVectorEnv):
         for i, agent in enumerate(self.agents):
             # Who is dead may stay in a game of turns until it would be his; others may join in mid-episode.
             self._present[w, i] = agent in here and not self._dead[w, i]
-            seen, flat = observations.get(agent), self._flats[self._group_of[i]]
-            self._observations[w, i] = 0 if seen is None else self._laid_out(i, flat.one(seen))
-            mask = seen[MASK] if flat.has_mask and seen is not None else (infos.get(agent) or {}).get(MASK)
-            row = self._own[self._group_of[i]] if mask is None else self._among_all(i, mask_row(mask))
-            if turn is not None:
-                row = self._waiting if agent != turn else np.ones_like(self._waiting) if row is None else row
-            if row is None:
-                if self._legal is not None:
-                    self._legal[w, i] = True
-                continue
-            if self._legal is None:
-                self._legal = np.ones((*self._present.shape, len(row)), np.bool_)
-            self._legal[w, i] = row
+            try:
+                self._see_one(w, i, observations.get(agent), infos.get(agent) or {}, turn)
+            except NotAsDeclaredError as wrong:
+                raise wrong.of(f"{agent} in {self._who(w)}") from None
+
+    def _see_one(self, w: int, i: int, seen: Any, info: dict[str, Any], turn: Any) -> None:
+        flat, masks = self._flats[self._group_of[i]], self._masks[self._group_of[i]]
+        if seen is None and self._present[w, i]:
+            raise NotAsDeclaredError("gave no observation, though it is there")
+        self._observations[w, i] = 0 if seen is None else self._laid_out(i, flat.one(seen))
+        mask = flat.mask(seen) if seen is not None and flat.has_mask else info.get(MASK)
+        row = self._own[self._group_of[i]] if mask is None else self._among_all(i, masks.row(mask))
+        if turn is not None:
+            row = self._waiting if self.agents[i] != turn else np.ones_like(self._waiting) if row is None else row
+        if row is None:
+            if self._legal is not None:
+                self._legal[w, i] = True
+            return
+        if self._legal is None:
+            self._legal = np.ones((*self._present.shape, len(row)), np.bool_)
+        self._legal[w, i] = row
 
     def _laid_out(self, i: int, seen: np.ndarray) -> np.ndarray:
         return seen if self._grouped is None else self._grouped.laid_out(seen, self._group_of[i])
@@ -201,6 +249,17 @@ class PettingZooVector(SnapshotVectorEnv):
         row = np.zeros_like(own)
         row[: len(legal)] = legal
         return row
+
+
+def _by_agent(told: Any) -> dict[str, Any]:
+    """What a world gave of its agents, by name.
+
+    Raises:
+        NotAsDeclaredError: If it names none.
+    """
+    if not isinstance(told, dict):
+        raise NotAsDeclaredError(f"gave {in_words(told)}; expected a dict by agents")
+    return told
 
 
 def _common(name: str, given: list[Any]) -> tuple[Any, list[np.ndarray | None]]:

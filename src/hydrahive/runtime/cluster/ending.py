@@ -16,6 +16,9 @@ from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.member import Actor, is_ready
 from hydrahive.runtime.runs.run_user import run_user
 
+CLOSE_SECONDS = 2.0
+"""Time that env workers have to close their environments when a run ends."""
+
 HIRE_SECONDS = 3.0
 """Time from a worker's loss to hiring another, if there are others: building it would slow their replaying down."""
 
@@ -139,6 +142,10 @@ class Ending:
         """End all actors; the coordinator is told that the run has ended."""
         crew = self._crew
         crew.coordinator.call.remote(crew.run.run_id, crew.run.name, "ended", crew.env_steps)
+        # Environments may have processes of their own, which they end when they are closed.
+        closing = [member.actor.close.remote() for member in crew.workers.values() if member.has_joined]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
         believed = [crew.learner, crew.replay] if crew.config.replay else [crew.learner]
         for member in (*believed, *crew.workers.values(), *crew.newcomers.values()):
             if member.has_joined:

@@ -265,4 +265,5 @@ class InlineFleet:
         """All shards are here."""
 
     def close(self) -> None:
-        """Nothing outlives this process."""
+        """Close the environments."""
+        self._worker.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from hydrahive.core.fragment import Fragment, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.envs.extras import told_where
-from hydrahive.envs.vector import SnapshotVectorEnv
+from hydrahive.envs.vector import SnapshotVectorEnv, pulse_of
 from hydrahive.policies.agent import Agent
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.flat_weights import FlatWeights
@@ -27,7 +27,7 @@ from hydrahive.runtime.config.machine_class import machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.heart import Work
 from hydrahive.runtime.roles.lookout import Lookouts
-from hydrahive.runtime.roles.shard import Shard
+from hydrahive.runtime.roles.shard import Shard, refuse_masks
 
 WORKER_THREADS = 1
 """CPU threads of an env worker: one, so that its bytes and its share of the machine are always the same."""
@@ -55,8 +55,7 @@ def refuse_unfit_masks(config: RunConfig, env: SnapshotVectorEnv) -> None:
     """
     legal = env.legal_actions()
     if legal is not None and not config.algorithm.takes_masks:
-        accepted = "one that takes masks, such as PPO, where an environment says which actions are legal"
-        raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
+        refuse_masks(config)
     choices = distribution_of(env.single_action_space).choices
     if legal is not None and legal.shape != (env.num_envs, choices):
         accepted = f"an environment whose masks say something of each of its {choices} actions"
@@ -102,12 +101,13 @@ class EnvWorker:
     def adopt(self, shard: int, state: State | None, segment: int = 0) -> None:
         """Take over a shard, from its first round or from a snapshot; its next fragment raises what fails here."""
         self._broken.pop(shard, None)
-        self._shards.pop(shard, None)
+        self.release(shard)
         round_ = 0 if state is None else int(state["round"][0])
         self.work.begin(shard, round_, time.monotonic())
         try:
-            env = self._config.env.make_vector(self._config.envs_per_shard)
-            env.still_alive = lambda: self.work.begin(shard, round_, time.monotonic())
+            with pulse_of(self._still_alive):
+                env = self._config.env.make_vector(self._config.envs_per_shard)
+            env.still_alive = self._still_alive
             adopted = Shard(self._config, self._run_id, shard, env, segment)
             if state is not None:
                 adopted.restore(state)
@@ -118,8 +118,19 @@ class EnvWorker:
             self.work.end()
 
     def release(self, shard: int) -> None:
-        """Forget a shard that another worker has taken over."""
-        self._shards.pop(shard, None)
+        """Forget a shard that another worker has taken over; its environments are closed."""
+        held = self._shards.pop(shard, None)
+        if held is not None:
+            with suppress(Exception, SystemExit):  # what an environment does when it is closed is its own affair
+                held.env.close()
+
+    def close(self) -> None:
+        """Forget all shards."""
+        for shard in list(self._shards):
+            self.release(shard)
+
+    def _still_alive(self) -> None:
+        self.work.since = time.monotonic()
 
     def positions(self) -> dict[int, int]:
         """The next round of each shard that is here, after all calls made so far."""
@@ -169,7 +180,7 @@ class EnvWorker:
         except OutOfStepError:
             raise
         except (Exception, SystemExit) as error:
-            del self._shards[index]  # in the middle of a fragment its state is good for nothing
+            self.release(index)  # in the middle of a fragment its state is good for nothing
             raise FragmentError(index, round_, told_where(error), traceback.format_exc()) from None
         finally:
             self.work.end()

@@ -15,8 +15,8 @@ from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.extras import failures_in_a_line
 from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes
 from hydrahive.policies.agent import Agent
-from hydrahive.policies.distributions import Distribution
 from hydrahive.policies.flat_weights import FlatWeights
+from hydrahive.policies.gaussian import Distribution
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 

@@ -17,6 +17,7 @@ from hydrahive.core.errors import RefusedWorkError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.core.watched import Frame
+from hydrahive.envs.vector import MOST_REMARKS
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS
 from hydrahive.runtime.config.run_config import RunConfig
@@ -24,6 +25,9 @@ from hydrahive.runtime.roles.env_worker import shown_by
 
 MOST_FACTS, MOST_FRAMES, MOST_PIXELS = 100, 64, 2**24
 """Of what is only shown: names of facts, pictures, and bytes of one."""
+
+MOST_LETTERS = 500
+"""Of a remark."""
 
 OF_THE_POLICY = ("behaviour", "memory", "states")
 """What is not finite where a run diverges, too, whoever computes it."""
@@ -153,7 +157,7 @@ def _wrong_with(summary: Any, shard: int, most: int) -> str:
         return "its detours are not counted"
     if type(summary.seconds) is not float or not 0 <= summary.seconds < math.inf:
         return f"its summary tells {summary.seconds!r} seconds"
-    return _wrong_to_show(summary, most)
+    return _wrong_to_show(summary, most) if _are_sentences(summary.remarks) else "its remarks are no sentences"
 
 
 def _wrong_to_show(summary: FragmentSummary, most: int) -> str:
@@ -178,6 +182,12 @@ def _wrong_to_show(summary: FragmentSummary, most: int) -> str:
         if any(type(number) not in (int, float) for number in (frame.env, frame.step, frame.reward, frame.length)):
             return "its frames do not say of what they are"
     return ""
+
+
+def _are_sentences(given: Any) -> bool:
+    """Whether it is a few texts, none of them long."""
+    are_few = isinstance(given, tuple) and len(given) <= MOST_REMARKS
+    return are_few and all(type(text) is str and len(text) <= MOST_LETTERS and text.isprintable() for text in given)
 
 
 def shard_state(config: RunConfig, given: Any, shard: int, round_: int) -> State:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydrahive.core.errors import OutOfStepError
+from hydrahive.core.errors import ConfigError, OutOfStepError
 from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import SnapshotKind, State, nested, under
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.vector import SnapshotVectorEnv, episode_facts, finished_episodes, take_state
 from hydrahive.policies.agent import NOTHING, Acted, Agent, Carry, Seen
-from hydrahive.policies.distributions import Distribution, distribution_of
+from hydrahive.policies.distributions import distribution_of
+from hydrahive.policies.gaussian import Distribution
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.lookout import Lookout
 
@@ -64,11 +65,15 @@ class Shard:
             return stream(self.config.seed, purpose, self.index, round_)
 
         noise = agent.noise(drawing, steps, columns)
+        takes_masks = self.config.algorithm.takes_masks
         fatal = self.env.fatal_actions if self.config.algorithm.avoids_fatal_actions else None
 
         def act(t: int) -> Acted:
             np.copyto(self._input.numpy(), self._observations)
-            seen = Seen(self._input, self.env.legal_actions(), fatal)
+            legal = self.env.legal_actions()
+            if legal is not None and not takes_masks:
+                refuse_masks(self.config)
+            seen = Seen(self._input, legal, fatal)
             return agent.act(seen, self._carry, {name: drawn[t] for name, drawn in noise.items()}, self._rank)
 
         with agent.acting(), agent.stirred(lambda: drawing("noise"), columns):
@@ -115,6 +120,7 @@ class Shard:
         )
         counts = NOTHING
         for t in range(self.config.fragment_length):
+            self.env.still_alive()
             self._note_states(t, record)
             acted = act(t)
             actions, self._carry = acted.actions.numpy(), acted.carry
@@ -130,7 +136,7 @@ class Shard:
         fragment = record.fragment(id_, version, self._observations)
         _refuse_nonsense(fragment)
         self.round += 1
-        return fragment, record.summary(self.index, time.perf_counter() - started, counts)
+        return fragment, record.summary(self.index, time.perf_counter() - started, counts, self.env.remarks)
 
     def _begin_anew(self) -> None:
         """Begin all episodes, as whoever takes over the shard at this boundary does."""
@@ -224,6 +230,16 @@ class Shard:
             record.cuts(t, truncated, last)
         self._returns[ended] = 0
         self._lengths[ended] = 0
+
+
+def refuse_masks(config: RunConfig) -> None:
+    """Refuse to go on where an environment tells masks and the algorithm takes none.
+
+    Raises:
+        ConfigError: Always.
+    """
+    accepted = "one that takes masks, such as PPO, where an environment says which actions are legal"
+    raise ConfigError("algorithm", type(config.algorithm).__name__, accepted)
 
 
 def _refuse_nonsense(fragment: Fragment) -> None:
@@ -348,7 +364,7 @@ class _Recorder:
             states=np.concatenate(self._states),
         )
 
-    def summary(self, shard: int, seconds: float, detours: np.ndarray) -> FragmentSummary:
+    def summary(self, shard: int, seconds: float, detours: np.ndarray, remarks: tuple[str, ...]) -> FragmentSummary:
         return FragmentSummary(
             shard=shard,
             env_steps=int(self.valid.sum()),
@@ -357,6 +373,7 @@ class _Recorder:
             seconds=seconds,
             detours=detours,
             facts={name: np.concatenate(values) for name, values in self._facts.items()},
+            remarks=remarks,
         )
 
 

@@ -54,6 +54,7 @@ class Episodes:
         facts: What the environments tell of the episodes besides, by name.
         frames: Pictures of what is watched.
         env_steps: Of the round's fragments, each with its shard.
+        remarks: What is odd about the environments.
     """
 
     scores: list[float]
@@ -62,6 +63,7 @@ class Episodes:
     facts: dict[str, list[float]]
     frames: tuple[Frame, ...] = ()
     env_steps: tuple[tuple[int, int], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @staticmethod
     def of(summaries: Sequence[FragmentSummary]) -> Episodes:
@@ -76,6 +78,7 @@ class Episodes:
             },
             tuple(frame for summary in summaries for frame in summary.frames),
             tuple((summary.shard, summary.env_steps) for summary in summaries),
+            tuple(dict.fromkeys(text for summary in summaries for text in summary.remarks)),
         )
 
 

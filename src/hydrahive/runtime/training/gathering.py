@@ -43,7 +43,11 @@ def gathered_fleet(
         HydrahiveError: If the cluster cannot be reached.
     """
     if config.workers == 0:
-        yield InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
+        inline = InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
+        try:
+            yield inline
+        finally:
+            inline.close()
         return
     from hydrahive.runtime.cluster.connecting import connect, disconnect
     from hydrahive.runtime.cluster.member import RunOnCluster

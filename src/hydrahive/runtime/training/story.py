@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydrahive.core.sink import Sink
+from hydrahive.core.state import SnapshotKind
+from hydrahive.envs.vector import MOST_REMARKS
 from hydrahive.runtime.accounting.run_accounts import RunAccounts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
@@ -40,6 +42,7 @@ class Story:
         self.sinks, self.taken = sinks, start
         self.lags: list[float] = []
         self._window: list[dict[str, float]] = []
+        self._remarks: set[str] = set()
         self._facts: dict[str, list[float]] = {}
         self._window_start = (start.env_steps, clock.seconds)
 
@@ -57,6 +60,7 @@ class Story:
         if update.replay:
             for event in update.replay.events:
                 self.event(event.kind, event.text, updates=updates, episode=event.episode, **event.facts)
+        self._tell_oddities(update)
         self._tell_episodes(update)
         for name, values in update.episodes.facts.items():
             self._facts.setdefault(name, []).extend(values)
@@ -88,6 +92,20 @@ class Story:
         """Tell what has happened: a stable kind, a sentence for people, and the facts."""
         for sink in self.sinks:
             sink.event(kind, text, **fields)
+
+    def _tell_oddities(self, update: Update) -> None:
+        """Tell once what is odd about the environments, and that none of their episodes can end."""
+        config, said = self._config, list(update.episodes.remarks)
+        if update.boundary and config.env.snapshot_kind == SnapshotKind.RESTARTED and not update.progress.episodes:
+            between = config.boundary_every * config.fragment_length
+            said.append(
+                f"no episode has ended: without snapshots all of them are cut each {between:,} steps; raise "
+                f"boundary_every (now {config.boundary_every}) until that is more than an episode has"
+            )
+        for text in said:
+            if text not in self._remarks and len(self._remarks) < MOST_REMARKS:
+                self._remarks.add(text)
+                self.event("environment", text, updates=update.progress.updates)
 
     def _tell_episodes(self, update: Update) -> None:
         """Write down the scores of what finished, from which a run's whole story is told afterwards."""

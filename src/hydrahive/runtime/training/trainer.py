@@ -133,6 +133,7 @@ class Trainer:
                 for update in self._begin(again=again):
                     ends = self._keeper.ends_at(update)
                     self._take(update, ends=ends)
+                    interrupts.look()
                     self._keeper.let_pass(interrupts)
                     if ends:
                         return True

@@ -1,0 +1,89 @@
+"""Observations laid out as rows of numbers: of parts that belong together, and of agents that are unlike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from gymnasium import spaces
+
+
+class GroupedBox(spaces.Box):
+    """Rows that begin with what an agent sees, zeros up to the widest group's, and end with its group's one-hot.
+
+    Attributes:
+        widths: Numbers that each group's agents see.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        """For groups whose agents see so many numbers each."""
+        self.widths = tuple(widths)
+        super().__init__(-np.inf, np.inf, (max(widths) + len(widths),), np.float32)
+
+    def laid_out(self, seen: np.ndarray, group: int) -> np.ndarray:
+        """The row, float32 `[F]`, of what an agent of a group sees, `[widths[group]]`."""
+        row = np.zeros(self.shape, np.float32)
+        row[: self.widths[group]] = seen.ravel()
+        row[max(self.widths) + group] = 1.0
+        return row
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a row.
+
+    Attributes:
+        kind: `numbers`, `picture`, or `index`: one of so many things, told by one number.
+        start: Where it begins.
+        size: How many numbers it has.
+        shape: Of a picture.
+        count: Of the things.
+        scale: What its numbers lie between, where they are whole and bounded: lowest and highest; else None.
+    """
+
+    kind: Literal["numbers", "picture", "index"]
+    start: int
+    size: int
+    shape: tuple[int, ...] = ()
+    count: int = 0
+    scale: tuple[float, float] | None = None
+
+
+class PartsBox(spaces.Box):
+    """Rows of an observation's parts side by side.
+
+    Attributes:
+        parts: Those in order, without gaps.
+    """
+
+    def __init__(self, low: np.ndarray, high: np.ndarray, parts: Sequence[Part]) -> None:
+        """For parts whose numbers lie between bounds, float32 `[F]` each."""
+        self.parts = tuple(parts)
+        super().__init__(low, high, dtype=np.float32)
+
+
+def whole_bounds(space: spaces.Box) -> tuple[float, float] | None:
+    """What whole numbers lie between; None for others, and where the bounds are all that a type of many bytes holds."""
+    dtype = np.dtype(space.dtype)
+    if dtype.kind not in "iu" or not space.is_bounded():
+        return None
+    low, high = float(space.low.min()), float(space.high.max())
+    is_all = dtype.itemsize > 1 and (low, high) == (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
+    return None if is_all or high <= low else (low, high)
+
+
+def names_among(space: spaces.Box) -> list[int]:
+    """The columns of a row that tell one of many things by its number."""
+    parts = space.parts if isinstance(space, PartsBox) else ()
+    return [part.start for part in parts if part.kind == "index"]
+
+
+def normalised_space(space: spaces.Box) -> spaces.Box:
+    """What an observation is once it is shifted and scaled by what was seen: real numbers without bounds."""
+    if isinstance(space, GroupedBox):
+        return space
+    if isinstance(space, PartsBox):
+        return PartsBox(space.low, space.high, [replace(part, scale=None) for part in space.parts])
+    return spaces.Box(-np.inf, np.inf, space.shape, np.float32)

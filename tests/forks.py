@@ -26,7 +26,7 @@ IMPORTED = [
     "runtime.cluster.ray_fleet",
     "tuning.sweep",
 ]
-IMPORTED += ["runtime.inspect.playing", "runtime.inspect.env_check", "envs.gym.config", "envs.snake"]
+IMPORTED += ["runtime.inspect.playing", "runtime.inspect.envs.check", "envs.gym.config", "envs.snake"]
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([f"hydrahive.{name}" for name in IMPORTED])

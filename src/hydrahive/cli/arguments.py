@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from hydrahive.core.errors import UsageError
 
@@ -28,6 +31,23 @@ class Parser(argparse.ArgumentParser):
 def command_parser(name: str, description: str) -> Parser:
     """A parser for `hydrahive <name>`."""
     return Parser(prog=f"hydrahive {name}", description=description, allow_abbrev=False)
+
+
+@contextmanager
+def only_json() -> Iterator[TextIO]:
+    """What `--json` is to be printed to, in a block in which all else that is printed, by whatever, goes to stderr.
+
+    An environment or a library under it may print at any time, and not only through Python.
+    """
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        try:
+            os.dup2(2, 1)
+            with redirect_stdout(sys.stderr):
+                yield out
+        finally:
+            out.flush()
+            os.dup2(out.fileno(), 1)
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
-from hydrahive.cli.arguments import COMMAND, add_runs, command_parser, split_config
+from hydrahive.cli.arguments import COMMAND, add_runs, command_parser, only_json, split_config
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config.parsing import config_arguments, parse
 from hydrahive.runtime.config.portable import ensure_pinned
@@ -82,11 +82,12 @@ def _replay(arguments: Sequence[str]) -> int:
     from hydrahive.core.interrupts import Interrupted
     from hydrahive.tuning.replay import replay_winner
 
-    try:
-        wanted, got = replay_winner(folder)
-    except Interrupted as interrupted:
-        return interrupted.exit_code
-    print(json.dumps({"sweep": folder.name, "digest": got, "winner": wanted, "equal": wanted == got}))
+    with only_json() as out:
+        try:
+            wanted, got = replay_winner(folder)
+        except Interrupted as interrupted:
+            return interrupted.exit_code
+        print(json.dumps({"sweep": folder.name, "digest": got, "winner": wanted, "equal": wanted == got}), file=out)
     if wanted != got:
         raise HydrahiveError(f"trained from scratch, the winner's schedule gives {got}, not {wanted}")
     return 0

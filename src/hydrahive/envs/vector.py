@@ -33,12 +33,12 @@ AT_THE_END = 2**62
 
 
 _PULSE: list[Callable[[], object]] = []
-"""Who hears that this process lives while environments are being made."""
+"""Who hears that this process lives while environments are being made, or looked at."""
 
 
 @contextmanager
 def pulse_of(still_alive: Callable[[], object]) -> Iterator[None]:
-    """Have `still_alive` called whenever one environment more was made in the block."""
+    """Have `still_alive` called whenever one environment more was made in the block, or something else was done."""
     _PULSE.append(still_alive)
     try:
         yield
@@ -47,7 +47,7 @@ def pulse_of(still_alive: Callable[[], object]) -> Iterator[None]:
 
 
 def pulse() -> None:
-    """Say that one environment more was made."""
+    """Say that one environment more was made, or that something else goes on."""
     for still_alive in _PULSE:
         still_alive()
 

@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, positive
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, only_json, positive
 from hydrahive.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +20,42 @@ if TYPE_CHECKING:
 def run(arguments: Sequence[str]) -> int:
     """Play a run's newest policy on held-out seeds and print what it scores."""
     given = _parser().parse_args(arguments)
+    if given.json:
+        with only_json() as out:
+            print(json.dumps(_evaluated(given).figures), file=out)
+        return 0
+    told = _evaluated(given)
+    figures = told.figures
+    against = f" against {given.against}" if given.against else ""
+    episodes = f"{given.episodes} {figures['actions']} episodes{against}"
+    print(
+        f"{figures['run']} after {figures['env_steps']:,} env steps, {episodes} on held-out seeds:\n"
+        f"mean {figures['mean']:.2f} (95% interval {figures['mean_low']:.2f} to {figures['mean_high']:.2f})  "
+        f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
+        f"mean length {figures['length_mean']:.1f} steps"
+    )
+    for name, value in told.scales.items():
+        print(f"{name.replace('_', ' ')} mean: {value:.1%}")
+    means = [f"{name.replace('_', ' ')} {mean:.3f}" for name, mean in told.facts.items()]
+    if means:
+        print(f"mean of an episode: {'  '.join(means)}")
+    return 0
 
+
+class _Told(NamedTuple):
+    """All that is said of an evaluation, its mean on published scales, and means of what environments tell besides."""
+
+    figures: dict[str, Any]
+    scales: dict[str, float]
+    facts: dict[str, float]
+
+
+def _evaluated(given: argparse.Namespace) -> _Told:
+    from hydrahive.runtime.inspect.playing import load_policy
+    from hydrahive.runtime.roles.evaluation import evaluate, is_sampled
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
-    from hydrahive.runtime.inspect.playing import load_policy
-    from hydrahive.runtime.roles.evaluation import evaluate, is_sampled
-
     config, policy, env_steps = load_policy(folder)
     if given.actions:
         config = dataclasses.replace(config, evaluate_actions=given.actions)
@@ -35,24 +64,9 @@ def run(arguments: Sequence[str]) -> int:
     summary = evaluation.summary()
     scales = config.env.normalised(summary["mean"])
     actions = "sampled" if is_sampled(config) else "greedy"
-    figures = {"run": folder.name, "env_steps": env_steps, "actions": actions, **summary, **scales}
-    episodes = f"{given.episodes} {actions} episodes" + (f" against {given.against}" if given.against else "")
-    if given.json:
-        print(json.dumps(figures))
-        return 0
-    print(
-        f"{folder.name} after {env_steps:,} env steps, {episodes} on held-out seeds:\n"
-        f"mean {figures['mean']:.2f} (95% interval {figures['mean_low']:.2f} to {figures['mean_high']:.2f})  "
-        f"median {figures['median']:.2f}  min {figures['min']:.2f}  max {figures['max']:.2f}  "
-        f"mean length {figures['length_mean']:.1f} steps"
-    )
-    for name, value in scales.items():
-        print(f"{name.replace('_', ' ')} mean: {value:.1%}")
-    means = {name: figures[f"{name}_mean"] for name in evaluation.facts if f"{name}_mean" in figures}
-    if means:
-        told = [f"{name.replace('_', ' ')} {mean:.3f}" for name, mean in means.items()]
-        print(f"mean of an episode: {'  '.join(told)}")
-    return 0
+    figures: dict[str, Any] = {"run": folder.name, "env_steps": env_steps, "actions": actions, **summary, **scales}
+    facts = {name: figures[f"{name}_mean"] for name in evaluation.facts if f"{name}_mean" in figures}
+    return _Told(figures, scales, facts)
 
 
 def _parser() -> argparse.ArgumentParser:

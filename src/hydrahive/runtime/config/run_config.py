@@ -43,6 +43,7 @@ BYTE_NEUTRAL = (
     "evaluate_actions",
     "pictures_every",
     "recording",
+    "look",
     "experiment",
 )
 """Keys that never change a byte of the result, so a run may be resumed with others."""
@@ -201,6 +202,8 @@ class RunConfig:
         pictures_every: Updates between pictures of the policy for TensorBoard, played beside the training
             (inline, it waits); 0 for none.
         recording: Whether to record a game of the trained policy as `episode.gif` at the end.
+        look: What is done when the environment is found wrong before training: `refuse` to train, `tell` it and train,
+            or look at nothing (`none`).
         experiment: Name of the experiment the config came from, for display.
     """
 
@@ -232,6 +235,7 @@ class RunConfig:
     evaluate_actions: Literal["convention", "greedy", "sampled"] = "convention"
     pictures_every: int = 0
     recording: bool = True
+    look: Literal["refuse", "tell", "none"] = "refuse"
     experiment: str = ""
 
     because: ClassVar[str] = ""

@@ -22,6 +22,7 @@ from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.exploration import DETOUR_COUNTS
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import shown_by
+from hydrahive.runtime.roles.magnitudes import because_of
 
 MOST_FACTS, MOST_FRAMES, MOST_PIXELS = 100, 64, 2**24
 """Of what is only shown: names of facts, pictures, and bytes of one."""
@@ -53,6 +54,7 @@ class Intake:
 
     def __init__(self, config: RunConfig) -> None:
         """Know what the run's fragments are like."""
+        self._config = config
         space, actions, stack, _ = shown_by(config.env)
         self._distribution = distribution_of(actions)
         steps, columns, memory = config.fragment_length, config.envs_per_shard, config.policy.memory_size
@@ -93,7 +95,9 @@ class Intake:
                 raise _refused(leased.id, f"its {name} are {_kind(array)}; expected {dtype}{_shown(shape)}")
             # An action that is not legal may have the probability e^-inf.
             if not _is_finite(array, from_below=name == "behaviour"):
-                raise _refused(leased.id, f"its {name} are not finite", of_the_policy=name in OF_THE_POLICY)
+                is_policys = name in OF_THE_POLICY
+                why = because_of([given], self._config) if is_policys else ""
+                raise _refused(leased.id, f"its {name} are not finite{why}", of_the_policy=is_policys)
         self._see_counts(given, leased)
         self._see_rows(given, leased)
         return replace(given, id=leased.id, version=leased.version)

@@ -23,6 +23,7 @@ from hydrahive.runtime.config.machine_class import learner_device, machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network, shown_by
 from hydrahive.runtime.roles.intake import Intake, Leased
+from hydrahive.runtime.roles.magnitudes import because_of
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,14 @@ class Learner:
         new: dict[str, float] = {}
         if self._curiosity is not None:
             round_, new = self._curiosity.added(round_)
-        metrics = {**self._rule.learn(round_), **new}
+        try:
+            metrics = {**self._rule.learn(round_), **new}
+            loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
+            if not np.isfinite(loss):
+                raise DivergedError(f"the loss is {loss} in update {version}")
+        except DivergedError as diverged:
+            raise DivergedError(f"{diverged}{because_of(fragments, self._config)}") from None
         self._judged = self._rule.judgement()
-        loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
-        if not np.isfinite(loss):
-            raise DivergedError(f"the loss is {loss} in update {version}")
         self.version += 1
         self.env_steps += round_.valid_rows
         lags = [version - fragment.version for fragment in fragments]

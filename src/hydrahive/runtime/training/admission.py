@@ -31,6 +31,7 @@ class Admitted:
         initial: The weights it begins with, where it does not draw its own.
         accept_versions: Whether it goes on with other versions than it was computed with so far.
         quiet: Whether to show no progress.
+        oddities: What a look at its environment found worth telling.
     """
 
     config: RunConfig
@@ -42,6 +43,7 @@ class Admitted:
     initial: State | None = None
     accept_versions: bool = False
     quiet: bool = False
+    oddities: tuple[str, ...] = ()
 
 
 def admitted(request: Request) -> Admitted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.inspect.envs.look import look
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
@@ -57,6 +58,7 @@ def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Ou
     finished = summary_if_finished(run, request.address)
     if finished:
         return Outcome(finished, trained=False)
+    run = replace(run, oddities=look(run.config))
     folder, config = run.folder, run.config
     interrupts = Interrupts()
     claim, times = partial(claimed_by, folder, config), StartTimes()
@@ -99,7 +101,7 @@ def train_on(
         folder.create(identity, config, run.initial)
         most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
         books = books_of(run, fleet, line, start, most_waiting)
-        again, news = False, _news(settled, found)
+        again, news = False, [*_news(settled, found), *(("environment", text) for text in run.oddities)]
         while True:
             with _stored_at_the_end(folder), _sinks(run, start, fleet) as sinks:
                 _announce(sinks, run, fleet, plan, line, start, news, times)

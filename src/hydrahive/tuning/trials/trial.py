@@ -29,6 +29,7 @@ from hydrahive.runtime.config.machine_class import is_same_class
 from hydrahive.runtime.config.plain import first_difference
 from hydrahive.runtime.config.run_config import Change, RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
+from hydrahive.runtime.inspect.envs.look import look
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder, locked
 from hydrahive.runtime.training.admission import Admitted, where_ledger_lies
@@ -190,10 +191,11 @@ class Trial:
         identity = folder.identity() if folder.exists() else None
         run_id = identity.run_id if identity else str(uuid.uuid4())
         title = f"{self._sweep.name}/{folder.name}"
+        seen = look(config) if identity is None else ()
         fleet = self._workshop.fleet_for(config, run_id, title, fresh=start is None)
         ledger = where_ledger_lies(config, folder, self._sweep.path.parent, None) if config.ledger.enabled else None
         found = Found(identity, start, tuple(passed_over))
-        run = Admitted(config, folder, run_id, title, found, ledger, quiet=True)
+        run = Admitted(config, folder, run_id, title, found, ledger, quiet=True, oddities=seen)
         try:
             summary = train_on(fleet, run, Interrupts(), until=until)
         except BaseException:

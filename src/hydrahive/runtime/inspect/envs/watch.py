@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.config.parsing import load_run_config
-from hydrahive.runtime.inspect.env_check import CHECKS, Finding, checked
+from hydrahive.runtime.inspect.envs.check import CHECKS, Finding, checked
 
 BEGIN_SECONDS, WRITE_SECONDS = 60, 2
 """What the child may need to begin, and beside each check to write down where it is."""
@@ -48,7 +48,7 @@ def watched(path: Path, overrides: Sequence[str], seconds: float) -> Iterator[Fi
                 mine.recv()  # the process has begun
             for name in CHECKS:
                 if not mine.poll(seconds + WRITE_SECONDS):
-                    yield Finding(name, False, f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
+                    yield Finding(name, "wrong", f"hangs: nothing came of it for {seconds:g} s{_where(trace)}")
                     return
                 heard: Finding | HydrahiveError = mine.recv()
                 if isinstance(heard, HydrahiveError):
@@ -58,7 +58,7 @@ def watched(path: Path, overrides: Sequence[str], seconds: float) -> Iterator[Fi
                     return
         except EOFError:
             process.join()
-            yield Finding(name, False, f"brings its process down (exit code {process.exitcode}){_where(trace)}")
+            yield Finding(name, "wrong", f"brings its process down (exit code {process.exitcode}){_where(trace)}")
         finally:
             process.kill()
             process.join()

@@ -9,8 +9,9 @@ SWEEP ?= sweeps/snake-pbt
 SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env_steps 400_000 --budget.milestones 4) $(ARGS)
 SEEDS ?= 30
 FIRST ?= 0
+comma := ,
 
-.PHONY: help train test claims chaos lint golden lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
+.PHONY: help train test claims chaos corpus lint golden lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +33,10 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	$(call SET_UP,dev)
 	@touch $(VENV)/installed $@
 
+$(VENV)/claims: pyproject.toml constraints.txt  # all environments besides
+	$(call SET_UP,dev$(comma)all-games)
+	@touch $(VENV)/installed $(VENV)/dev $@
+
 train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses another experiment, ARGS=... adds options
 	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS) $(ARGS)
 
@@ -45,7 +50,7 @@ lint: $(VENV)/dev  ## ruff, mypy --strict, the import contracts, and nothing tha
 test: lint  ## lint and all tests, the claims small; under 12 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-claims: $(VENV)/dev  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
+claims: $(VENV)/claims  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest -s
 
 chaos: $(VENV)/dev  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
@@ -54,6 +59,9 @@ chaos: $(VENV)/dev  ## kill and freeze processes and nodes at random, SEEDS time
 golden: $(VENV)/dev  ## write the golden digests of this machine class, and of the portable one; docs/architecture.md says when
 	@$(BIN)/python tests/golden/record.py --readme
 	@$(BIN)/python tests/golden/record.py --portable
+
+corpus: $(VENV)/claims  ## try a hundred environments of others; writes docs/benchmarks/corpus.md
+	@$(BIN)/python tests/corpus/run.py --report docs/benchmarks/corpus.md
 
 bench: $(VENV)/dev  ## speed: the simulation alone, and training against inline, free-running and RLlib
 	@$(BIN)/hydrahive bench sim $(CONFIG)

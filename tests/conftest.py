@@ -140,9 +140,14 @@ def report() -> Iterator[Report]:
         _write_report(ROOT / "docs" / "benchmarks" / "claims.md", report.sections)
 
 
-def _write_report(path: Path, sections: dict[str, list[str]]) -> None:
+def measured_on() -> str:
+    """The machine and the day, as a sentence."""
     cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
-    measured = f"Measured on {os.cpu_count()} cores of {cpu.split(':')[1].strip()}, {time.strftime('%Y-%m-%d')}."
+    return f"Measured on {os.cpu_count()} cores of {cpu.split(':')[1].strip()}, {time.strftime('%Y-%m-%d')}."
+
+
+def _write_report(path: Path, sections: dict[str, list[str]]) -> None:
+    measured = measured_on()
     kept: dict[str, list[str]] = {}
     for block in path.read_text().split("\n## ")[1:] if path.is_file() else []:
         title, _, text = block.partition("\n")

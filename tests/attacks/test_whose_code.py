@@ -23,15 +23,16 @@ GAME = """
 from pathlib import Path
 Path("ran").write_text("somebody's module was imported")
 import gymnasium
+import numpy as np
 class Quiet(gymnasium.Env):
     observation_space, action_space = gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(2)
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.steps = 0
-        return self.observation_space.sample() * 0, {}
+        return np.zeros(2, np.float32), {}
     def step(self, action):
         self.steps += 1
-        return self.observation_space.sample() * 0, float(action), self.steps % 9 == 0, False, {}
+        return np.zeros(2, np.float32), float(action), self.steps % 9 == 0, False, {}
     def render(self): return None
 gymnasium.register("Quiet-v0", Quiet)
 """

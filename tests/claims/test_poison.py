@@ -30,7 +30,7 @@ OPTIONS += [
 def test_it_ends_with_one_line_and_keeps_the_last_checkpoint(hydrahive, env, says, kind, losses):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     options = ["--env.id", f"poison:{env}-v0", *OPTIONS]
-    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", *options, code=1, timeout_s=200)
+    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", "--look", "none", *options, code=1, timeout_s=200)
     assert says in failed.stderr.splitlines()[-1]
     assert "Traceback" not in failed.stderr
     events = [json.loads(line) for line in (hydrahive.runs / "a" / "events.jsonl").read_text().splitlines()]

@@ -149,7 +149,7 @@ def test_the_command_finds_modules_in_the_folder_where_it_is_called(tmp_path):
     options = ["--env.id", "odd:Quits-v0", "--env.snapshots", "none", "--runs", tmp_path, *SMALL]
     command = [Path(sys.executable).with_name("hydrahive"), "train", "cartpole/vtrace", "--name", "a", *options]
     failed = subprocess.run([*map(str, command)], cwd=GAMES, capture_output=True, text=True, timeout=120, check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert "SystemExit: 0" in failed.stderr
     assert "odd.py:" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -158,7 +158,7 @@ def test_the_command_finds_modules_in_the_folder_where_it_is_called(tmp_path):
 def test_what_an_environment_raises_is_told_whole_and_with_its_place(hydrahive):
     hydrahive.environment["PYTHONPATH"] = GAMES
     options = ["--env.id", "odd:Fails-v0", "--env.snapshots", "none", *SMALL]
-    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", *options, code=1)
+    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", *options, code=2)
     assert "RuntimeError: the first line the second" in failed.stderr
     assert "odd.py:" in failed.stderr
 

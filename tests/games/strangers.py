@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -180,6 +181,25 @@ class Slotted(Walk):
     def pays(self, action):
         self.count += 1
         return float(self.count % 5)
+
+
+class Pair(NamedTuple):
+    """A count, and an array."""
+
+    count: int
+    sums: np.ndarray
+
+
+class Recorded(Walk):
+    """Keeps its state in a named tuple, another one each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.pair = Pair(0, np.zeros(2))
+
+    def pays(self, action):
+        self.pair = Pair(self.pair.count + 1, self.pair.sums + action)
+        return float(self.pair.count % 4 + self.pair.sums[0])
 
 
 class Entropy(Walk):

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydrahive.core.errors import HydrahiveError
 
-EXTRAS = {"box2d": "box2d", "minatar": "minatar", "minigrid": "minigrid", "mpe2": "mpe"}
+EXTRAS = {"box2d": "box2d", "envpool": "envpool", "minatar": "minatar", "minigrid": "minigrid", "mpe2": "mpe"}
 """Which of our extras brings what stands in an error."""
 
 

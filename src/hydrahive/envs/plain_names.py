@@ -45,6 +45,13 @@ def is_attributes_only(value: Any) -> bool:
     return hasattr(value, "__dict__") and not slots and kind.__basicsize__ <= _Bare.__basicsize__
 
 
+def is_tuples_only(value: Any) -> bool:
+    """Whether an object of a tuple's kind, as a named one, is nothing but its items."""
+    kind = type(value)
+    is_one = isinstance(value, tuple) and kind is not tuple and tuple in kind.__mro__[1:-1]
+    return is_one and not getattr(value, "__dict__", None) and kind.__itemsize__ == tuple.__itemsize__
+
+
 class Names:
     """What a snapshot of one environment may name."""
 

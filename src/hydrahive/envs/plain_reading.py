@@ -19,6 +19,7 @@ from hydrahive.envs.plain_names import (
     attributes,
     inner_spaces,
     is_attributes_only,
+    is_tuples_only,
     owner_of,
     put_attributes,
 )
@@ -70,6 +71,8 @@ class Decoder:
             return self._array(content).reshape(-1)[0]
         if kind == "tuple":
             return tuple(self._items(content, current))
+        if kind == "record":
+            return self._record(content[0], content[1], current)
         if kind == "view":
             return self._view(*content)
         if kind in ("array", "text", "generator", "legacy", "random"):
@@ -253,6 +256,16 @@ class Decoder:
             raise StateRefusedError(f"state with a {name} where {type(current).__name__} is now")
         current.clear()
         return current
+
+    def _record(self, made: list[str], content: Any, current: Any) -> Any:
+        """A tuple of a kind of its own, made without its class's `__new__`: nothing of it runs."""
+        kind = self._names.kind(*made)
+        if not issubclass(kind, tuple):
+            raise StateRefusedError(f"state with a {made[1]} as a tuple, which it is not")
+        record = tuple.__new__(kind, self._items(content, current))
+        if not is_tuples_only(record):
+            raise StateRefusedError(f"state with a {made[1]} as a tuple, which is more than that")
+        return record
 
     def _items(self, content: Any, current: Any) -> list[Any]:
         now = list(current) if isinstance(current, list | tuple | deque) else []

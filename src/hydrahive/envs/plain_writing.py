@@ -23,6 +23,7 @@ from hydrahive.envs.plain_names import (
     inner_spaces,
     is_attributes_only,
     is_named,
+    is_tuples_only,
     owner_of,
 )
 
@@ -72,6 +73,9 @@ class Encoder:
             return {"enum": [type(value).__module__, type(value).__qualname__, value.name]}
         if type(value) is tuple:
             return {"tuple": self._items(value, path)}
+        if is_tuples_only(value) and self._names.know(type(value)):
+            made = [type(value).__module__, type(value).__qualname__]
+            return {"record": [made, self._items(value, path)]}
         if isinstance(value, np.generic):
             return {"scalar": self._placed(np.array(value), path)}
         return self._encoded_reference(value, path)

@@ -87,7 +87,9 @@ def test_poisoned_work_is_tried_three_times_and_ends_the_run_with_its_traceback(
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     options = ["--env.id", f"poison:{env}-v0", "--fragment_length", 8, "--boundary_every", 2, "--workers", 0]
     options += ["--shards", 2, "--envs_per_shard", 3, "--checkpoint.every_boundaries", 1]
-    failed = hydrahive("train", "cartpole/vtrace", "--name", "a", "--recording", "false", *options, code=1)
+    failed = hydrahive(
+        "train", "cartpole/vtrace", "--name", "a", "--recording", "false", "--look", "none", *options, code=1
+    )
     assert "round 4 failed 3 times" in failed.stderr
     assert "Traceback" not in failed.stderr
     import json
@@ -104,7 +106,7 @@ def test_poisoned_work_is_tried_three_times_and_ends_the_run_with_its_traceback(
 def test_what_fails_once_is_done_again_and_changes_nothing(hydrahive, tmp_path):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "poison")
     options = ["--env.id", "poison:RaisesOnce-v0", "--fragment_length", 8, "--boundary_every", 2, "--workers", 0]
-    options += ["--shards", 2, "--envs_per_shard", 3, "--stop.env_steps", 1000]
+    options += ["--shards", 2, "--envs_per_shard", 3, "--stop.env_steps", 1000, "--look", "none"]
     hydrahive.environment["POISON_MARK"] = str(tmp_path / "mark")
     once = hydrahive.train("cartpole/vtrace", "once", *options)
     assert once["recoveries"] == 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from hydrahive.core.errors import ConfigError, NotAsDeclaredError
+from hydrahive.core.errors import ConfigError, NotAsDeclaredError, SnapshotUnsupportedError
 from hydrahive.core.state import State, nested, under
 from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener
@@ -161,7 +161,7 @@ class GymVector(SnapshotVectorEnv):
         if not self._captured:
             return {}
         env = self._env
-        state = env.snapshot() if isinstance(env, SnapshotVectorEnv) else plain_state.capture(env, self._names)
+        state = self._own(env.snapshot()) if _keeps_itself(env) else plain_state.capture(env, self._names)
         return state if self._legal is None else {**nested("env", state), "legal": self._legal.copy()}
 
     def restore(self, state: State) -> None:
@@ -171,14 +171,32 @@ class GymVector(SnapshotVectorEnv):
         self._legal = state["legal"].copy() if "legal" in state else None
         if self._legal is not None:
             state = under("env", state)
-        if isinstance(self._env, SnapshotVectorEnv):
+        if _keeps_itself(self._env):
             self._env.restore(state)
         else:
             plain_state.restore(self._env, state, self._names)
 
+    def _own(self, state: Any) -> State:
+        """What a simulator gave as its state, of which it may go on to change the arrays.
+
+        Raises:
+            SnapshotUnsupportedError: If a checkpoint could not hold it.
+        """
+        arrays = state if isinstance(state, dict) else {"": state}
+        for name, array in arrays.items():
+            if not (isinstance(name, str) and name and isinstance(array, np.ndarray) and array.dtype.kind in KINDS):
+                what = f"{name!r}: {in_words(array)}" if isinstance(state, dict) else in_words(state)
+                raise SnapshotUnsupportedError(f"its snapshot() gave {what}; expected numbers as arrays, by name")
+        return {name: array.copy() for name, array in arrays.items()}
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments."""
         self._env.close()
+
+
+def _keeps_itself(env: Any) -> bool:
+    """Whether a vector takes out and puts back its state itself."""
+    return callable(getattr(env, "snapshot", None)) and callable(getattr(env, "restore", None))
 
 
 def _side_by_side(told: np.ndarray) -> dict[str, np.ndarray]:

@@ -99,7 +99,9 @@ class Hearing:
             elif hung and facts.sign is not None:
                 self._suspects.append((facts.sign.shard, facts.sign.round))
                 at = f"shard {facts.sign.shard}, round {facts.sign.round}"
-                self._give_up(worker, member, f"at {at} for {facts.sign.busy_s:.0f} s, faults.hang_seconds is less")
+                advice = "where steps are that slow: raise it, or lower envs_per_shard or fragment_length"
+                why = f"at {at} for {facts.sign.busy_s:.0f} s, faults.hang_seconds is less ({advice})"
+                self._give_up(worker, member, why)
 
     def _give_up(self, worker: int, member: Actor, why: str) -> None:
         if worker < 0:

@@ -21,6 +21,7 @@ from hydrahive.core.replayed import Told
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.atari.config import Atari  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.envs.gym.config import Gym  # noqa: F401  likewise
+from hydrahive.envs.gym.pooled import EnvPool  # noqa: F401  likewise
 from hydrahive.envs.pettingzoo.config import PettingZoo  # noqa: F401  likewise
 from hydrahive.envs.snake.config import Snake
 from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise

@@ -7,7 +7,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +17,10 @@ import psutil
 import torch
 
 from hydrahive.core.state import SnapshotKind
+from hydrahive.runtime.config.machine_class import prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.inspect.envs.probe import Noted, Player, WrongError, seed_for, vector
-from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.roles.env_worker import WORKER_THREADS, build_network
 
 SPEED_SECONDS = 1.0
 
@@ -63,6 +65,7 @@ def _timed(make: Callable[[], Made]) -> tuple[float, Made]:
 
 def _acting(config: RunConfig, player: Player) -> float:
     """Seconds that the policy takes to score one observation of each environment."""
+    prepare_torch(config, WORKER_THREADS)
     network = build_network(config, torch.Generator().manual_seed(0))
     seen = torch.from_numpy(np.ascontiguousarray(player.step()[0]))
     memory = torch.zeros(len(seen), network.memory_size)
@@ -98,21 +101,38 @@ def _resident() -> int:
 
 def left_behind(config: RunConfig) -> str:
     """Processes, threads, open files, and files that are still there when all was closed."""
-    places = (Path.cwd(), Path(tempfile.gettempdir()))
-    files, before = [set(os.listdir(place)) for place in places], _open()
-    for _ in range(ROUNDS):
-        with vector(config) as env:
-            player = Player(env, 0)
-            player.begin(seed_for(config))
-            player.steps(5)
-    left = _settled(before)
+    here = set(os.listdir())
+    with _own_temporary() as temporary:
+        before = _open()
+        for _ in range(ROUNDS):
+            with vector(config) as env:
+                player = Player(env, 0)
+                player.begin(seed_for(config))
+                player.steps(5)
+        left = _settled(before)
+        new = [*(set(os.listdir()) - here), *(str(temporary / name) for name in os.listdir(temporary))]
     if any(left.values()):
         said = ", ".join(f"{len(names)} {kind} ({sorted(names)[0]})" for kind, names in left.items() if names)
         raise WrongError(f"made and closed {ROUNDS} times, it leaves behind {said}: its close() must end them")
-    new = [str(place / name) for place, was in zip(places, files, strict=True) for name in set(os.listdir(place)) - was]
     if new:
         return Noted(f"it writes files, as {sorted(new)[0]}: nobody removes them")
     return f"made and closed {ROUNDS} times, it leaves nothing behind"
+
+
+@contextmanager
+def _own_temporary() -> Iterator[Path]:
+    """A folder for temporary files that nobody else writes into meanwhile."""
+    before, named = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="hydrahive-check-") as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+            if named is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = named
 
 
 def _open() -> dict[str, set[str]]:

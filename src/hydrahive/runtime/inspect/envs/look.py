@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError, SnapshotUnsupportedError, UsageError
 from hydrahive.core.state import SnapshotKind, State
 from hydrahive.envs.extras import told_where
 from hydrahive.envs.vector import SnapshotVectorEnv, pulse, pulse_of
@@ -71,7 +71,7 @@ def _refused(config: RunConfig, name: str, error: BaseException) -> tuple[str, .
     text = text if name in text else f"{name} {text}" if isinstance(error, WrongError) else f"{name}: {text}"
     if config.look == "tell" or (config.schedule == "free-running" and isinstance(error, UnlikeError)):
         return (f"{text} (seen before training, which goes on: look is {config.look})",)
-    advice = "" if "look" in text else "; `hydrahive check-env` tries all of it, look: tell trains all the same"
+    advice = " (look: tell trains all the same)" if isinstance(error, UnlikeError) else ""
     raise UsageError(f"env: {text}{advice}") from None
 
 
@@ -91,7 +91,7 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
         took = time.perf_counter() - began
         if took > SLOW_SECONDS:
             return (*said, f"looked at for {took:.1f} s, once: whether it does the same again, check-env tries")
-        kept = first.snapshot()
+        kept = _kept(config, first)
         after = _stretch(first, 1)
         with vector(config, games) as second:
             _refuse_unlike(config, mine, first, second)
@@ -100,6 +100,18 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
             else:
                 _refuse_lossy(config, kept, after, second)
     return tuple(said)
+
+
+def _kept(config: RunConfig, env: SnapshotVectorEnv) -> State:
+    try:
+        return env.snapshot()
+    except SnapshotUnsupportedError as refusal:  # in the middle of a game, and not when it was made
+        raise WrongError(f"cannot be kept: {refusal}{_cut(config)}") from None
+
+
+def _cut(config: RunConfig) -> str:
+    """What to do about state that is not kept."""
+    return "; env.snapshots: none cuts its episodes at boundaries instead" if hasattr(config.env, "snapshots") else ""
 
 
 def _stretch(env: SnapshotVectorEnv, seed: int) -> list[Given]:
@@ -145,10 +157,9 @@ def _refuse_lossy(config: RunConfig, kept: State, after: list[Given], second: Sn
     step = first_difference(after, theirs)
     if step is not None:
         who = "two that are restored differ" if kind == SnapshotKind.REBUILT else "it goes on otherwise when restored"
-        key = "; env.init_args.snapshots: none cuts its episodes instead" if hasattr(config.env, "snapshots") else ""
         raise UnlikeError(
             f"declares {kind.value} snapshots, but {who} (step {step + 1} after one): expected all its state in "
-            f"attributes that can be set{key}"
+            f"attributes that can be set{_cut(config)}"
         )
 
 

@@ -113,7 +113,9 @@ def test_another_type_that_changes_nothing_is_cast():
     alike_everywhere(config_of("Doubles-v0"))
 
 
-@pytest.mark.parametrize("env", ["Closes-v0", "Spawns-v0", "Samples-v0", "Tabled-v0", "Slotted-v0", "Recorded-v0"])
+@pytest.mark.parametrize(
+    "env", ["Closes-v0", "Spawns-v0", "Samples-v0", "Tabled-v0", "Slotted-v0", "Recorded-v0", "Told-v0"]
+)
 def test_what_hides_in_an_environment_is_kept(env):
     config = config_of(env)
     assert look(config) == ()

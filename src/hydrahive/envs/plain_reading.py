@@ -23,7 +23,7 @@ from hydrahive.envs.plain_names import (
     owner_of,
     put_attributes,
 )
-from hydrahive.envs.plain_writing import SEEDS, content_of
+from hydrahive.envs.plain_writing import SEEDS, SPELT, content_of
 
 REBUILT = {"OrderedDict": OrderedDict, "Counter": Counter}
 """Dicts of a kind of their own that can be made anew."""
@@ -68,7 +68,7 @@ class Decoder:
         if kind in ("same", "method", "named", "enum", "flag", "bound"):
             return self._referred(kind, content, current)
         if kind == "scalar":
-            return self._array(content).reshape(-1)[0]
+            return (self._array(content) if isinstance(content, str) else self._spelt(*content)).reshape(-1)[0]
         if kind == "tuple":
             return tuple(self._items(content, current))
         if kind == "record":
@@ -118,11 +118,13 @@ class Decoder:
         if kind == "array":
             return self._array(content).copy()
         if kind == "text":
-            path, dtype, shape = content
-            if np.dtype(dtype).kind not in "SU":
-                raise StateRefusedError(f"state with letters of type {dtype!r}")
-            return np.frombuffer(self._array(path).tobytes(), dtype).reshape(shape).copy()
+            return self._spelt(*content)
         return self._generator(kind, content)
+
+    def _spelt(self, path: Any, dtype: str, shape: list[int]) -> np.ndarray:
+        if np.dtype(dtype).kind not in SPELT:
+            raise StateRefusedError(f"state with letters of type {dtype!r}")
+        return np.frombuffer(self._array(path).tobytes(), dtype).reshape(shape).copy()
 
     def _generator(self, kind: str, content: Any) -> Any:
         """What random numbers are drawn with."""

@@ -44,6 +44,12 @@ CONSTANTS = (
 DRAWERS = (np.random.Generator, np.random.RandomState, random.Random)
 """What random numbers are drawn with."""
 
+SPELT = "SUmMcf"
+"""Kinds of numpy's types that are kept as bytes: letters, times, and numbers that a checkpoint does not hold."""
+
+WIDEST = 8
+"""Bytes of a number that a checkpoint holds."""
+
 SEEDS = ("entropy", "spawn_key", "pool_size", "n_children_spawned")
 """Of what numpy's generators were seeded with; their children are drawn from it."""
 
@@ -77,7 +83,7 @@ class Encoder:
             made = [type(value).__module__, type(value).__qualname__]
             return {"record": [made, self._items(value, path)]}
         if isinstance(value, np.generic):
-            return {"scalar": self._placed(np.array(value), path)}
+            return {"scalar": self._placed_or_spelt(np.array(value), path)}
         return self._encoded_reference(value, path)
 
     def _encoded_reference(self, value: Any, path: str) -> Any:
@@ -162,10 +168,17 @@ class Encoder:
             offset = value.__array_interface__["data"][0] - root.__array_interface__["data"][0]
             place = [offset, value.dtype.str, list(value.shape), list(value.strides)]
             return {"view": [self.encoded(root, f"{path}.base"), *place]}
-        if value.dtype.kind not in "SU":
-            return {"array": self._placed(value.copy(), path)}
+        placed = self._placed_or_spelt(value, path)
+        return {"array": placed} if isinstance(placed, str) else {"text": placed}
+
+    def _placed_or_spelt(self, value: np.ndarray, path: str) -> Any:
+        """Where an array is put: as it is, or as bytes with type and shape, where a checkpoint knows no such type."""
+        if value.dtype.kind in "biuf" and value.dtype.itemsize <= WIDEST:
+            return self._placed(value.copy(), path)
+        if value.dtype.kind not in SPELT:
+            raise SnapshotUnsupportedError(f"its attribute {path!r} holds an array of {value.dtype}")
         letters = np.frombuffer(value.tobytes(), np.uint8).copy()
-        return {"text": [self._placed(letters, path), value.dtype.str, list(value.shape)]}
+        return [self._placed(letters, path), value.dtype.str, list(value.shape)]
 
     def _holder(self, value: Any, path: str) -> Any:
         self._refuse_replaced(value, path)

@@ -72,7 +72,7 @@ def _refused(config: RunConfig, name: str, error: BaseException) -> tuple[str, .
     if config.look == "tell" or (config.schedule == "free-running" and isinstance(error, UnlikeError)):
         return (f"{text} (seen before training, which goes on: look is {config.look})",)
     advice = " (look: tell trains all the same)" if isinstance(error, UnlikeError) else ""
-    raise UsageError(f"env: {text}{advice}") from None
+    raise UsageError(f"{'' if text.startswith('env') else 'env: '}{text}{advice}") from None
 
 
 class UnlikeError(WrongError):
@@ -104,7 +104,13 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
 
 def _kept(config: RunConfig, env: SnapshotVectorEnv) -> State:
     try:
-        return env.snapshot()
+        kept = env.snapshot()
+        odd = sorted({str(array.dtype) for array in kept.values() if array.dtype.kind not in "biuf"})
+        if odd:
+            raise WrongError(
+                f"has snapshots with arrays of {', '.join(odd)}; expected numbers, as checkpoints hold them"
+            )
+        return kept
     except SnapshotUnsupportedError as refusal:  # in the middle of a game, and not when it was made
         raise WrongError(f"cannot be kept: {refusal}{_cut(config)}") from None
 

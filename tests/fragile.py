@@ -76,6 +76,8 @@ class FragileFleet(InlineFleet):
         result = self._on(worker, lambda target: target.simulate(shards, round_, version, self.get(weights)))
         if isinstance(result, Late):
             return result, result
+        if what == "lose fragments" and not isinstance(result, Failed):
+            return Failed(LostError("the fragments are gone")), result[1]
         if what == "lose result" or isinstance(result, Failed):
             failed = result if isinstance(result, Failed) else Failed(LostError("the object is gone"))
             return failed, failed

@@ -313,9 +313,9 @@ def test_actions_of_several_kinds_are_a_product_and_pictures_keep_their_shape():
 def test_what_starts_processes_and_threads_is_closed_or_named():
     config = config_of("Starts-v0", "--env.snapshots=none")
     assert "nothing behind" in costs.left_behind(config)
-    with pytest.raises(HydrahiveError, match=r"leaves behind 12 processes \(.*its close\(\) must end them"):
+    with pytest.raises(HydrahiveError, match=r"leaves behind 24 processes \(.*its close\(\) must end them"):
         costs.left_behind(config_of("Starts-v0", "--env.snapshots=none", ends=False))
-    with pytest.raises(HydrahiveError, match=r"leaves behind 12 threads \(a game's"):
+    with pytest.raises(HydrahiveError, match=r"leaves behind 24 threads \(a game's"):
         costs.left_behind(config_of("Starts-v0", "--env.snapshots=none", ends=False, thread=True))
     import strangers
 

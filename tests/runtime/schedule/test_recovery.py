@@ -31,7 +31,7 @@ CALLS = {
 """In which calls something is lost: with a replay or without, at full size or small."""
 
 
-@pytest.mark.parametrize("what", ["die", "lose result", "lose update", "join"])
+@pytest.mark.parametrize("what", ["die", "lose result", "lose fragments", "lose update", "join"])
 def test_every_boundary_is_the_same_whatever_is_lost_and_when(config, what):
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
     for call in CALLS[config.replay is not None, FULL]:
@@ -66,6 +66,29 @@ def test_losing_all_workers_one_after_the_other(config):
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
     fleet = FragileFleet(config, {9: "die", 21: "die", 23: "lose update", 30: "die", 41: "join", 50: "die", 52: "die"})
     assert trained(config, fleet) == undisturbed
+
+
+def test_a_second_computation_that_is_lost_ends_nobody(config, monkeypatch):
+    """The straggler whose work it was to replace comes in the end, or is lost by itself."""
+    monkeypatch.setattr("hydrahive.runtime.schedule.hedging.HEDGE_SECONDS", -1)
+    undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
+    lost = 0
+    for call in (18, 22, 37):
+        for after in range(6, 22):
+            fleet = FragileFleet(config, {call: "freeze", call + after: "lose result"}, workers=4)
+            assert trained(config, fleet) == undisturbed, f"{call}, {after}: {fleet.events}"
+            lost += sum(kind == "hedge_lost" for kind, _ in fleet.events)
+    assert lost > 0
+
+
+def test_many_that_leave_at_once_do_not_end_a_run():
+    """As twenty spot nodes do that are taken away within a minute."""
+    many = ["--shards=20", "--envs_per_shard=2", "--stop.env_steps=2500"]
+    config = load_run_config(shipped_experiments()["snake/vtrace"], [*SIZES, *many])
+    undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
+    fleet = FragileFleet(config, dict.fromkeys(range(61, 61 + 18), "die"), workers=20)
+    assert trained(config, fleet) == undisturbed, fleet.events
+    assert fleet.worker_count <= 4
 
 
 def test_endless_losses_end_the_run(config):

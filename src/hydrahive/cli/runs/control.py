@@ -22,6 +22,9 @@ REACHED = {"pause": ("paused",), "continue": ("running",), "stop": ("ended",)}
 LOOK_SECONDS = 0.1
 """Time between two looks at the run."""
 
+GONE_SECONDS = 5.0
+"""Time after which a run whose lock nobody holds has ended."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Ask a live run to pause, continue or stop, and wait until it has."""
@@ -41,10 +44,17 @@ def _through_folder(command: Any, given: argparse.Namespace) -> dict[str, Any]:
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
     controls = FolderControls(find_run(runs_folder(given.runs), given.run).path)
-    controls.ask(command)
+    name, alive_at = controls.ask(command), time.monotonic()
 
     def state() -> dict[str, Any]:
-        return controls.state() if controls.is_live() else {**controls.state(), "state": "ended"}
+        nonlocal alive_at
+        told = controls.state()
+        if name in told["answered"]:
+            return told
+        if controls.is_live():
+            alive_at = time.monotonic()
+        is_gone = time.monotonic() - alive_at > GONE_SECONDS  # a process that starts lets go of its lock for a moment
+        return {**told, "state": "ended" if is_gone else "unanswered"}
 
     return _wait(command, given, state)
 

@@ -25,8 +25,9 @@ class Gym(EnvConfig):
             registers it.
         vectorization: `vector` uses the environment's own vector implementation, `sync` steps single ones in
             turn, `auto` takes the first where it exists and declares when its episodes begin anew.
-        snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
-            be: their episodes are cut at each boundary, which enters no score.
+        snapshots: `captured` keeps the state by every attribute's value. `none` is for environments whose state cannot
+            be: their episodes are cut at each boundary, which enters no score, and they are made anew. `reset` makes
+            none anew, where that takes long and a reset with a seed forgets all that was.
         kwargs: Given to the environment when it is made.
         wrappers: Put around each environment, the innermost first: dotted paths of `gymnasium.Wrapper`s, or mappings of
             `class_path` and `init_args`.
@@ -34,7 +35,7 @@ class Gym(EnvConfig):
 
     id: str
     vectorization: Literal["auto", "vector", "sync"] = "auto"
-    snapshots: Literal["captured", "none"] = "captured"
+    snapshots: Literal["captured", "none", "reset"] = "captured"
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[Any] = field(default_factory=list)
 
@@ -96,15 +97,15 @@ class Gym(EnvConfig):
         from hydrahive.envs.gym.singles import GymSingles
         from hydrahive.envs.gym.vector import GymVector, says_when_it_resets
 
-        captured = self.snapshots == "captured"
+        kept = {"captured": self.snapshots == "captured", "anew": self.snapshots == "none"}
         maker = Maker(self._registered(), self.kwargs, tuple(self._wrappers()))
         with failures_in_a_line():
             if self.vectorization != "sync" and self.has_vector and not self.wrappers:
                 together = maker.make_vector(num_envs)
                 if self.vectorization == "vector" or says_when_it_resets(together):
-                    return GymVector(maker, together, captured=captured)
+                    return GymVector(maker, together, **kept)
                 together.close()
-            return GymSingles(maker, num_envs, captured=captured)
+            return GymSingles(maker, num_envs, **kept)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One environment, its observations laid out as the vector's are."""

@@ -27,8 +27,14 @@ class GymSingles(SnapshotVectorEnv):
     our own environments only.
     """
 
-    def __init__(self, maker: Maker, num_envs: int, *, captured: bool = True) -> None:
+    def __init__(self, maker: Maker, num_envs: int, *, captured: bool = True, anew: bool = False) -> None:
         """Make the environments.
+
+        Args:
+            maker: Makes one.
+            num_envs: How many.
+            captured: Whether their state can be taken out.
+            anew: Whether a reset with a seed makes others in their place, for one may keep what nobody sees.
 
         Raises:
             ConfigError: If they cannot be made, or hold state that cannot be captured.
@@ -38,7 +44,7 @@ class GymSingles(SnapshotVectorEnv):
         self._envs = [maker.make(disable_env_checker=True) for _ in range(num_envs)]
         self.closed = False
         self.num_envs, self._tells_score, self._captured = num_envs, maker.tells_score, captured
-        self._name = maker.name
+        self._name, self._maker, self._is_made_anew = maker.name, maker, False
         self.metadata = {**self._envs[0].metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self._flat = Flattener(self._envs[0].observation_space)
         self._actions = Actions(self._envs[0].action_space)
@@ -49,6 +55,7 @@ class GymSingles(SnapshotVectorEnv):
         self._observations = np.zeros((num_envs, *self._flat.space.shape), self._flat.space.dtype)
         self._legal: np.ndarray | None = None
         self.reset(seed=0)
+        self._is_made_anew = anew
         self._names = Names.of(self._envs)
         refuse_hidden_state(self, maker.name)
 
@@ -57,6 +64,10 @@ class GymSingles(SnapshotVectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere; of one seed each environment has the next."""
         self._legal = None
+        if self._is_made_anew and seed is not None:
+            for env in self._envs:
+                env.close()
+            self._envs = [self._maker.make(disable_env_checker=True) for _ in range(self.num_envs)]
         for i in range(self.num_envs):
             self._begin(i, seed[i] if isinstance(seed, list) else None if seed is None else seed + i, options)
         return self._observations.copy(), {}

@@ -35,8 +35,14 @@ class GymVector(SnapshotVectorEnv):
     `action_mask`) or from infos (`action_mask`). A vector that resets nothing by itself is reset in the same step.
     """
 
-    def __init__(self, maker: Maker, env: Any, *, captured: bool = True) -> None:
+    def __init__(self, maker: Maker, env: Any, *, captured: bool = True, anew: bool = False) -> None:
         """Wrap what a maker made.
+
+        Args:
+            maker: Who made it.
+            env: It.
+            captured: Whether its state can be taken out.
+            anew: Whether a reset with a seed makes another in its place, for it may keep what nobody sees.
 
         Raises:
             ConfigError: If it does not say when episodes begin anew, or holds state that cannot be captured.
@@ -57,7 +63,9 @@ class GymVector(SnapshotVectorEnv):
         self.action_space = several(self.single_action_space, env.num_envs)
         self._legal: np.ndarray | None = None
         self._captured, self._tells_score = captured, maker.tells_score
+        self._maker, self._is_made_anew = maker, False
         self.reset(seed=0)
+        self._is_made_anew = anew
         self._names = Names.of(env)
         refuse_hidden_state(self, maker.name)
 
@@ -65,6 +73,9 @@ class GymVector(SnapshotVectorEnv):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere."""
+        if self._is_made_anew and seed is not None:
+            self._env.close()
+            self._env = self._maker.make_vector(self.num_envs)
         given = self._env.reset(seed=seed, options=options)
         try:
             observations, infos = begun(given)

@@ -30,7 +30,8 @@ class PettingZoo(EnvConfig):
         id: The module that has `parallel_env` or, for turns, `env`, for example `pettingzoo.classic.connect_four_v3`.
         kwargs: Given to it.
         snapshots: `captured` keeps the state by every attribute's value; `none` is for environments whose state cannot
-            be: their episodes are cut at each boundary, which enters no score.
+            be: their episodes are cut at each boundary, which enters no score, and they are made anew; `reset` makes
+            none anew, where a reset with a seed forgets all that was.
         groups: Names of groups, and for each the agents in it, by name or pattern (`wolf_*`), where agents are unlike.
             Observations are then rows of numbers as long as the longest, and say which group sees it; of counted
             actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
@@ -40,7 +41,7 @@ class PettingZoo(EnvConfig):
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    snapshots: Literal["captured", "none"] = "captured"
+    snapshots: Literal["captured", "none", "reset"] = "captured"
     groups: dict[str, list[str]] | None = None
     wrappers: list[Any] = field(default_factory=list)
 
@@ -123,7 +124,8 @@ class PettingZoo(EnvConfig):
 
         worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
         with failures_in_a_line():
-            return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured")
+            anew = self.make_parallel if self.snapshots == "none" else None
+            return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured", anew=anew)
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""

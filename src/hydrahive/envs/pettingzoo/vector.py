@@ -40,7 +40,13 @@ class PettingZooVector(SnapshotVectorEnv):
     """Called with a world whose last agent has left, before it begins anew."""
 
     def __init__(
-        self, name: str, worlds: Sequence[Any], groups: Mapping[str, Sequence[str]] | None = None, *, captured: bool
+        self,
+        name: str,
+        worlds: Sequence[Any],
+        groups: Mapping[str, Sequence[str]] | None = None,
+        *,
+        captured: bool,
+        anew: Callable[[], Any] | None = None,
     ) -> None:
         """Put worlds of one kind side by side.
 
@@ -49,11 +55,13 @@ class PettingZooVector(SnapshotVectorEnv):
             worlds: `pettingzoo.ParallelEnv`s.
             groups: Which agents are alike, by names or patterns; None where all are.
             captured: Whether their state can be taken out.
+            anew: Makes another world in the place of each that is reset with a seed, for one may keep what nobody sees.
 
         Raises:
             ConfigError: If it cannot, or the groups' spaces cannot be laid out alike.
         """
         self.worlds, self._captured = list(worlds), captured
+        self._anew: Callable[[], Any] | None = None
         self.agents = list(worlds[0].possible_agents)
         self.num_envs = len(worlds) * len(self.agents)
         members = members_of(groups, self.agents)
@@ -80,6 +88,7 @@ class PettingZooVector(SnapshotVectorEnv):
             raise ConfigError("env.init_args.id", name, accepted)
         self._waiting = _first_only(self.single_action_space) if counted else np.zeros(0, np.bool_)
         self.reset(seed=0)
+        self._anew = anew
         self._names = Names.of(self.worlds)
         refuse_hidden_state(self, name)
 
@@ -174,6 +183,9 @@ class PettingZooVector(SnapshotVectorEnv):
 
     def _begin(self, w: int, seed: int | None, options: dict[str, Any] | None) -> None:
         self._dead[w] = False
+        if self._anew is not None and seed is not None:
+            self.worlds[w].close()
+            self.worlds[w] = self._anew()
         given = self.worlds[w].reset(seed=None if seed is None else seed % 2**31, options=options)
         try:
             observations, infos = begun(given)

@@ -32,7 +32,7 @@ LAST = ("posted.json", "summary.json")
 FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
 """What must be stored before any checkpoint, in this order; `run.json` makes the run exist."""
 
-HERE_ONLY = ("lock", "copy.lock", "request.json", "state.json")
+HERE_ONLY = re.compile(r"lock|copy\.lock|request(-[^/]*)?\.json|state\.json")
 """What is between processes of one machine."""
 
 CHECKPOINTS, BLOCKS, MANIFEST = "checkpoints", "replay", "manifest.json"
@@ -80,7 +80,7 @@ def storage_of(runs: Path) -> Storage | None:
 
 def is_known(path: str) -> bool:
     """Whether a file of this name, relative to a run's folder, may be a run's."""
-    return KNOWN.fullmatch(path) is not None and path not in HERE_ONLY
+    return KNOWN.fullmatch(path) is not None and HERE_ONLY.fullmatch(path) is None
 
 
 class Storage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hydrahive.core.errors import FragmentError, LostError
 from hydrahive.runtime.schedule.dataflow import Part, Taken
 from hydrahive.runtime.schedule.in_flight import InFlight
 from hydrahive.runtime.schedule.placement import Homes
@@ -94,6 +95,13 @@ class Hedging:
         hedge = self._hedge
         assert hedge is not None
         if not flight.fleet.ready([part.summaries for part in hedge.rounds[round_]], 0):
+            return
+        try:  # ready is also what has failed
+            for part in hedge.rounds[round_]:
+                flight.opened(part)
+        except (LostError, FragmentError) as loss:
+            self._hedge = None
+            flight.fleet.listener("hedge_lost", f"the second computation is lost, the first is waited for: {loss}")
             return
         for at, parts in hedge.rounds.items():
             flight.rounds[at] = [part for part in flight.rounds[at] if part.worker != hedge.straggler] + parts

@@ -28,10 +28,13 @@ class Recovery:
         self._failures: Counter[tuple[int, int]] = Counter()
         self._failed_by: Counter[int] = Counter()
         self._losses_since_update = 0
+        self._most_workers = flight.fleet.worker_count
+        self._failed_at: int | None = None
 
     def note_update(self) -> None:
         """An update is done: losses before it no longer count."""
         self._losses_since_update = 0
+        self._most_workers = self._flight.fleet.worker_count
         self._failed_by.clear()
 
     def recover_from(self, trouble: HydrahiveError) -> None:
@@ -64,13 +67,15 @@ class Recovery:
         stock = flight.fleet.stock()
         self._blame(stock.suspects, "it hung")
         done = stock.version
+        failed = self._failed_again(done)
         flight.replayed_steps = 0
         flight.forget_behind(done)
         self._hedging.forget()
         if flight.config.replay:
             self._step_with_replay(stock)
         flight.rounds = {
-            round_: [part for part in flight.rounds.get(round_, ()) if self._is_good(part, stock)]
+            # What was said of a round may be there though what it was said of is gone.
+            round_: [p for p in flight.rounds.get(round_, ()) if round_ != failed and self._is_good(p, stock)]
             for round_ in range(done, flight.next_round)
         }
         missing_snapshots = {at: self._missing_shards(at) for at in flight.snapshots}
@@ -85,6 +90,15 @@ class Recovery:
         text = f"going on at update {done}: {flight.replayed_steps:,} env steps are simulated again"
         flight.fleet.listener("recovering", text, updates=done, env_steps=flight.replayed_steps)
 
+    def _failed_again(self, done: int) -> int | None:
+        """The update that was submitted and lost for the second time, the learner alive.
+
+        Something that it was given is gone, though what was said of it is there: nothing of its round is trusted then.
+        """
+        submitted = any(pending.progress.updates > done for pending in self._flight.pending)
+        before, self._failed_at = self._failed_at, done if submitted else None
+        return done if submitted and before == done else None
+
     def _count(self, trouble: HydrahiveError) -> None:
         if isinstance(trouble, RefusedWorkError):
             self._flight.refuse(trouble)
@@ -96,7 +110,9 @@ class Recovery:
             self._blame([(trouble.shard, trouble.round)], str(trouble))
             self._do_without_who_fails(trouble)
         self._losses_since_update += 1
-        if self._losses_since_update > 2 * self._flight.config.faults.attempts:
+        # Each of its workers may leave once, as spot nodes do that are taken away together.
+        self._most_workers = max(self._most_workers, self._flight.fleet.worker_count)
+        if self._losses_since_update > 2 * self._flight.config.faults.attempts + self._most_workers:
             raise HydrahiveError(
                 f"{self._losses_since_update} losses without an update in between; the last: {trouble}"
             )

@@ -31,7 +31,7 @@ class Asked:
         self._watch = Watch(folder, fleet, price_of(config.ledger, config.env.step_weight))
 
     def begin(self) -> None:
-        """The run is trained from now on; what was asked before is dropped."""
+        """The run is trained from now on; what was asked of a process before this one is dropped."""
         self._controls.forget()
         self._controls.say("running", self._story.taken.env_steps)
 

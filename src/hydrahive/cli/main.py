@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hydrahive import __version__
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
+from hydrahive.core.interrupts import Interrupted, listen_early, look_early
 from hydrahive.runtime.cluster.address import introduce
 
 COMMANDS = {
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return _fail(f"unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", 2)
+    if arguments[0] in ("train", "tune"):
+        listen_early()
     introduce(arguments)
     # The current folder, whose modules `python -m` and Ray's workers would find, too.
     if arguments[0] in READ_CONFIGS and "" not in sys.path:
@@ -75,14 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, *arguments: str) -> int:
     module = MODULES.get(name, name)
-    command = importlib.import_module(f"hydrahive.cli.{module}")
     try:
+        command = importlib.import_module(f"hydrahive.cli.{module}")
+        look_early()
         code: int = command.run([name, *arguments] if module == "runs.control" else [*arguments])
         return code
     except HydrahiveError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, Interrupted) as interrupted:
+        name = str(interrupted) or "SIGINT"
+        print(f"hydrahive: stopped by {name}", file=sys.stderr)
+        return getattr(interrupted, "exit_code", 130)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone; that is its right.
         sys.stderr.close()

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from hydrahive.cli.arguments import COMMAND, split_config
 from hydrahive.core.errors import UsageError
+from hydrahive.core.interrupts import Interrupted
 from hydrahive.runtime.config.named_code import trust_code
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
 from hydrahive.runtime.config.portable import ensure_pinned
@@ -39,7 +40,6 @@ def run(arguments: Sequence[str]) -> int:
     config = _told(instantiate(given))
     if config.portable:
         ensure_pinned(*COMMAND, "train", *arguments)
-    from hydrahive.core.interrupts import Interrupted
     from hydrahive.runtime.training.request import Request, with_experiment
     from hydrahive.runtime.training.train import readable_disk_errors, train
 
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         with readable_disk_errors():
             outcome = train(request, at_the_end=record)
     except Interrupted as interrupted:
-        return interrupted.exit_code
+        return _stopped(name, interrupted)
     if outcome.summary is None:
         return 0
     if not outcome.trained:
@@ -76,6 +76,13 @@ def run(arguments: Sequence[str]) -> int:
     place = f"{folder.stored.storage.shown}/{name}" if folder.stored else str(folder.path)
     print(summary_text(outcome.summary, place, folder.recording if folder.recording.exists() else None))
     return 0
+
+
+def _stopped(name: str, interrupted: Interrupted) -> int:
+    """What an interrupted run exits with; it is said that it was, unless the run has said so."""
+    if not interrupted.told:
+        print(f"{name}: stopped by {interrupted} before it was trained; nothing is lost", file=sys.stderr)
+    return interrupted.exit_code
 
 
 def _refuse_others_code(config: Path, *, trusts: bool) -> None:

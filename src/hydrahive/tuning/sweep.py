@@ -38,25 +38,26 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
     folder.refuse_run()
     config = config.settled()
     base = refuse_unusable(config)
-    with folder.claimed(), _quiet_tune():
+    interrupts = Interrupts()
+    with interrupts.installed(), folder.claimed(), _quiet_tune():
         folder.create(config, base)
         embedded = is_embedded(address)
         # What an embedded Ray starts has this process's variables; a runtime environment would import Ray twice.
         everywhere = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
         environment = None if embedded else everywhere
-        connect(address, config.workers + base.learner.threads if config.workers else 0, environment)
+        cpus = config.workers + base.learner.threads if config.workers else 0
+        interrupts.held_back_in(lambda: connect(address, cpus, environment))
         try:
             _refuse_without_room(bundles(config, base.learner))
-            with Interrupts().installed():
-                search = Search(config, folder, base, embedded)
-                Phase(search).run()
-                search.refuse_all_failed()
-                top = search.best(config.again.top)
-                if top:
-                    Phase(Repetition(config, folder, base, top, embedded)).run()
-                if base.ledger.enabled:
-                    note_tokens(folder, ledger_path(base.ledger.path, folder.path.parent), embedded=embedded)
-                return name_winner(config, folder, search, top)
+            search = Search(config, folder, base, embedded)
+            Phase(search).run()
+            search.refuse_all_failed()
+            top = search.best(config.again.top)
+            if top:
+                Phase(Repetition(config, folder, base, top, embedded)).run()
+            if base.ledger.enabled:
+                note_tokens(folder, ledger_path(base.ledger.path, folder.path.parent), embedded=embedded)
+            return name_winner(config, folder, search, top)
         finally:
             ray.shutdown()
 

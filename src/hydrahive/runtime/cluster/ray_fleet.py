@@ -328,11 +328,7 @@ class RayFleet:
             HydrahiveError: If making the value failed.
         """
         try:
-            while True:
-                try:
-                    return ray.get(ref, timeout=LOOK_SECONDS)
-                except GetTimeoutError:
-                    self._members.look_after()
+            return self._fetched(ref)
         except RayTaskError as error:
             cause: Any = error
             while isinstance(cause, RayTaskError):
@@ -348,6 +344,23 @@ class RayFleet:
             raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
         except RayError as error:
             raise LostError(first_line(error)) from None
+
+    def _fetched(self, ref: Ref) -> Any:
+        """Wait for a value, and fetch it; the members are looked after meanwhile.
+
+        Each `ray.get` with a timeout begins to fetch anew, so that what travels for longer than that never arrives.
+        """
+        while not ray.wait([ref], timeout=LOOK_SECONDS, fetch_local=False)[0]:
+            self._members.look_after()
+        try:
+            return ray.get(ref, timeout=LOOK_SECONDS)
+        except GetTimeoutError:
+            fetching = ref.future()  # type: ignore[attr-defined]  # a reference of Ray's
+        while True:
+            try:
+                return fetching.result(timeout=LOOK_SECONDS)
+            except TimeoutError:
+                self._members.look_after()
 
     def stock(self) -> Stock:
         """Wait for all calls made so far, bury who does not answer, and see what there is.

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import UsageError, first_line
+from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
@@ -27,6 +28,7 @@ def gathered_fleet(
     address: str | None,
     claim: Callable[[], AbstractContextManager[None]] = nullcontext,
     times: StartTimes | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
 
@@ -37,6 +39,7 @@ def gathered_fleet(
         address: As `ray.init` takes it, or None.
         claim: Is entered on the cluster before anybody is hired.
         times: Is told when the cluster is connected to, and when everybody is there.
+        interrupts: What Ray's start must not be cut short by, and must not stop from hearing.
 
     Raises:
         UsageError: If the config does not fit the cluster.
@@ -44,19 +47,19 @@ def gathered_fleet(
     """
     if config.workers == 0:
         inline = InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
-        try:
+        with closed(inline.close):
             yield inline
-        finally:
-            inline.close()
         return
     from hydrahive.runtime.cluster.connecting import connect, disconnect
     from hydrahive.runtime.cluster.member import RunOnCluster
     from hydrahive.runtime.cluster.ray_fleet import RayFleet
 
     times = times or StartTimes()
-    cluster = connect(address, config.worker_count() + config.learner.threads)
+    interrupts = interrupts or Interrupts()
+    # Ray's core may be brought down by a signal while it starts, and puts handlers of its own there.
+    cluster = interrupts.held_back_in(lambda: connect(address, config.worker_count() + config.learner.threads))
     times.note("connected")
-    try:
+    with closed(disconnect):
         wanted = config.learner.device
         if wanted == "cuda" and not cluster.gpus:
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
@@ -67,12 +70,20 @@ def gathered_fleet(
         with claim():
             fleet = RayFleet(config, run)
             times.note("gathered")
-            try:
+            with closed(fleet.close):
                 yield fleet
-            finally:
-                fleet.close()
+
+
+@contextmanager
+def closed(close: Callable[[], object]) -> Iterator[None]:
+    """Close something behind the block, whatever happened in it; that closing fails is told, and hides nothing."""
+    try:
+        yield
     finally:
-        disconnect()
+        try:
+            close()
+        except Exception as error:
+            say("closing_failed", f"not everything could be closed: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager

@@ -54,19 +54,21 @@ def train(request: Request, at_the_end: Callable[[], None] = lambda: None) -> Ou
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
         Interrupted: After Ctrl-C or SIGTERM; likewise.
     """
+    interrupts = Interrupts()
+    with interrupts.installed():
+        return _trained(request, at_the_end, interrupts)
+
+
+def _trained(request: Request, at_the_end: Callable[[], None], interrupts: Interrupts) -> Outcome:
     run = admitted(request)
     finished = summary_if_finished(run, request.address)
     if finished:
         return Outcome(finished, trained=False)
     run = replace(run, oddities=look(run.config))
     folder, config = run.folder, run.config
-    interrupts = Interrupts()
     claim, times = partial(claimed_by, folder, config), StartTimes()
     times.note("asked")
-    with (
-        gathered_fleet(config, run.run_id, folder.name, request.address, claim, times) as fleet,
-        interrupts.installed(),
-    ):
+    with gathered_fleet(config, run.run_id, folder.name, request.address, claim, times, interrupts) as fleet:
         summary = train_on(fleet, run, interrupts, times=times)
         if summary is not None:
             at_the_end()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hydrahive.core.durable import write_whole
@@ -15,6 +18,8 @@ from hydrahive.core.errors import (
     LearnerLostError,
     LostError,
     TakenBackError,
+    first_line,
+    is_out_of_memory,
 )
 from hydrahive.core.interrupts import Interrupted, Interrupts
 from hydrahive.core.schedules import value_at
@@ -97,32 +102,54 @@ class Trainer:
             Interrupted: After Ctrl-C or SIGTERM; the newest boundary is on disk.
             HydrahiveError: If something stopped the run; the newest boundary is on disk.
         """
-        keeper, event = self._keeper, self._story.event
         self._clock.start()
         self._story.begin()
-        self._fleet.listener = event
+        self._fleet.listener = self._story.event
         self._asked.begin()
         try:
             with interrupts.recognised():
                 if self._train(interrupts):
                     return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
-                keeper.save_newest()
-                event("stopped", keeper.how_to_resume("stopped on request"))
+                self._keeper.save_newest()
+                self._story.event("stopped", self._keeper.how_to_resume("stopped on request"))
                 return None
         except Interrupted as interrupted:
-            keeper.save_newest()
-            event("interrupted", keeper.how_to_resume(f"stopped by {interrupted}"), signal=str(interrupted))
+            self._leave("interrupted", f"stopped by {interrupted}", signal=str(interrupted))
+            interrupted.told = True
             raise
         except TakenBackError:
             raise
         except HydrahiveError as error:
-            keeper.save_newest()
             kind = "diverged" if isinstance(error, DivergedError) else "failed"
-            event(kind, keeper.how_to_resume(f"{kind}: {error}"))
+            self._leave(kind, f"{kind}: {error}")
             raise
+        except Exception as error:  # none of ours: Ray's, the disk's, memory's, or a fault of our own
+            told = first_line(error)
+            self._leave("failed", f"failed: {type(error).__name__}: {told}", traceback=traceback.format_exc())
+            if isinstance(error, OSError) or is_out_of_memory(error):
+                raise  # the command has words for these
+            where = " (its traceback is in events.jsonl)"
+            raise HydrahiveError(f"{type(error).__name__}: {told}{where}") from error
         finally:
-            self._side_shows.give_up()
-            self._asked.end(is_held=self._is_held)
+            for close in (self._side_shows.give_up, partial(self._asked.end, is_held=self._is_held)):
+                self._despite_all(close)
+
+    def _leave(self, kind: str, what: str, **fields: Any) -> None:
+        """The one way out of a run that does not end by itself: the newest boundary is kept, and told in a line."""
+        kept = self._despite_all(self._keeper.save_newest)
+        unkept = "" if kept is None else f"; the newest boundary could not be written ({kept})"
+        self._despite_all(partial(self._story.event, kind, self._keeper.how_to_resume(what + unkept), **fields))
+
+    def _despite_all(self, act: Callable[[], object]) -> str | None:
+        """Do what belongs to the end, though it may fail, too: what went wrong first is what is told."""
+        try:
+            act()
+        except Exception as error:
+            text = f"{type(error).__name__}: {first_line(error)}"
+            with suppress(Exception):
+                self._story.event("ending_failed", text)
+            return text
+        return None
 
     def _train(self, interrupts: Interrupts) -> bool:
         """Train to the run's stop; False if it was asked to stop before."""

@@ -102,6 +102,10 @@ class TakenBackError(HydrahiveError):
     """Work that was learned from was dishonest; the run goes on from before it, as a new segment."""
 
 
+class SupersededError(HydrahiveError):
+    """Another process trains the run now; this one must write nothing more of it."""
+
+
 class OutOfStepError(LostError):
     """A shard or the learner was asked for another round than its next; a call before this one was lost."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hydrahive.core.interrupts import SIGNALS, Interrupted, Interrupts
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.runs.checkpoints import CheckpointStore
-from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.runs.run_folder import RunFolder, new_run_folder, runs_folder
 from hydrahive.runtime.training.keeper import Keeper
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.story import Story
@@ -180,3 +181,50 @@ def test_signals_are_held_back_where_they_must_be():
             interrupts.held_back_in(whole)
         assert done == [True]
         assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+
+
+def taken_over_at(monkeypatch, call, take_over):
+    """Somebody takes the run over while this process trains it."""
+    method, calls = Story.take, []
+
+    def seen(*arguments):
+        calls.append(None)
+        if len(calls) == call:
+            take_over()
+        return method(*arguments)
+
+    monkeypatch.setattr(Story, "take", seen)
+
+
+OFTEN = [option.replace("boundaries=100", "boundaries=1") for option in SIZES]
+
+
+@pytest.mark.parametrize("at", ["folder", "storage"])
+def test_who_was_superseded_ends_and_writes_nothing_more(tmp_path, monkeypatch, at):
+    place = tmp_path / "there"
+    place.mkdir()
+    uri = f"file://{place}"
+    folder = new_run_folder(runs_folder(uri), "a") if at == "storage" else RunFolder(tmp_path / "a")
+    marked = (place / "a" if at == "storage" else folder.path) / "driver.json"
+    before = []
+
+    def take_over():
+        marked.write_text(json.dumps({"nonce": "another", "host": "elsewhere", "pid": 7}))
+        before.extend(sorted(path.name for path in (marked.parent / "checkpoints").iterdir()))
+
+    taken_over_at(monkeypatch, 23, take_over)
+    with pytest.raises(HydrahiveError, match="is trained by process 7 on elsewhere now"):
+        train(Request(load_run_config(SNAKE, OFTEN), folder, runs=tmp_path, quiet=True))
+    assert sorted(path.name for path in (marked.parent / "checkpoints").iterdir()) == before
+    assert not (marked.parent / "summary.json").exists()
+    assert json.loads(marked.read_text())["nonce"] == "another"
+
+
+def test_a_run_whose_folder_was_removed_ends_in_a_line(tmp_path, monkeypatch):
+    def take_over():
+        shutil.rmtree(tmp_path / "a")
+
+    taken_over_at(monkeypatch, 23, take_over)
+    with pytest.raises(HydrahiveError, match="is gone from where it lay"):
+        train(Request(load_run_config(SNAKE, OFTEN), RunFolder(tmp_path / "a"), runs=tmp_path, quiet=True))
+    assert not (tmp_path / "a" / "run.json").exists()

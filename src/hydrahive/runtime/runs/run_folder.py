@@ -30,6 +30,7 @@ from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs import ownership
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
+from hydrahive.runtime.runs.fence import Fence
 from hydrahive.runtime.runs.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
 
 LOCK_LOOK_SECONDS = 0.5
@@ -78,6 +79,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.recording = path / "episode.gif"
         self._initial = path / "initial.safetensors"
+        self.fence = Fence(path, self.stored)
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""

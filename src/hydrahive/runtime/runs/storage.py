@@ -32,7 +32,7 @@ LAST = ("posted.json", "summary.json")
 FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
 """What must be stored before any checkpoint, in this order; `run.json` makes the run exist."""
 
-HERE_ONLY = re.compile(r"lock|copy\.lock|request(-[^/]*)?\.json|state\.json")
+HERE_ONLY = re.compile(r"lock|copy\.lock|request(-[^/]*)?\.json|state\.json|driver\.json")
 """What is between processes of one machine."""
 
 CHECKPOINTS, BLOCKS, MANIFEST = "checkpoints", "replay", "manifest.json"
@@ -249,6 +249,15 @@ class StoredRun:
             assert target.resolve().is_relative_to(self._folder.resolve()), "its name was looked at"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, data, 0o600 if path == SECRET else 0o666)
+
+    def path_of(self, name: str) -> str:
+        """Where one of the run's files lies in the storage."""
+        return f"{self._name}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Store bytes that are no file here; errors as `send`."""
+        with self._told():
+            self.storage.write(self.path_of(name), data)
 
     def send(self) -> None:
         """Store what is new here, and remove checkpoints that are here no more; for who has claimed the run.

@@ -75,6 +75,7 @@ class Keeper:
 
     def _save(self, boundary: Boundary) -> None:
         """Write a boundary with all that is owed for what led to it; once that is durable, post it."""
+        self._folder.fence.see()
         if boundary.updates in self._on_disk:
             return
         self._accounts.judge(self._audits.take_verdicts())

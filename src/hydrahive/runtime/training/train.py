@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hydrahive.core.errors import HydrahiveError, TakenBackError
+from hydrahive.core.errors import HydrahiveError, SupersededError, TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
 from hydrahive.policies.flat_weights import FlatWeights
@@ -101,6 +101,7 @@ def train_on(
         elif start and config.schedule == "free-running":
             folder.begin_segment(Segment(at, "a free-running run goes on with other bytes"))
         folder.create(identity, config, run.initial)
+        folder.fence.put_up()
         most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
         books = books_of(run, fleet, line, start, most_waiting)
         again, news = False, [*_news(settled, found), *(("environment", text) for text in run.oddities)]
@@ -143,6 +144,8 @@ def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
     """Where runs lie in a storage: store what was written since the last checkpoint, however the block ends."""
     try:
         yield
+    except SupersededError:
+        raise
     except BaseException:
         with suppress(OSError):  # what went wrong first is what is told
             folder.send()

@@ -17,6 +17,7 @@ from hydrahive.core.errors import (
     HydrahiveError,
     LearnerLostError,
     LostError,
+    SupersededError,
     TakenBackError,
     first_line,
     is_out_of_memory,
@@ -85,6 +86,7 @@ class Trainer:
         self._is_held = until is not None
         self._folder, self._identity, self._fleet = folder, identity, fleet
         self._accounts, self._audits, self._again = books.accounts, books.audits, again
+        self._is_superseded = False
         self._is_resumed, self._initial = start is not None, initial
         self._algorithms = algorithms(config)
         self._replayed = Replayed()
@@ -119,6 +121,9 @@ class Trainer:
             raise
         except TakenBackError:
             raise
+        except SupersededError:
+            self._is_superseded = True
+            raise
         except HydrahiveError as error:
             kind = "diverged" if isinstance(error, DivergedError) else "failed"
             self._leave(kind, f"{kind}: {error}")
@@ -131,8 +136,9 @@ class Trainer:
             where = " (its traceback is in events.jsonl)"
             raise HydrahiveError(f"{type(error).__name__}: {told}{where}") from error
         finally:
-            for close in (self._side_shows.give_up, partial(self._asked.end, is_held=self._is_held)):
-                self._despite_all(close)
+            if not self._is_superseded:  # what lies there is another's
+                for close in (self._side_shows.give_up, partial(self._asked.end, is_held=self._is_held)):
+                    self._despite_all(close)
 
     def _leave(self, kind: str, what: str, **fields: Any) -> None:
         """The one way out of a run that does not end by itself: the newest boundary is kept, and told in a line."""
@@ -253,6 +259,7 @@ class Trainer:
 
     def _finish(self, interrupts: Interrupts) -> dict[str, Any]:
         """Write the end of the run: the checkpoints it can be continued from and judged by, and the summary."""
+        self._folder.fence.see()
         seconds = self._clock.seconds
         with interrupts.held_back():
             self._keeper.save_end()

@@ -10,7 +10,6 @@ SIZE_MB, LOOK_SECONDS = (3_000, 1.0) if FULL else (700, 0.02)
 FETCH = """
 import sys
 import time
-from types import SimpleNamespace
 
 sys.path.insert(0, sys.argv[1])
 size, look = int(sys.argv[2]) * 2**20, float(sys.argv[3])
@@ -18,7 +17,7 @@ size, look = int(sys.argv[2]) * 2**20, float(sys.argv[3])
 import numpy as np
 import ray
 from ray.cluster_utils import Cluster
-from hydrahive.runtime.cluster import ray_fleet
+from hydrahive.runtime.cluster.member import fetched
 from hydrahive.runtime.cluster.embedded import embedded_node
 
 room = int(1.4 * size)
@@ -34,10 +33,8 @@ def made():
 
 
 looks = []
-fleet = SimpleNamespace(_members=SimpleNamespace(look_after=lambda: looks.append(time.monotonic())))
-ray_fleet.LOOK_SECONDS = look
 ref = made.remote()
-value = ray_fleet.RayFleet._fetched(fleet, ref)
+value = fetched(ref, look, lambda: looks.append(time.monotonic()))
 assert len(value) == size and value[::4096].all()
 print("arrived, looks", len(looks))
 ray.shutdown()

@@ -119,7 +119,7 @@ def table() -> Iterator[tuple[str, list[str]]]:
 
 def report(rows: list[tuple[str, list[str]]]) -> str:
     """The table for people; what changes nothing stands together."""
-    from hydrahive.core.processor import cpu_fact
+    from hydrahive.core.machine import cpu_fact
 
     same = [name for name, verdicts in rows if set(verdicts) == {"same bytes"}]
     lines = [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hydrahive.core.processor import bfloat16_units
+from hydrahive.core.machine import bfloat16_units
 from hydrahive.policies.cores import RecurrentCore
 
 

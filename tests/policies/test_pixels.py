@@ -5,7 +5,7 @@ from gymnasium import spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.core.processor import gains_by_bfloat16
+from hydrahive.core.machine import gains_by_bfloat16
 from hydrahive.policies.actor_critic import ActorCritic
 from hydrahive.policies.config import Gru, Impala, Nature, PolicyConfig
 from hydrahive.policies.flat_weights import FlatWeights

@@ -37,7 +37,7 @@ def running(arguments: Sequence[str], log: Path, is_up: Callable[[], bool], othe
         end = time.monotonic() + PATIENCE_SECONDS
         while not is_up():
             if process.poll() is not None or time.monotonic() > end:
-                lines = log.read_text().splitlines()
+                lines = log.read_text("utf-8").splitlines()
                 raise HydrahiveError(f"bench: {otherwise}: {lines[-1] if lines else 'it says nothing'}")
             time.sleep(LOOK_SECONDS)
         yield

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hydrahive import __version__
+from hydrahive.cli.arguments import COMMAND
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
 from hydrahive.core.interrupts import Interrupted, listen_early, look_early
+from hydrahive.core.machine import read_files_as_utf8, settle
 from hydrahive.runtime.cluster.address import introduce
 
 COMMANDS = {
@@ -57,7 +63,13 @@ commands:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 unusable arguments, 130/143 interrupted."""
+    if arguments is None:
+        read_files_as_utf8(*COMMAND, *sys.argv[1:])
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    settle()
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale knows, nothing that is said ends a command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
         print(USAGE.format(commands=listing), end="")
@@ -79,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, *arguments: str) -> int:
     module = MODULES.get(name, name)
     try:
-        command = importlib.import_module(f"hydrahive.cli.{module}")
+        command = _imported(f"hydrahive.cli.{module}")
         look_early()
         code: int = command.run([name, *arguments] if module == "runs.control" else [*arguments])
         return code
@@ -99,6 +111,36 @@ def _run(name: str, *arguments: str) -> int:
         if not is_out_of_memory(error):
             raise
         return _fail(f"not enough memory: {first_line(error)}", 1)
+
+
+def _imported(module: str) -> Any:
+    """A command's module.
+
+    Raises:
+        HydrahiveError: If a file on the way in stands where a package or a module of Python's should.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, AttributeError) as error:
+        shadow = _shadow()
+        if shadow is None:
+            raise
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise HydrahiveError(f"{shadow} stands in the way of a module of that name ({what}): rename it") from None
+
+
+def _shadow() -> Path | None:
+    """A file of the user's that has the name of a module of Python's, or of a package that we need."""
+    needed = {"numpy", "torch", "ray", "gymnasium", "numba", "yaml", "pyarrow", "optuna", "pettingzoo", "grpc"}
+    for place in dict.fromkeys(sys.path):
+        folder = Path(place or ".").absolute()
+        if "site-packages" in folder.parts or not folder.is_dir() or folder == Path(os.__file__).parent:
+            continue
+        for name in sorted(sys.stdlib_module_names | needed):
+            found = folder / f"{name}.py"
+            if found.is_file() and not found.is_relative_to(sys.base_prefix):
+                return found
+    return None
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,8 +135,9 @@ def help_text(parser: ArgumentParser) -> str:
 
 
 def default_name(path: Path, experiment: str, seed: int) -> str:
-    """The name of a run that was given none; a run's own `config.yaml` keeps its folder's."""
-    return experiment if path.name == "config.yaml" else f"{experiment}-s{seed}"
+    """The name of a run that was given none, fit for a folder; a run's own `config.yaml` keeps its folder's."""
+    fit = re.sub(r"[^A-Za-z0-9._+=-]+", "-", experiment).strip("-.") or "run"
+    return fit if path.name == "config.yaml" else f"{fit[:90]}-s{seed}"
 
 
 def summary_text(summary: dict[str, Any], place: str, recording: Path | None) -> str:

@@ -77,7 +77,7 @@ def sweep(folder: Path, older_than_s: float = LEFT_SECONDS) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A small file of JSON that can be done without; None if it is missing or damaged."""
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return plain if isinstance(plain, dict) else None

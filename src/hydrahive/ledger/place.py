@@ -31,7 +31,7 @@ def require_local(path: Path, mounts: Path | None = None) -> None:
     mounts = mounts or MOUNTS
     if not mounts.is_file():
         return
-    kind, mounted_at = filesystem_of(path, mounts.read_text())
+    kind, mounted_at = filesystem_of(path, mounts.read_text("utf-8"))
     assert mounted_at.startswith("/"), "something is mounted at the root"
     if kind in ON_A_NETWORK:
         raise LedgerError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hydrahive.core.config import CoreConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.laid_out import names_among, normalised_space
-from hydrahive.core.processor import gains_by_bfloat16
+from hydrahive.core.machine import gains_by_bfloat16
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.cores import RecurrentCore
 from hydrahive.policies.distributions import distribution_of

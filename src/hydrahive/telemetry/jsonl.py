@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -22,24 +23,30 @@ class JsonlSink:
 
     def row(self, row: Row) -> None:
         """Append a row of metrics."""
-        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.write(_line(row))
 
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Append what finished in an update."""
-        self._episodes.write(json.dumps(facts) + "\n")
+        self._episodes.write(_line(facts))
 
     def clip(self, env_steps: int, clip: Clip) -> None:
         """Pictures are for TensorBoard."""
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Append an event with the time of day."""
-        self._events.write(json.dumps({"time": round(time.time(), 3), "kind": kind, "text": text, **fields}) + "\n")
+        self._events.write(_line({"time": round(time.time(), 3), "kind": kind, "text": text, **fields}))
 
     def close(self) -> None:
         """Close the files."""
         self._episodes.close()
         self._metrics.close()
         self._events.close()
+
+
+def _line(row: Mapping[str, object]) -> str:
+    """A row as strict JSON, which knows no infinity: what is no number is left out."""
+    kept = {name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)}
+    return json.dumps(kept if len(kept) < len(row) else row) + "\n"
 
 
 def _appending(path: Path) -> TextIO:
@@ -49,7 +56,7 @@ def _appending(path: Path) -> TextIO:
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
                 file.write(b"\n")
-    return path.open("a", buffering=1)
+    return path.open("a", buffering=1, encoding="utf-8")
 
 
 def read_rows(path: Path, has: str = "updates") -> list[dict[str, object]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ class ProgressSink:
         """Write to `stream`, standard error by default, towards `target_steps` env steps."""
         self._target = target_steps
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._shown_at = float("-inf")
         self._open_line = False
 
@@ -39,7 +41,8 @@ class ProgressSink:
         self._shown_at = now
         line = self._line(row)
         if self._live:
-            self._stream.write(f"\r\x1b[2K{line}")
+            width = shutil.get_terminal_size((120, 24)).columns - 1  # a full row would begin the next
+            self._stream.write(f"\r\x1b[2K{line[:width]}")
             self._open_line = True
         else:
             self._stream.write(f"{line}\n")

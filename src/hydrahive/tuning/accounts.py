@@ -39,4 +39,4 @@ def note_tokens(folder: SweepFolder, ledger: Path | None, *, embedded: bool) -> 
 def tokens_of(folder: SweepFolder) -> list[Earned]:
     """What was kept; nothing where no accounts are."""
     path = folder.path / "accounts.json"
-    return [Earned(**plain) for plain in json.loads(path.read_text())] if path.is_file() else []
+    return [Earned(**plain) for plain in json.loads(path.read_text("utf-8"))] if path.is_file() else []

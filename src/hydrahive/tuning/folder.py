@@ -16,7 +16,8 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.plain import as_plain, dump, first_difference
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.runs.run_folder import RunFolder, locked
+from hydrahive.runtime.runs.locks import locked
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.tuning.config import SweepConfig, sweep_of
 
 
@@ -99,7 +100,7 @@ class SweepFolder:
         """
         path = self.path / "sweep.yaml"
         try:
-            return sweep_of(yaml.safe_load(path.read_text()))
+            return sweep_of(yaml.safe_load(path.read_text("utf-8")))
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
 
@@ -190,7 +191,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines; a last line that is not whole was never written."""
     if not path.is_file():
         return []
-    text = path.read_text()
+    text = path.read_text("utf-8")
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 

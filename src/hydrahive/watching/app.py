@@ -172,7 +172,7 @@ class Watcher(App[None]):
             self.call_from_thread(callback, *arguments)
 
     def _show_config(self) -> None:
-        text = (self._source.folder.path / "config.yaml").read_text()
+        text = (self._source.folder.path / "config.yaml").read_text("utf-8")
         self.query_one("#config-text", Static).update(Syntax(text, "yaml", background_color="default"))
 
     def _take(self, seen: Seen) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.fragment import Fragment
-from hydrahive.core.processor import gains_by_bfloat16
+from hydrahive.core.machine import gains_by_bfloat16
 from hydrahive.core.replayed import Judgement, Sample
 from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights

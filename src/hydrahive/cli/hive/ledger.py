@@ -265,7 +265,7 @@ def read_key(file: Path | None) -> str | None:
         key, where = os.environ.pop("HYDRAHIVE_KEY", "").strip(), "HYDRAHIVE_KEY"
     else:
         try:
-            key, where = file.read_text().strip(), f"--key-file: {file}"
+            key, where = file.read_text("utf-8").strip(), f"--key-file: {file}"
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--key-file: cannot read {file}: {error}") from None
     if not all("!" <= character <= "~" for character in key):

@@ -105,7 +105,7 @@ def _asked(client: Any, given: argparse.Namespace, words: list[str]) -> str:
 def _observations(text: str) -> Any:
     """Observations as somebody typed them, or the file that holds them."""
     try:
-        return json.loads(Path(text).read_text() if not text.lstrip().startswith("[") else text)
+        return json.loads(Path(text).read_text("utf-8") if not text.lstrip().startswith("[") else text)
     except (OSError, ValueError) as error:
         raise UsageError(f"OBSERVATIONS: neither JSON nor a file of it: {error}") from None
 

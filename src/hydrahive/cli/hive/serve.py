@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from hydrahive.cli.arguments import add_runs, add_trust, command_parser, positive
 from hydrahive.cli.hive.ledger import microtokens
 from hydrahive.core.errors import UsageError
+from hydrahive.runtime.cluster.address import is_embedded
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,6 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.serving.config import load_serving
 
     config = load_serving(given.config, _overrides(given))
+    if is_embedded(given.address):
+        _refuse_taken(given.host, given.port)
     runs = runs_folder(given.runs)
     from hydrahive.core.interrupts import Interrupted
     from hydrahive.serving.policy import require_names, require_one_precision
@@ -56,6 +61,25 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """See that nobody listens there already, which Ray would tell late and in many words.
+
+    Raises:
+        UsageError: If somebody does, or one cannot.
+    """
+    try:
+        family, kind, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OverflowError as error:
+        raise UsageError(f"--port: {port} is not accepted: {error}") from None
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        why = "is taken by another process; expected a free one" if is_taken else f"cannot be listened at: {error}"
+        raise UsageError(f"--port: {port} on {host} {why}") from None
 
 
 def _overrides(given: argparse.Namespace) -> dict[str, int]:

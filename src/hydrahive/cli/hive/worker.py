@@ -10,6 +10,7 @@ from pathlib import Path
 from hydrahive.cli.arguments import command_parser, positive
 from hydrahive.cli.hive.ledger import read_key
 from hydrahive.core.errors import UsageError
+from hydrahive.core.machine import cpus as own_cpus
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        Volunteer(given.owner, key, given.address, given.cpus or os.cpu_count() or 1, say).work()
+        Volunteer(given.owner, key, given.address, given.cpus or own_cpus(), say).work()
     except Interrupted as interrupted:
         return interrupted.exit_code
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,7 +123,8 @@ class GymSingles(SnapshotVectorEnv):
 
     def _numbers(self, info: dict[str, Any]) -> dict[str, float]:
         """The plain numbers of an episode's last infos, but for a score that is not of our own making."""
-        numbers = {name: float(value) for name, value in info.items() if isinstance(name, str) and _is_number(value)}
+        told = {name: _finite(value) for name, value in info.items() if isinstance(name, str) and _is_number(value)}
+        numbers = {name: value for name, value in told.items() if value is not None}
         if not self._tells_score:
             numbers.pop("score", None)
         return numbers
@@ -153,6 +155,15 @@ class GymSingles(SnapshotVectorEnv):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, bool | int | float | np.number | np.bool_) and not isinstance(value, np.complexfloating)
+
+
+def _finite(value: Any) -> float | None:
+    """A number that all readers of JSON know; None for infinity, for what is none, and for what is too large."""
+    try:
+        plain = float(value)
+    except OverflowError:
+        return None
+    return plain if math.isfinite(plain) else None
 
 
 def _side_by_side(numbers: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:

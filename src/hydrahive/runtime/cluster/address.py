@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
 
 TOKEN_PLACE = "put it into ~/.ray/auth_token with mode 0600, or name its file in RAY_AUTH_TOKEN_PATH"  # noqa: S105  where a token lies, not one
 """Where people put a token, in words."""
@@ -28,8 +28,18 @@ ANSWER_SECONDS = 5.0
 
 
 def cluster_address(given: str | None) -> str | None:
-    """The address that was given, else `RAY_ADDRESS`."""
-    return given or os.environ.get("RAY_ADDRESS")
+    """The address that was given, else `RAY_ADDRESS`.
+
+    Raises:
+        UsageError: If it is a dashboard's.
+    """
+    address = given or os.environ.get("RAY_ADDRESS") or None
+    if address and address.startswith(("http://", "https://")):
+        key = "--address" if given else "RAY_ADDRESS"
+        raise UsageError(
+            f"{key}: {address!r} is a dashboard's, which `ray job submit` takes; expected HOST:6379, or ray://HOST:10001"
+        )
+    return address
 
 
 def is_embedded(given: str | None) -> bool:
@@ -44,7 +54,7 @@ def introduce(arguments: Sequence[str]) -> None:
     cluster that has none, its processes are not let in here. So the cluster is asked, where this user has a token.
     """
     address = _address_in(arguments)
-    if address is None or is_embedded(address):
+    if not address or address.startswith("http") or is_embedded(address):
         return
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)

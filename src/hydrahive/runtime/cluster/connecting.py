@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.machine import LONGEST_TEMPORARY, own_temporary
+from hydrahive.core.machine import cpus as own_cpus
 from hydrahive.runtime.cluster.address import await_answer, cluster_address, is_embedded, refusal
 from hydrahive.runtime.cluster.embedded import embedded_node
 
@@ -64,16 +67,18 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
     try:
         if embedded:
             # "local" is immune to a stale address file that an earlier cluster left behind.
-            cpus = max(os.cpu_count() or 1, cpus_needed)
+            cpus = max(own_cpus(), cpus_needed)
             _yield_politely()
             with embedded_node():
-                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **_temporary(), **quiet)
         else:
             assert address is not None, "not embedded"
             await_answer(address)
             with _without_words():
                 ray.init(address=address, namespace="hydrahive", **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+    except HydrahiveError:
+        raise
+    except Exception as error:  # Ray raises many kinds here, bare ones among them
         where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
         raise HydrahiveError(f"cannot connect to {where}: {refusal(str(error))}") from None
     offered = ray.cluster_resources()
@@ -153,6 +158,28 @@ def _free() -> dict[str, dict[str, float]]:
     return {str(node): dict(found) for node, found in ray._private.state.available_resources_per_node().items()}
 
 
+def _temporary() -> dict[str, str]:
+    """Where an embedded Ray keeps its sockets and logs: where it would, or in a folder of this user's own.
+
+    Raises:
+        UsageError: If `RAY_TMPDIR` names a folder in which it cannot.
+    """
+    named = os.environ.get("RAY_TMPDIR")
+    place = Path(named or tempfile.gettempdir())
+    ray_s = place / "ray"
+    is_ours = os.access(ray_s if ray_s.exists() else place, os.W_OK)
+    if len(str(place)) <= LONGEST_TEMPORARY and is_ours:
+        return {}
+    if named:
+        why = f"has more than {LONGEST_TEMPORARY} letters" if is_ours else f"has a {ray_s} of somebody else's"
+        raise UsageError(f"RAY_TMPDIR: {named!r} {why}, where Ray cannot keep its sockets; expected another folder")
+    try:
+        return {"_temp_dir": str(own_temporary("ray"))}
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}"
+        raise UsageError(f"RAY_TMPDIR: Ray cannot keep its sockets in {place} ({what}); name a short folder") from None
+
+
 def _yield_politely() -> None:
     """Run this process, and the Ray that it starts, as batch work: who wakes up waits for a core to be free.
 
@@ -160,4 +187,5 @@ def _yield_politely() -> None:
     every core is busy.
     """
     if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with suppress(OSError):  # a sandbox may refuse it; then it costs that speed
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

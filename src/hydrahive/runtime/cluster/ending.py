@@ -29,6 +29,8 @@ class Ending:
     def __init__(self, crew: Crew) -> None:
         """End nobody yet."""
         self._crew = crew
+        self.last_loss = ""
+        """Why learner or replay were lost last, in words."""
 
     def bury(self, worker: int, why: str) -> None:
         """Do without a worker: it is killed; another is hired a little later, or when the last one is missed."""
@@ -57,7 +59,8 @@ class Ending:
         if member.role not in crew.gone:
             crew.gone.add(member.role)
             self.end(member, "dead")
-            crew.listener(f"{member.role}_lost", f"lost {member}: {self._reason(member, why)}")
+            self.last_loss = self._reason(member, why)
+            crew.listener(f"{member.role}_lost", f"lost {member}: {self.last_loss}")
 
     def quarantine(self, node: str, why: str, *, is_caught_here: bool = True) -> None:
         """Want no work from a node any more; whoever was caught in this run has a strike."""

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import HydrahiveError, LearnerLostError
+from hydrahive.core.errors import HydrahiveError, LearnerLostError, first_line
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, EnvWorkerActor, LearnerActor, ReplayActor
 from hydrahive.runtime.cluster.capacity import is_own, reserved
 from hydrahive.runtime.cluster.connecting import free_by_node
@@ -119,7 +119,12 @@ class Hiring:
             self._hire_learner()
             if self._learner_joined():
                 return
-        raise HydrahiveError(f"the learner died {HIRE_ATTEMPTS} times while it was being built")
+        raise HydrahiveError(f"no learner could be had in {HIRE_ATTEMPTS} attempts{self._why_gone()}")
+
+    def _why_gone(self) -> str:
+        """What the last loss was put down to, where that is more than a death."""
+        why = self._ending.last_loss
+        return f"; the last: {why}" if why else ""
 
     def _new_replay(self) -> None:
         """Hire a replay beside the learner, which waits for what it gives; no CPU is reserved for it."""
@@ -183,10 +188,14 @@ class Hiring:
                 raise build_error(crew.learner, error) from None
             self._ending.learner_lost(str(error))
             return False
+        except OutOfMemoryError as error:
+            self._ending.learner_lost(first_line(error))
+            return False
         about = crew.learner.about
         if crew.machine_class is None:
             crew.machine_class, crew.fingerprint = about.machine_class, about.fingerprint
         if self._welcoming.refused(crew.learner):
+            self._ending.last_loss = f"it was refused: {about.machine_class} is not what the run was begun with"
             crew.gone.add("learner")
             return False
         crew.register(crew.learner)

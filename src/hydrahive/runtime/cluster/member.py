@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.cluster.actors import About, EnvWorkerActor
@@ -81,6 +82,27 @@ class Actor:
         if self._about is None:
             return self.name
         return f"{self.name} (node {self.node_ip}, process {self.pid})"
+
+
+def fetched(ref: Any, look_s: float, look_after: Callable[[], None]) -> Any:
+    """Wait for a value, and fetch it; the members are looked after meanwhile, each `look_s` seconds.
+
+    Each `ray.get` with a timeout begins to fetch anew, so that what travels for longer than that never arrives.
+
+    Raises:
+        RayError: As `ray.get` does.
+    """
+    while not ray.wait([ref], timeout=look_s, fetch_local=False)[0]:
+        look_after()
+    try:
+        return ray.get(ref, timeout=look_s)
+    except GetTimeoutError:
+        fetching = ref.future()
+    while True:
+        try:
+            return fetching.result(timeout=look_s)
+        except TimeoutError:
+            look_after()
 
 
 def is_ready(ref: Any) -> bool:

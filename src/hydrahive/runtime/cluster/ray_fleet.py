@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import (
@@ -25,7 +25,7 @@ from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
-from hydrahive.runtime.cluster.member import RunOnCluster, is_an_env_workers_own
+from hydrahive.runtime.cluster.member import RunOnCluster, fetched, is_an_env_workers_own
 from hydrahive.runtime.cluster.members import Members
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import CoordinatorLine, coordinator
@@ -328,7 +328,7 @@ class RayFleet:
             HydrahiveError: If making the value failed.
         """
         try:
-            return self._fetched(ref)
+            return fetched(ref, LOOK_SECONDS, self._members.look_after)
         except RayTaskError as error:
             cause: Any = error
             while isinstance(cause, RayTaskError):
@@ -344,23 +344,6 @@ class RayFleet:
             raise HydrahiveError(f"{type(cause).__name__} in an actor of the run: {cause}") from error
         except RayError as error:
             raise LostError(first_line(error)) from None
-
-    def _fetched(self, ref: Ref) -> Any:
-        """Wait for a value, and fetch it; the members are looked after meanwhile.
-
-        Each `ray.get` with a timeout begins to fetch anew, so that what travels for longer than that never arrives.
-        """
-        while not ray.wait([ref], timeout=LOOK_SECONDS, fetch_local=False)[0]:
-            self._members.look_after()
-        try:
-            return ray.get(ref, timeout=LOOK_SECONDS)
-        except GetTimeoutError:
-            fetching = ref.future()  # type: ignore[attr-defined]  # a reference of Ray's
-        while True:
-            try:
-                return fetching.result(timeout=LOOK_SECONDS)
-            except TimeoutError:
-                self._members.look_after()
 
     def stock(self) -> Stock:
         """Wait for all calls made so far, bury who does not answer, and see what there is.

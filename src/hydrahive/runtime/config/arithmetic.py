@@ -18,7 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from hydrahive.core.processor import gains_by_bfloat16
+from hydrahive.core.machine import gains_by_bfloat16
 
 SHAPES = ((64, 89, 256), (1024, 256, 256), (96, 256, 4), (512, 256, 1), (32, 4, 64), (7, 33, 65))
 """Rows, inputs and outputs of the products that are tried: what acts, what learns, heads, and odd ones."""

@@ -10,7 +10,7 @@ import warnings
 import torch
 
 from hydrahive.core.errors import UsageError
-from hydrahive.core.processor import bfloat16_units, cpu_fact
+from hydrahive.core.machine import bfloat16_units, cpu_fact
 from hydrahive.runtime.config.arithmetic import arithmetic_digest, one_blas_thread
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 from hydrahive.runtime.config.run_config import RunConfig

@@ -34,7 +34,7 @@ def code_named_by(path: Path) -> list[str]:
         UsageError: If it cannot be read.
     """
     try:
-        return named_code(yaml.safe_load(path.read_text()))
+        return named_code(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"CONFIG: cannot read {path}: {one_line(error)}") from None
 

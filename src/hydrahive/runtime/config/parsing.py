@@ -66,7 +66,7 @@ def config_arguments(path: Path, of: type = RunConfig) -> list[str]:
         UsageError: If it does not, refers to itself, or has empty parts that no config has.
     """
     try:
-        content = yaml.load(path.read_text(), _UniqueKeys)  # noqa: S506  a SafeLoader
+        content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader
         json.dumps(content, default=str)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"CONFIG: cannot read {path}: {one_line(error)}") from None

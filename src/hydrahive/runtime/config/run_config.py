@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +16,7 @@ from hydrahive.core.config import (
     require_number,
 )
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.machine import cpus as own_cpus
 from hydrahive.core.replayed import Told
 from hydrahive.core.state import SnapshotKind
 from hydrahive.envs.atari.config import Atari  # noqa: F401  the parser knows the names of imported parts
@@ -341,5 +341,5 @@ class RunConfig:
         """How many env workers to start where `cpus` CPUs are free (default: this machine's)."""
         if isinstance(self.workers, int):
             return self.workers
-        available = cpus if cpus is not None else (os.cpu_count() or 1)
+        available = cpus if cpus is not None else own_cpus()
         return max(1, min(self.shards, available - self.learner.threads))

@@ -40,7 +40,7 @@ def config_differences(folders: Sequence[RunFolder]) -> list[list[Any]]:
     configs = []
     for folder in folders:
         try:
-            plain = yaml.safe_load((folder.path / "config.yaml").read_text())
+            plain = yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))
             configs.append(dict(flat(plain)))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None

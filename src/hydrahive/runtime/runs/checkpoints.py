@@ -295,7 +295,7 @@ def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+        manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text("utf-8"))
         format_ = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: its manifest cannot be read ({error})") from None

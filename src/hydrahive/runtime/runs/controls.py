@@ -98,6 +98,8 @@ class FolderControls:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
+            except OSError:  # no locks there: what the run said last is all that is known
+                return (read_json(self._state) or {}).get("state") in ("running", "paused")
         return False
 
     def _requests(self) -> list[Path]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
 import os
 import re
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -31,10 +29,8 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs import ownership
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.runs.fence import Fence
+from hydrahive.runtime.runs.locks import locked
 from hydrahive.runtime.runs.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
-
-LOCK_LOOK_SECONDS = 0.5
-"""Time between two attempts at a lock that is waited for."""
 
 CLAIM_SECONDS = 1.0
 """Longest wait for a run's lock: whoever only looks whether it is held holds it for a moment, too."""
@@ -95,7 +91,7 @@ class RunFolder:
         if not path.is_file():
             return []
         try:
-            return [Segment(**plain) for plain in json.loads(path.read_text())]
+            return [Segment(**plain) for plain in json.loads(path.read_text("utf-8"))]
         except (OSError, ValueError, TypeError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
 
@@ -122,7 +118,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_whole(path, secrets.token_hex(SECRET_BYTES).encode(), mode=0o600)
         try:
-            secret = bytes.fromhex(path.read_text())
+            secret = bytes.fromhex(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise HydrahiveError(f"{path} cannot be read: {error}") from None
         if len(secret) != SECRET_BYTES:
@@ -177,7 +173,7 @@ class RunFolder:
             HydrahiveError: If the file cannot be read.
         """
         try:
-            return Identity(**json.loads((self.path / "run.json").read_text()))
+            return Identity(**json.loads((self.path / "run.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise HydrahiveError(f"{self.path / 'run.json'} cannot be read: {error}") from None
 
@@ -287,27 +283,6 @@ class RunFolder:
         """Where the folder is a scratch: store one of its files; errors as `StoredRun.send`."""
         if self.stored and path.is_file() and path.absolute().is_relative_to(self.path):
             self.stored.send_file(path.absolute().relative_to(self.path).as_posix())
-
-
-@contextmanager
-def locked(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock on a file, which is made with its folder if it is not there.
-
-    Raises:
-        UsageError: With this refusal, if another process holds it for longer than the patience.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience_s
-    with path.open("a+") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise UsageError(refusal) from None
-                time.sleep(LOCK_LOOK_SECONDS)
-        yield
 
 
 def runs_place(given: str | Path | None) -> str:

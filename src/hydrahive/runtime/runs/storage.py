@@ -75,7 +75,7 @@ def storage_of(runs: Path) -> Storage | None:
         UsageError: If there is no way to speak to that filesystem here.
     """
     mark = runs / MARK
-    return Storage(json.loads(mark.read_text())["uri"]) if mark.is_file() else None
+    return Storage(json.loads(mark.read_text("utf-8"))["uri"]) if mark.is_file() else None
 
 
 def is_known(path: str) -> bool:

@@ -218,7 +218,7 @@ class Feeds:
     def _kept(self, run_id: str) -> Feed:
         feed, folder = Feed(), self._folder / run_id
         pieces = {path.name: (True, path.read_bytes()) for path in folder.iterdir() if path.name in MIRRORED}
-        feed.take(Shown(json.loads((folder / "status.json").read_text()), (), pieces))
+        feed.take(Shown(json.loads((folder / "status.json").read_text("utf-8")), (), pieces))
         return feed
 
     def _drop_old(self) -> None:

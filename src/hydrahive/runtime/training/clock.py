@@ -32,8 +32,8 @@ class Clock:
 def process_began() -> float:
     """When this process was started, in seconds since the epoch; now, where the system does not say."""
     try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        up = float(Path("/proc/uptime").read_text().split()[0])
+        ticks = int(Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()[19])
+        up = float(Path("/proc/uptime").read_text("utf-8").split()[0])
     except (OSError, ValueError, IndexError):
         return time.time()
     return time.time() - (up - ticks / os.sysconf("SC_CLK_TCK"))

@@ -23,7 +23,7 @@ class Story:
     Attributes:
         taken: How far the run is in it.
         sinks: Where it goes.
-        lags: Each update's mean lag.
+        lag_sum, lag_count: Of the updates' mean lags.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Story:
         self._config, self._fleet, self._accounts = config, fleet, accounts
         self._replayed, self._clock = replayed, clock
         self.sinks, self.taken = sinks, start
-        self.lags: list[float] = []
+        self.lag_sum, self.lag_count = 0.0, 0
         self._window: list[dict[str, float]] = []
         self._remarks: set[str] = set()
         self._facts: dict[str, list[float]] = {}
@@ -55,7 +55,7 @@ class Story:
         self.taken = update.progress
         self._tell_recovery()
         self._window.append(update.metrics)
-        self.lags.append(update.metrics["lag"])
+        self.lag_sum, self.lag_count = self.lag_sum + update.metrics["lag"], self.lag_count + 1
         updates = update.progress.updates
         if update.replay:
             for event in update.replay.events:

@@ -267,7 +267,7 @@ class Trainer:
         self._keeper.settle()
         summary = self._summary(seconds)
         if self._config.schedule == "free-running":
-            summary["lag"] = sum(self._story.lags) / len(self._story.lags)
+            summary["lag"] = self._story.lag_sum / self._story.lag_count
         summary |= {"workers": self._fleet.worker_count, "resumed": self._is_resumed}
         summary |= {"recoveries": self._replayed.recoveries, "replayed_env_steps": self._replayed.env_steps}
         summary |= {"hedged": self._replayed.hedged}

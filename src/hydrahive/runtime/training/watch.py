@@ -69,7 +69,7 @@ class WatchFolder:
                 if now - path.stat().st_mtime > FORGET_SECONDS:
                     path.unlink()
                 else:
-                    found.append(wish_of(json.loads(path.read_text())))
+                    found.append(wish_of(json.loads(path.read_text("utf-8"))))
         return tuple(found)
 
     def show(self, status: Mapping[str, Any], frames: list[tuple[int, str]]) -> None:
@@ -81,7 +81,7 @@ class WatchFolder:
     def shown(self) -> tuple[dict[str, Any], list[tuple[int, Frame]]]:
         """What is shown; nothing if nothing is, or it cannot be read."""
         try:
-            told = json.loads(self._shown.read_text())
+            told = json.loads(self._shown.read_text("utf-8"))
             return told["status"], [(number, Frame.from_plain(plain)) for number, plain in told["frames"]]
         except (OSError, ValueError, KeyError):
             return {}, []

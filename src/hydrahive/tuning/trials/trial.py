@@ -31,7 +31,8 @@ from hydrahive.runtime.config.run_config import Change, RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.inspect.envs.look import look
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
-from hydrahive.runtime.runs.run_folder import RunFolder, locked
+from hydrahive.runtime.runs.locks import locked
+from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.admission import Admitted, where_ledger_lies
 from hydrahive.runtime.training.books import outbox_of
 from hydrahive.runtime.training.resuming import Found
@@ -238,7 +239,7 @@ class Trial:
         donor = self._sweep.run(trial_name(exploit.donor))
         done = self._folder.path / "copied.json"
         wanted = {"milestone": milestone, **dataclasses.asdict(exploit)}
-        copied = json.loads(done.read_text()) if done.is_file() else {}
+        copied = json.loads(done.read_text("utf-8")) if done.is_file() else {}
         if copied.get("exploit") != wanted:
             at = take_over(self._folder, donor, exploit, milestone, exact=self._settings.repeats is None)
             copied = {"exploit": wanted, "updates": at}

@@ -30,6 +30,7 @@ from hydrahive.runtime.inspect.envs.probe import (
     title_of,
     vector,
 )
+from hydrahive.runtime.roles.shard import refuse_masks
 
 STEPS, SECONDS = 24, 0.1
 """Of each stretch that is played: at most so many, and so long."""
@@ -87,6 +88,8 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
         mine = [Player(first, 0).begin(seed_for(config))]
         refuse_unfit(first, mine[0], None)
         mine += _stretch(first, 0)
+        if first.legal_actions() is not None and not config.algorithm.takes_masks:
+            refuse_masks(config)  # they came late
         said = oddities(config, first, mine)
         took = time.perf_counter() - began
         if took > SLOW_SECONDS:

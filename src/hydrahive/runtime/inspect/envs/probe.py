@@ -17,6 +17,9 @@ from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.runtime.config.run_config import RunConfig
 
+HUGE = 1e15
+"""Observations beyond this are no offset that could be subtracted."""
+
 LARGE = 1e6
 """Observations beyond this are too large for a network that sees them as they are."""
 
@@ -161,7 +164,7 @@ def oddities(config: RunConfig, env: SnapshotVectorEnv, seen: Sequence[Given]) -
     apart = [part.start for part in space.parts if part.kind == "index"] if isinstance(space, PartsBox) else []
     counted = [np.delete(one, apart, axis=-1) if apart else one for one in observations]
     largest = max(float(np.abs(one).max(initial=0.0)) for one in counted)
-    if largest > WHOLE_BELOW:
+    if WHOLE_BELOW < largest < HUGE:
         gap = float(np.spacing(np.float32(largest)))
         held = f"observations are as large as {largest:.3g}, which float32, in which policies compute, holds in steps "
         said.append(f"{held}of {gap:.3g}: subtract what is always in them in a wrapper{_scaled(config)}")

@@ -96,7 +96,7 @@ def processes(config: RunConfig) -> str:
     """Two processes with other hash seeds, time zones and locales play alike."""
     with tempfile.TemporaryDirectory(prefix="hydrahive-check-") as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(dump(config))
+        path.write_text(dump(config), "utf-8")
         told = [_told_by(path, {**world, **_locale(i)}) for i, world in enumerate(WORLDS)]
     for step, (mine, theirs) in enumerate(zip(*told, strict=False)):
         if mine != theirs:

@@ -86,7 +86,7 @@ def _check(path: Path, overrides: Sequence[str], seconds: float, trace: Path, te
 
 def _where(trace: Path) -> str:
     """The line that a process was at, of the environment's own code if it was in it."""
-    text = trace.read_text() if trace.exists() else ""
+    text = trace.read_text("utf-8") if trace.exists() else ""
     main = text.rpartition("most recent call first")[2]
     frames = FRAME.findall(main)
     outside = [frame for frame in frames if "site-packages" not in frame[0] and "/hydrahive/" not in frame[0]]

@@ -114,7 +114,7 @@ class Nodes:
         """Start the head and so many nodes."""
         from ray.cluster_utils import Cluster
 
-        from hydrahive.runtime.cluster.embedded import embedded_node
+        from hydrahive.runtime.cluster.connecting import embedded_node
 
         os.environ |= QUICK_DETECTION
         with embedded_node():  # nobody looks at its dashboard
@@ -153,7 +153,7 @@ class Nodes:
 
     def add(self, **options: object) -> Any:
         """Another node with one CPU."""
-        from hydrahive.runtime.cluster.embedded import embedded_node
+        from hydrahive.runtime.cluster.connecting import embedded_node
 
         with embedded_node():
             return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)

@@ -252,6 +252,14 @@ def test_infos_that_json_does_not_know_are_left_out(tmp_path):
     assert '"episode_fine"' in (tmp_path / "runs" / "a" / "metrics.jsonl").read_text()
 
 
+def test_a_run_that_memory_cannot_hold_is_refused_before_it_begins(tmp_path):
+    options = ["snake/vtrace", "--workers=0", "--envs_per_shard=4000", "--fragment_length=2000", "--recording=false"]
+    said = hydrahive(tmp_path, "train", *options, before=["prlimit", "--as=9000000000"], code=2).stderr
+    assert said.count("\n") == 1
+    assert "would be in memory" in said
+    assert "fragment_length" in said
+
+
 @full_only
 def test_memory_is_flat_over_many_updates(tmp_path):
     """Resident memory of 200,000 further updates of one step."""

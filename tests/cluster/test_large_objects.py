@@ -18,7 +18,7 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 from hydrahive.runtime.cluster.member import fetched
-from hydrahive.runtime.cluster.embedded import embedded_node
+from hydrahive.runtime.cluster.connecting import embedded_node
 
 room = int(1.4 * size)
 with embedded_node():

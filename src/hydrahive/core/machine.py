@@ -6,6 +6,7 @@ import locale
 import math
 import os
 import platform
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,11 +33,12 @@ def cpus() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or less by the limit of its cgroups."""
+    """Memory that this process may use: the machine's, or less by the limits of its cgroups and its own."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     limits += [int(text) for text in _limits("memory.max") if text.isdigit()]
-    old = _number(CGROUPS / "memory" / "memory.limit_in_bytes")
-    return min([*limits, old] if old else limits)
+    limits += [old] if (old := _number(CGROUPS / "memory" / "memory.limit_in_bytes")) else []
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return min([*limits, most] if most != resource.RLIM_INFINITY else limits)
 
 
 def _limits(name: str) -> Iterator[str]:

@@ -36,6 +36,12 @@ class JsonlSink:
         """Append an event with the time of day."""
         self._events.write(_line({"time": round(time.time(), 3), "kind": kind, "text": text, **fields}))
 
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        for file in (self._episodes, self._metrics, self._events):
+            file.flush()
+            os.fsync(file.fileno())
+
     def close(self) -> None:
         """Close the files."""
         self._episodes.close()

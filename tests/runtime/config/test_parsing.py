@@ -12,8 +12,7 @@ from hydrahive.runtime.config.changes import in_force
 from hydrahive.runtime.config.parsing import load_run_config, part_help
 from hydrahive.runtime.config.plain import dump, first_difference, known_keys
 from hydrahive.runtime.config.shipped import find_config, shipped_experiments
-from hydrahive.runtime.training.memory_plan import memory_plan
-from hydrahive.runtime.training.train import weights_bytes
+from hydrahive.runtime.training.memory_plan import memory_plan, weights_bytes
 
 VTRACE = shipped_experiments()["snake/vtrace"]
 

@@ -75,8 +75,9 @@ def test_a_restart_keeps_the_rows_and_gives_everyone_time(path, clock):
     second = Coordinator(path, clock)
     assert second.health("run")["a"].state == "alive"
     assert second.members("run")[0]["shards"] == [0]
-    assert second.call("run", "name", "running", 6).request == "pause"
-    assert second.call("run", "name", "paused", 6).request is None
+    told = second.call("run", "name", "running", 6).request
+    assert told.request == "pause"
+    assert second.call("run", "name", "paused", 6, told.id).request is None
     assert second.runs()[0] | {"called_at": 0} == {
         "run_id": "run",
         "name": "name",
@@ -85,6 +86,20 @@ def test_a_restart_keeps_the_rows_and_gives_everyone_time(path, clock):
         "called_at": 0,
         "live": True,
     }
+
+
+def test_requests_are_told_in_order_until_they_are_heard(path, clock):
+    """An answer may be lost with the process that gave it."""
+    coordinator = Coordinator(path, clock)
+    coordinator.call("run", "name", "running", 5)
+    for request in ("pause", "continue", "stop"):
+        coordinator.ask("name", request)
+    first = coordinator.call("run", "name", "running", 5).request
+    assert Coordinator(path, clock).call("run", "name", "running", 5).request == first, "told again by the next"
+    second = coordinator.call("run", "name", "running", 5, first.id).request
+    third = coordinator.call("run", "name", "running", 5, second.id).request
+    assert [one.request for one in (first, second, third)] == ["pause", "continue", "stop"]
+    assert coordinator.call("run", "name", "running", 5, third.id).request is None
 
 
 def test_only_a_live_run_can_be_asked(path, clock):

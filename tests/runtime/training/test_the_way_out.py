@@ -228,3 +228,29 @@ def test_a_run_whose_folder_was_removed_ends_in_a_line(tmp_path, monkeypatch):
     with pytest.raises(HydrahiveError, match="is gone from where it lay"):
         train(Request(load_run_config(SNAKE, OFTEN), RunFolder(tmp_path / "a"), runs=tmp_path, quiet=True))
     assert not (tmp_path / "a" / "run.json").exists()
+
+
+def test_an_evaluation_that_was_cut_off_is_made_again(tmp_path, monkeypatch):
+    """Killed between a checkpoint and the figures of its evaluation, as a sweep reads them."""
+    evaluated = [*OFTEN, "--evaluate_every=10", "--evaluate_episodes=4"]
+
+    def asked(name, *more):
+        return Request(
+            load_run_config(SNAKE, [*evaluated, *more]), RunFolder(tmp_path / name), runs=tmp_path, quiet=True
+        )
+
+    def figures(name):
+        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        return {row["updates"]: row["evaluation_mean"] for row in rows if "evaluation_mean" in row}
+
+    train(asked("whole"))
+    train(asked("a", "--stop.updates=20"))
+    metrics = tmp_path / "a" / "metrics.jsonl"
+    kept = [
+        line for line in metrics.read_text().splitlines() if "evaluation_mean" not in line or '"updates": 10,' in line
+    ]
+    metrics.write_text("".join(f"{line}\n" for line in kept))
+    assert figures("a").keys() == {10}
+    (tmp_path / "a" / "summary.json").unlink()
+    train(asked("a"))
+    assert figures("a") == figures("whole")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from typing import Any
 import ray
 
 from hydrahive.core.sink import Clip
+from hydrahive.envs.vector import pulse_of
 from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.roles.auditor import Auditor
+from hydrahive.runtime.roles.auditor import AuditJob, Auditor, Finding
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.roles.evaluation import Evaluation, evaluate_weights
 from hydrahive.runtime.roles.heart import Heart, Work
@@ -105,30 +108,67 @@ class ReplayActor(_Process, Replay):
         return super().take(*arguments, **leased)
 
 
-class AuditorActor(Auditor):
+class _Busy(_Process):
+    """What works through long calls: each step of an environment is a sign of life, and none for long is a hang."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._run_config, self.work = config, Work()
+
+    def machine_class(self) -> str:
+        """What this process's bytes are relative to."""
+        return machine_class(self._run_config)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Which code this process computes with."""
+        return fingerprint_of(self._run_config.env)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Show progress during the block."""
+        self.work.begin(0, 0, time.monotonic())
+
+        def still_alive() -> None:
+            self.work.since = time.monotonic()
+
+        try:
+            with pulse_of(still_alive):
+                yield
+        finally:
+            self.work.end()
+
+
+class AuditorActor(_Busy, Auditor):
     """`Auditor` in a process of its own."""
 
     def __init__(self, config: RunConfig, run_id: str) -> None:
         """Fix the threads before anything is computed: as a worker does, whose bytes it must get."""
         prepare_torch(config, WORKER_THREADS)
-        super().__init__(config, run_id)
+        _Busy.__init__(self, config)
+        Auditor.__init__(self, config, run_id)
+
+    def audit(self, job: AuditJob, *weights: Any) -> Finding:
+        """As `Auditor.audit`."""
+        with self.at_work():
+            return Auditor.audit(self, job, *weights)
 
 
-class EvaluatorActor:
+class EvaluatorActor(_Busy):
     """Plays held-out episodes beside the training."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, run_id: str) -> None:
         """Fix the threads before anything is computed."""
         prepare_torch(config, WORKER_THREADS)
-        self._config = config
+        super().__init__(config)
 
     def evaluate(self, weights: Any) -> Evaluation:
         """Greedy scores of the weights."""
-        return evaluate_weights(self._config, weights, self._config.evaluate_episodes)
+        with self.at_work():
+            return evaluate_weights(self._run_config, weights, self._run_config.evaluate_episodes)
 
     def picture(self, weights: Any) -> Clip | Undrawn:
         """A greedy episode of the weights."""
-        return clip_of(self._config, weights)
+        with self.at_work():
+            return clip_of(self._run_config, weights)
 
 
 def end_process(pid: int) -> None:

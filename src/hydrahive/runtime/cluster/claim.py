@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN
 from hydrahive.runtime.coordinator.actor import NAMESPACE, on_the_head
 
@@ -44,8 +44,8 @@ def claimed_on_cluster(what: str, refusal: str) -> Iterator[Callable[[], None]]:
     def see() -> None:
         try:
             ray.get(holder[0].hold.remote())
-        except RayError:
-            holder[0] = _claimed(what, refusal, 0.0)
+        except RayError:  # its node is gone; the name may stay taken by the dead for a moment
+            holder[0] = _claimed(what, refusal, PATIENCE_SECONDS)
 
     try:
         yield see
@@ -62,7 +62,12 @@ def _claimed(what: str, refusal: str, patience_s: float) -> Any:
             holder = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=on_the_head()).remote()
             ray.get(holder.hold.remote())  # a client learns only now whether it has the name
             return holder
-        except (ValueError, RayError):
+        except ValueError:  # somebody has the name
             if time.monotonic() >= deadline:
                 raise UsageError(refusal) from None
-            time.sleep(LOOK_SECONDS)
+        except RayError as error:  # which says nothing of others
+            if time.monotonic() >= deadline:
+                if "already" in str(error):  # as a client hears that the name is taken
+                    raise UsageError(refusal) from None
+                raise HydrahiveError(f"the run cannot be claimed on the cluster: {first_line(error)}") from None
+        time.sleep(LOOK_SECONDS)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.node as ray_node
 
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.machine import LONGEST_TEMPORARY, own_temporary
 from hydrahive.core.machine import cpus as own_cpus
 from hydrahive.runtime.cluster.address import await_answer, cluster_address, is_embedded, refusal
-from hydrahive.runtime.cluster.embedded import embedded_node
 
 VOLUNTEER_LABEL, VOLUNTEER = "hydrahive.volunteer", "yes"
 """The Ray node label of machines that work for somebody's account, whoever that is."""
@@ -37,11 +37,42 @@ class Cluster:
 
     Attributes:
         gpus: GPUs on nodes that are not somebody else's: the learner is believed, and goes nowhere else.
-        object_store_bytes: Memory of the object stores in all.
+        object_store_bytes: Memory of the smallest object store on a node where the learner may be: a round comes there.
     """
 
     gpus: int
     object_store_bytes: int
+
+
+class EmbeddedNode(ray_node.Node):  # type: ignore[misc]  # Ray's has no types
+    """A head node without the processes that only serve people who look at a cluster.
+
+    Left out are the dashboard's server (which `include_dashboard=False` starts all the same), the autoscaler's
+    monitor and the log monitor: two CPU-seconds and as many of waiting at each start. The agent beside the raylet
+    takes any free port; at its fixed one a second Ray on the machine keeps everybody waiting three seconds before it
+    gives up.
+    """
+
+    def __init__(self, ray_params: Any, **options: Any) -> None:
+        """As Ray's."""
+        ray_params.no_monitor = True
+        ray_params.include_log_monitor = False
+        ray_params.dashboard_agent_listen_port = 0
+        super().__init__(ray_params, **options)
+
+    def start_api_server(self, **_: object) -> None:
+        """No dashboard."""
+
+
+@contextmanager
+def embedded_node() -> Iterator[None]:
+    """What `ray.init` starts during the block is an `EmbeddedNode`; it offers no choice of processes itself."""
+    whole = ray_node.Node
+    ray_node.Node = EmbeddedNode
+    try:
+        yield
+    finally:
+        ray_node.Node = whole
 
 
 def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str] | None = None) -> Cluster:
@@ -81,11 +112,20 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
     except Exception as error:  # Ray raises many kinds here, bare ones among them
         where = "an embedded Ray" if embedded else f"the Ray cluster at {address}"
         raise HydrahiveError(f"cannot connect to {where}: {refusal(str(error))}") from None
-    offered = ray.cluster_resources()
     return Cluster(
         gpus=sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if OWNER_LABEL not in node["Labels"]),
-        object_store_bytes=int(offered.get("object_store_memory", 0)),
+        object_store_bytes=min(map(_store, _own_nodes()), default=0),
     )
+
+
+def _own_nodes() -> list[dict[str, Any]]:
+    """Nodes that are alive, not somebody else's, and have CPUs for somebody; the head where no other has."""
+    own = [node for node in ray.nodes() if node["Alive"] and OWNER_LABEL not in node["Labels"]]
+    return [node for node in own if node["Resources"].get("CPU", 0) >= 1] or own
+
+
+def _store(node: dict[str, Any]) -> int:
+    return int(node["Resources"].get("object_store_memory", 0))
 
 
 def disconnect() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hydrahive.core.errors import LostError
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.capacity import Room
-from hydrahive.runtime.cluster.member import Actor, RunOnCluster
+from hydrahive.runtime.cluster.member import Actor, Role, RunOnCluster
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.coordinator.registry import Member
@@ -58,6 +58,7 @@ class Crew:
         self.homes: Mapping[int, int] = {}
         self.learner: Actor
         self.replay: Actor
+        self.beside: dict[Role, Actor] = {}
         self.gone: set[str] = {"learner", "replay"} if config.replay else {"learner"}
         self.given_up: set[str] = set()
         self.facts: dict[int, WorkerFacts] = {}
@@ -88,12 +89,13 @@ class Crew:
         }
 
     def present(self) -> dict[str, tuple[int, Actor]]:
-        """Who has joined, by the coordinator's name; learner and replay count as worker -1."""
+        """Who has joined, by the coordinator's name; all but the workers count as worker -1."""
         present = {self.key(member): (worker, member) for worker, member in self.workers.items()}
         for role in {"learner", "replay"} - self.gone if self.config.replay else {"learner"} - self.gone:
             member = self.learner if role == "learner" else self.replay
             if member.has_joined:
                 present[self.key(member)] = (-1, member)
+        present |= {self.key(member): (-1, member) for member in self.beside.values() if member.has_joined}
         return present
 
     def key(self, member: Actor) -> str:

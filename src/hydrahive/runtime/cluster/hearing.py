@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from hydrahive.core.errors import first_line
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.member import Actor, is_ready
 from hydrahive.runtime.coordinator.registry import Health, Heard
 from hydrahive.runtime.runs.watch_feed import Watched
+
+TELL_AWAY_SECONDS = 30.0
+"""Time for which a coordinator may be silent before it is told."""
 
 
 class Hearing:
@@ -29,15 +34,18 @@ class Hearing:
         self.watched: Watched | None = None
         self.owners: Mapping[str, str] = {}
         self._call: Any = None
-        self._request: str | None = None
+        self._requests: list[str] = []
+        self._heard = 0
+        """The last request that was heard, as the coordinator counts them."""
+        self._away_since: float | None = None
+        self._is_away_told = False
         self._suspects: list[tuple[int, int]] = []
         crew.coordinator.forget.remote(crew.run.run_id)
         crew.room.refused |= self._caught_before()
 
     def request(self) -> str | None:
         """What was asked of the run, once."""
-        request, self._request = self._request, None
-        return request
+        return self._requests.pop(0) if self._requests else None
 
     def suspects(self) -> list[tuple[int, int]]:
         """Fragments at which a worker hung until it was given up, once."""
@@ -52,17 +60,29 @@ class Hearing:
         if self._call is not None:
             try:
                 heard: Heard = ray.get(self._call)
-            except RayError:
-                pass  # it is being restarted; its silence is held against nobody
+            except RayError as error:  # it is being restarted; its silence is held against nobody
+                self._tell_away(error)
             else:
+                self._away_since = None
                 self._register_again(heard.health)
-                self._request = heard.request or self._request
+                if heard.request and heard.request.id > self._heard:
+                    self._heard = heard.request.id
+                    self._requests.append(heard.request.request)
                 self.owners = heard.owners
                 self.watched = heard.watched
                 self._shun(heard.quarantined)
                 self._act_on(heard.health)
         state = "paused" if crew.paused else "running"
-        self._call = crew.coordinator.call.remote(crew.run.run_id, crew.run.name, state, crew.env_steps)
+        self._call = crew.coordinator.call.remote(crew.run.run_id, crew.run.name, state, crew.env_steps, self._heard)
+
+    def _tell_away(self, error: RayError) -> None:
+        """Say once that the coordinator has not answered for long, and why: a full disk is nothing that passes."""
+        now = time.monotonic()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since > TELL_AWAY_SECONDS and not self._is_away_told:
+            self._is_away_told = True
+            text = f"the coordinator has not answered for {now - self._away_since:.0f} s: {first_line(error)}"
+            self._crew.listener("coordinator_away", f"{text}; training goes on without joining, requests and receipts")
 
     def _caught_before(self) -> set[str]:
         """Nodes that were caught before this run began; none while the coordinator is being restarted."""

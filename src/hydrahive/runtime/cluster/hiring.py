@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -12,11 +13,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, first_line
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, EnvWorkerActor, LearnerActor, ReplayActor
 from hydrahive.runtime.cluster.capacity import is_own, reserved
-from hydrahive.runtime.cluster.connecting import free_by_node
+from hydrahive.runtime.cluster.connecting import free_by_node, place_of
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
-from hydrahive.runtime.cluster.member import Actor, build_error, is_ready
+from hydrahive.runtime.cluster.member import BUILD_SECONDS, Actor, build_error, is_ready
 from hydrahive.runtime.cluster.welcoming import HIRE_ATTEMPTS, Welcoming
 from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 
@@ -208,12 +209,23 @@ class Hiring:
         refs, enough = [actor.asked for actor in actors], len(actors) if enough is None else enough
         while refs and len(ray.wait(refs, num_returns=enough, timeout=CALL_SECONDS, fetch_local=False)[0]) < enough:
             self._hearing.hear()
+            self.end_who_hangs(actors)
             waited = time.monotonic() - began
             if waited > most_s:
                 return
             if waited > said:
                 said *= 6
                 self._say_waiting(", ".join(actor.name for actor in actors if not is_ready(actor.asked)), waited)
+
+    def end_who_hangs(self, actors: Iterable[Actor] = ()) -> None:
+        """End whoever has a process and is still being built after so long; whoever waits for it meets its loss."""
+        for actor in [*actors, *self._crew.newcomers.values()]:
+            late = time.monotonic() - actor.asked_at > BUILD_SECONDS
+            if late and not actor.has_joined and not is_ready(actor.asked) and place_of(actor.actor)[2]:
+                actor.asked_at = time.monotonic()
+                text = f"{actor.name} was not built within {BUILD_SECONDS:.0f} s: does its environment hang?"
+                self._crew.listener("building_hangs", text)
+                ray.kill(actor.actor)
 
     def _node_with_room(self, cpus: int, who: str, *, gpus: int = 0, make_room: bool = False) -> str:
         """Wait for a node with so many free CPUs.

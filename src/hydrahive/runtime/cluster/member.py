@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ray
@@ -13,6 +14,11 @@ from hydrahive.core.errors import HydrahiveError
 from hydrahive.runtime.cluster.actors import About, EnvWorkerActor
 from hydrahive.runtime.cluster.connecting import place_of
 from hydrahive.runtime.fleet.refs import Listener, nobody
+
+Role = Literal["env-worker", "learner", "replay", "evaluator", "auditor"]
+
+BUILD_SECONDS = 600.0
+"""Time after which an actor that is still being built is taken to hang."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Actor:
     """One actor: its handle, what it says of its process once it is built, and where Ray says that this is."""
 
     name: str
-    role: Literal["env-worker", "learner", "replay"]
+    role: Role
     actor: Any
     asked: Any
     node: str | None = None
@@ -51,6 +57,7 @@ class Actor:
     _about: About | None = None
     is_late: bool = False
     shows_life: bool = False
+    asked_at: float = field(default_factory=time.monotonic)
 
     @property
     def has_joined(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hydrahive.runtime.cluster.beside import Beside
 from hydrahive.runtime.cluster.capacity import reserved
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
@@ -27,6 +28,7 @@ class Members:
         self.hearing = Hearing(self.crew, self.ending)
         self.welcoming = Welcoming(self.crew, self.hearing)
         self.hiring = Hiring(self.crew, self.ending, self.hearing, self.welcoming)
+        self.beside = Beside(self.crew, self.hiring, self.ending)
         self._looked_at = 0.0
 
     def look_after(self) -> None:
@@ -37,6 +39,8 @@ class Members:
         self._looked_at = now
         self.hearing.hear()
         self.welcoming.welcome()
+        self.beside.look_after()
+        self.hiring.end_who_hangs()
         self.ending.see_who_must_leave()
         self.ending.see_off()
         staying = len(self.crew.workers) - len(self.crew.leaving)
@@ -51,5 +55,7 @@ class Members:
 
     def end(self) -> None:
         """End all actors."""
+        for role in list(self.crew.beside):
+            self.beside.forget(role)
         self.welcoming.note_who_waits()
         self.ending.end_all()

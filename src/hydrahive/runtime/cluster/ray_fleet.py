@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import (
     HydrahiveError,
@@ -24,7 +23,6 @@ from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.cluster.actors import NEVER_AGAIN, AuditorActor, EvaluatorActor
 from hydrahive.runtime.cluster.member import RunOnCluster, fetched, is_an_env_workers_own
 from hydrahive.runtime.cluster.members import Members
 from hydrahive.runtime.config.run_config import RunConfig
@@ -59,8 +57,6 @@ class RayFleet:
         self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
         self._showing: Any = None
-        self._evaluator: Any = None
-        self._auditor: Any = None
         self._members.hiring.assemble()
 
     @property
@@ -209,16 +205,11 @@ class RayFleet:
 
     def audit(self, job: AuditJob, weights: Sequence[Ref]) -> Ref:
         """Have a shard's rounds computed again in a process beside the learner, on a node that is trusted."""
-        if self._auditor is None or self._auditor[0] != self._members.crew.learner.node_id:
-            self.forget_auditor()
-            self._auditor = self._beside_the_learner(AuditorActor, self._run.run_id)
-        return Ref(self._auditor[1].audit.remote(job, *weights))
+        return Ref(self._members.beside.one("auditor").audit.remote(job, *weights))
 
     def forget_auditor(self) -> None:
         """Start a new auditor at the next audit."""
-        if self._auditor is not None:
-            ray.kill(self._auditor[1])
-        self._auditor = None
+        self._members.beside.forget("auditor")
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """Do without the worker's node.
@@ -280,25 +271,11 @@ class RayFleet:
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
-        return Ref(self._evaluating().evaluate.remote(weights))
+        return Ref(self._members.beside.one("evaluator").evaluate.remote(weights))
 
     def picture(self, weights: Ref) -> Ref:
         """Have the greedy policy played in that process."""
-        return Ref(self._evaluating().picture.remote(weights))
-
-    def _evaluating(self) -> Any:
-        if self._evaluator is None or self._evaluator[0] != self._members.crew.learner.node_id:
-            self.forget_evaluator()
-            self._evaluator = self._beside_the_learner(EvaluatorActor)
-        return self._evaluator[1]
-
-    def _beside_the_learner(self, kind: Any, *arguments: Any) -> tuple[str, Any]:
-        """An actor that is believed, on the learner's node, which is trusted; the node and it."""
-        node = self._members.crew.learner.node_id
-        where = NodeAffinitySchedulingStrategy(node, soft=False)
-        options = {"num_cpus": 0, "scheduling_strategy": where, **NEVER_AGAIN, **self._members.hiring.environment()}
-        actor: Any = ray.remote(**options)(kind)
-        return node, actor.remote(self._config, *arguments)
+        return Ref(self._members.beside.one("evaluator").picture.remote(weights))
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
@@ -385,12 +362,8 @@ class RayFleet:
 
     def forget_evaluator(self) -> None:
         """Start a new evaluator at the next evaluation."""
-        if self._evaluator is not None:
-            ray.kill(self._evaluator[1])
-        self._evaluator = None
+        self._members.beside.forget("evaluator")
 
     def close(self) -> None:
         """End all actors."""
-        self.forget_evaluator()
-        self.forget_auditor()
         self._members.end()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,14 @@ from hydrahive.runtime.coordinator.metrics import Figures, LedgerMetrics, RunMet
 from hydrahive.runtime.fleet.ledger_line import Answer, RunAccount
 from hydrahive.runtime.runs.run_folder import runs_folder
 
-OPEN_ATTEMPTS = 3
-"""How often the coordinator is asked for the ledger while it is being restarted."""
+OPEN_SECONDS = 90.0
+"""For which the coordinator is asked for the ledger while it is being restarted."""
+
+SAY_SECONDS = 30.0
+"""After which it is said that it is waited for."""
+
+PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between attempts, the last again and again."""
 
 NAME, NAMESPACE = "hydrahive-coordinator", "hydrahive"
 
@@ -129,14 +138,21 @@ class CoordinatorLine:
         """The coordinator stays."""
 
     def _asked(self, path: Path | None, *, insist: bool) -> str:
-        for attempt in range(OPEN_ATTEMPTS):
+        began, is_said = time.monotonic(), False
+        for attempt in itertools.count():
             try:
                 place: str = ray.get(self._coordinator.use_ledger.remote(path, insist=insist))
             except ray.exceptions.RayTaskError as error:
                 raise _ledger_error(error) from None
             except ray.exceptions.RayError as error:
-                if attempt == OPEN_ATTEMPTS - 1:
-                    raise LedgerError(f"the coordinator is away ({type(error).__name__})") from None
+                waited = time.monotonic() - began
+                if waited > OPEN_SECONDS:
+                    text = f"the coordinator has been away for {waited:.0f} s ({type(error).__name__})"
+                    raise LedgerError(text) from None
+                if waited > SAY_SECONDS and not is_said:
+                    is_said = True
+                    print("waiting for the coordinator, which is being restarted", file=sys.stderr, flush=True)
+                time.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             else:
                 return place
         raise AssertionError("the last attempt returns or raises")

@@ -17,7 +17,7 @@ from hydrahive.ledger.posting import Sealed
 from hydrahive.ledger.statements import balances, work_of
 from hydrahive.ledger.till.limits import Limits, TooFast
 from hydrahive.ledger.till.queries import Admitted, Queries, Query, Refused
-from hydrahive.runtime.coordinator.registry import Heard, Registry
+from hydrahive.runtime.coordinator.registry import Asked, Heard, Registry
 from hydrahive.runtime.fleet.ledger_line import Answer, RunAccount, settle
 from hydrahive.runtime.runs.controls import Request
 from hydrahive.runtime.runs.watch_feed import Feeds, Have, News, Shown
@@ -41,23 +41,28 @@ class Coordinator(Registry):
         self._feeds = Feeds(path.parent / "watched")
         self._ledger_path = self._noted_ledger() or ledger
 
-    def call(self, run_id: str, name: str, state: str, env_steps: int) -> Heard:
+    def call(self, run_id: str, name: str, state: str, env_steps: int, heard: int = 0) -> Heard:
         """A Trainer's regular call: it says how its run is and hears how its members are and what was asked of it.
 
-        A state other than `running` or `paused` says that the run is no longer trained.
+        A state other than `running` or `paused` says that the run is no longer trained. Requests are told in the order
+        in which they were made, each until a call says that it was `heard`: an answer may be lost with this process.
         """
         self._awake()
         now = time.time()
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", (run_id, name, state, env_steps, now))
             row = db.execute(
-                "SELECT request FROM requests WHERE run_id = ? AND taken_at IS NULL ORDER BY id DESC LIMIT 1", (run_id,)
+                "SELECT id, request FROM requests WHERE run_id = ? AND taken_at IS NULL AND id > ? ORDER BY id LIMIT 1",
+                (run_id, heard),
             ).fetchone()
-            db.execute("UPDATE requests SET taken_at = ? WHERE run_id = ? AND taken_at IS NULL", (now, run_id))
+            db.execute(
+                "UPDATE requests SET taken_at = ? WHERE run_id = ? AND taken_at IS NULL AND id <= ?",
+                (now, run_id, heard),
+            )
         nodes = self.nodes()
         return Heard(
             self.health(run_id),
-            row[0] if row else None,
+            Asked(*row) if row else None,
             {node["node_id"]: node["owner"] for node in nodes if node["owner"]},
             frozenset(node["node_id"] for node in nodes if node["quarantined"]),
             self._feeds.watched(run_id),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hydrahive.runtime.roles.heart import BEAT_SECONDS, Sign
 from hydrahive.runtime.runs.controls import Request
@@ -82,20 +82,27 @@ class Health:
     sign: Sign | None
 
 
+class Asked(NamedTuple):
+    """What people asked of a run, and which of all requests it is."""
+
+    id: int
+    request: Request
+
+
 @dataclass(frozen=True)
 class Heard:
     """What a Trainer hears when it calls.
 
     Attributes:
         health: The life of each of its members that has not left.
-        request: What people asked of the run.
+        request: What people asked of the run, the oldest that was not heard yet.
         owners: The accounts that nodes have proven to work for, by node.
         quarantined: Nodes whose work is not wanted any more.
         watched: Who watches it; None if nobody does.
     """
 
     health: Mapping[str, Health]
-    request: Request | None
+    request: Asked | None
     owners: Mapping[str, str]
     quarantined: frozenset[str]
     watched: Watched | None = None

@@ -11,6 +11,7 @@ import torch
 from hydrahive.core.errors import OutOfStepError
 from hydrahive.core.receipt import Consumed, acted_digest, seen_digest, told_digest
 from hydrahive.core.state import State, digest_of_state
+from hydrahive.envs.vector import pulse
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
@@ -82,6 +83,7 @@ class Auditor:
             *weights: Those that acted in each round, for an audit in full.
         """
         env = self._config.env.make_vector(self._config.envs_per_shard)
+        env.still_alive = pulse
         try:
             return self._audit(Shard(self._config, self._run_id, job.shard, env), job, weights)
         finally:

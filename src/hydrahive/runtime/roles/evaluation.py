@@ -13,7 +13,7 @@ from torch import Tensor
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.extras import failures_in_a_line
-from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes
+from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes, pulse
 from hydrahive.policies.agent import Agent
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.gaussian import Distribution
@@ -190,6 +190,7 @@ def _evaluated(
         if opponent is not None:
             actions = opponent.replace(actions, network.distribution, seen, legal)
         here = env.present()
+        pulse()
         observations, rewards, terminated, truncated, infos = env.step(actions)
         if here is not None:
             resetting = resetting | ~here

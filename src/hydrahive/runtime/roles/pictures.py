@@ -16,7 +16,7 @@ from hydrahive.core.sink import Clip
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.extras import failures_in_a_line, told_where
 from hydrahive.envs.flat import MASK
-from hydrahive.envs.vector import BEGINS_ANEW
+from hydrahive.envs.vector import BEGINS_ANEW, pulse
 from hydrahive.policies.agent import Agent
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
@@ -101,6 +101,7 @@ def _played(env: Any, config: RunConfig, network: Agent, episode: int, max_frame
         batch = torch.tensor(observation if grouped else observation[None])
         scores, memory = network.step(batch, memory)
         actions = player.actions(scores, info[MASK].reshape(len(scores), -1) if MASK in info else None)
+        pulse()
         observation, reward, terminated, truncated, info = env.step(actions if grouped else actions[0])
         if BEGINS_ANEW in info:
             memory = torch.zeros_like(memory)

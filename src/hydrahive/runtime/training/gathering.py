@@ -9,6 +9,7 @@ import torch
 
 from hydrahive.core.errors import UsageError, first_line
 from hydrahive.core.interrupts import Interrupts
+from hydrahive.core.machine import memory_bytes
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
@@ -16,7 +17,7 @@ from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.clock import StartTimes
-from hydrahive.runtime.training.memory_plan import memory_plan
+from hydrahive.runtime.training.memory_plan import memory_plan, weights_bytes
 from hydrahive.runtime.training.request import say
 
 
@@ -46,6 +47,7 @@ def gathered_fleet(
         HydrahiveError: If the cluster cannot be reached.
     """
     if config.workers == 0:
+        memory_plan(config, weights_bytes(config)).refuse_inline_above(memory_bytes())
         inline = InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         with closed(inline.close):
             yield inline
@@ -64,7 +66,7 @@ def gathered_fleet(
         if wanted == "cuda" and not cluster.gpus:
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
         device = chosen_device(wanted, offered=bool(cluster.gpus))
-        memory_plan(config, 0).refuse_above(cluster.object_store_bytes)
+        memory_plan(config, weights_bytes(config)).refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
         run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say)
         with claim():

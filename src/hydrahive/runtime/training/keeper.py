@@ -78,6 +78,7 @@ class Keeper:
         self._folder.fence.see()
         if boundary.updates in self._on_disk:
             return
+        self._story.sync()
         self._accounts.judge(self._audits.take_verdicts())
         self._accounts.seal(boundary.progress, boundary.updates - (0 if self._ends else self._reach))
         standings = self._audits.standings

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
+
 from hydrahive.core.errors import UsageError
 from hydrahive.core.replayed import Told
+from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.replay.episodes import Layout
 from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.roles.replay import replay_layout
 
 MOST_OF_STORE = 0.6
 """Share of the object store that a run may plan for; Ray spills to disk above four fifths."""
+
+MOST_OF_MEMORY = 0.7
+"""Share of the memory that an inline run may plan for; libraries and gradients take their part of the rest."""
 
 MANY = 10**9
 """Episodes in a round, and env steps before one: more than any has."""
@@ -51,6 +58,20 @@ class MemoryPlan:
                 f"the object store of {_mib(object_store_bytes)} takes at most {_mib(limit)}"
             )
 
+    def refuse_inline_above(self, memory_bytes: int) -> None:
+        """Refuse a run in this process that would fill what memory it may use.
+
+        Raises:
+            UsageError: Says how much is planned and how much there is.
+        """
+        planned = self.in_flight_bytes + 2 * self.replay_bytes
+        if planned > MOST_OF_MEMORY * memory_bytes:
+            what = "shards, envs_per_shard, fragment_length and lag"
+            raise UsageError(
+                f"{what}{' and replay' if self.replay_bytes else ''}: {_mib(planned)} would be in memory; this process "
+                f"may use {_mib(memory_bytes)}, of which that may be {MOST_OF_MEMORY:.0%}"
+            )
+
     def refuse_versions_above(self, limit_mb: int) -> None:
         """Refuse a run whose weights since the last boundary would fill more than `limit_mb` MiB.
 
@@ -73,6 +94,11 @@ class MemoryPlan:
         """One line for the start of a run."""
         replay = f", {_mib(2 * self.replay_bytes)} of replay at most, twice" if self.replay_bytes else ""
         return f"{_mib(self.in_flight_bytes)} in flight at most ({_mib(self.round_bytes)} a round){replay}"
+
+
+def weights_bytes(config: RunConfig) -> int:
+    """Bytes of one weights version."""
+    return FlatWeights(build_network(config, torch.Generator())).vector.nbytes
 
 
 def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:

@@ -15,6 +15,7 @@ from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.updates import Update
 from hydrahive.runtime.training.clock import Clock
+from hydrahive.telemetry.jsonl import JsonlSink
 
 
 class Story:
@@ -68,6 +69,12 @@ class Story:
         if updates % self._config.metrics_every == 0 or update.boundary:
             figures = update.replay.figures if update.replay else {}
             self.row(update.progress, self._clock.seconds, {**self._averages(update.progress), **figures})
+
+    def sync(self) -> None:
+        """Have what was written be on the disk, before a checkpoint says that the run has come so far."""
+        for sink in self.sinks:
+            if isinstance(sink, JsonlSink):
+                sink.sync()
 
     def row(self, progress: Progress, seconds: float, values: dict[str, Any]) -> None:
         """Write a row of metrics: the run's counters, and these values."""

@@ -8,24 +8,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from hydrahive.core.errors import HydrahiveError, SupersededError, TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
-from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.inspect.envs.look import look
-from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.admission import Admitted, admitted
 from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
 from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
-from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan
+from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan, weights_bytes
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.resuming import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.trainer import Trainer
@@ -203,11 +198,6 @@ def _announce(
             ledger=line.place if line else None,
             **(times.done if times else {}),
         )
-
-
-def weights_bytes(config: RunConfig) -> int:
-    """Bytes of one weights version."""
-    return FlatWeights(build_network(config, torch.Generator())).vector.nbytes
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from hydrahive.runtime.training.keeper import Keeper
 from hydrahive.runtime.training.side_shows import SideShows
 from hydrahive.runtime.training.story import Story
 from hydrahive.runtime.training.summary import summary_of
+from hydrahive.telemetry.jsonl import read_rows
 
 BEGIN_ATTEMPTS = 5
 """How often in a row the run is begun again at its last boundary before it gives up."""
@@ -191,6 +192,9 @@ class Trainer:
             self._audits.restart(boundary)
         if boundary:
             self._fleet.restore_learner(boundary.learner())
+            if self._is_resumed and not again and self._is_evaluation_missing(boundary.progress):
+                steps = int(boundary.learner()["counters"][1])
+                self._side_shows.again(boundary.progress, steps, self._fleet.weights())
         elif self._initial:
             self._fleet.restore_learner(self._initial, weights_only=True)
         elif self._identity.init_from is not None:
@@ -199,6 +203,14 @@ class Trainer:
             state, blocks = (boundary.replay(), boundary.blocks) if boundary else (None, ())
             self._fleet.restore_replay(state, [block.arrays for block in blocks])
         return schedule_of(self._config_until, self._fleet, boundary, self._replayed).updates()
+
+    def _is_evaluation_missing(self, progress: Progress) -> bool:
+        """Whether an evaluation was due at the update that the run goes on from, and its figures were not written."""
+        every = self._config.evaluate_every
+        if not every or progress.updates % every:
+            return False
+        rows = read_rows(self._folder.metrics, has="evaluation_mean")
+        return all(row.get("updates") != progress.updates for row in rows)
 
     def _gather_again(self, boundary: Boundary | None) -> None:
         """Have a learner, a replay and workers, and tell what is done again."""

@@ -6,6 +6,7 @@ import pwd
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -280,3 +281,20 @@ def test_memory_is_flat_over_many_updates(tmp_path):
     late = {updates: rss for updates, rss in seen.items() if updates > 100_000}
     first, last = min(late), max(late)
     assert (late[last] - late[first]) / (last - first) < 8, "bytes an update"
+
+
+def test_curves_go_on_though_the_clock_was_set_back(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from hydrahive.telemetry.tensorboard import TensorBoardSink
+
+    now = 1_800_000_000.0
+    for begin, clock in ((0, now), (300, now - 7_200), (600, now - 90_000)):
+        monkeypatch.setattr("hydrahive.telemetry.tensorboard.time.time", lambda clock=clock: clock)
+        sink = TensorBoardSink(tmp_path, begin + 1 if begin else None)
+        for step in range(begin + 100, begin + 500, 100):  # the last was written behind the checkpoint
+            sink.row({"env_steps": step, "score": float(step)})
+        sink.close()
+    seen = EventAccumulator(str(tmp_path)).Reload().Scalars("score")
+    assert [event.step for event in seen] == list(range(100, 1100, 100))
+    assert all(later.wall_time >= earlier.wall_time for earlier, later in pairwise(seen))

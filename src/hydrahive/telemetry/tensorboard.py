@@ -28,7 +28,9 @@ class TensorBoardSink:
             purge_from: Env step from which earlier files' points are void, after a resume.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        started = time.time()
+        # TensorBoard reads files by their names, and a clock may have been set back since the last one was begun.
+        self._ahead = max(0.0, _newest(folder) + 1 - time.time())
+        started = self._now()
         # A run that is trained in steps has several files of one process, some begun within one second.
         name = f"events.out.tfevents.{int(started)}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}"
         self._file = (folder / name).open("wb")
@@ -39,6 +41,9 @@ class TensorBoardSink:
             session = SessionLog(status=SessionLog.START)
             self._write(Event(wall_time=started, step=purge_from, session_log=session))
 
+    def _now(self) -> float:
+        return time.time() + self._ahead
+
     def row(self, row: Row) -> None:
         """Write each number of the row as a scalar at its env step."""
         values = [
@@ -48,7 +53,7 @@ class TensorBoardSink:
         ]
         step = row["env_steps"]
         assert isinstance(step, int)
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self._write(Event(wall_time=self._now(), step=step, summary=Summary(value=values)))
 
     def episodes(self, facts: Mapping[str, object]) -> None:
         """Scores are in the rows."""
@@ -57,7 +62,7 @@ class TensorBoardSink:
         """Show the picture among the images; TensorBoard plays it."""
         image = Summary.Image(height=clip.height, width=clip.width, colorspace=3, encoded_image_string=clip.gif)
         value = Summary.Value(tag="policy", image=image)
-        self._write(Event(wall_time=time.time(), step=env_steps, summary=Summary(value=[value])))
+        self._write(Event(wall_time=self._now(), step=env_steps, summary=Summary(value=[value])))
 
     def event(self, kind: str, text: str, **fields: object) -> None:
         """Events are not scalars."""
@@ -71,3 +76,9 @@ class TensorBoardSink:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._records.flush()
             self._flushed = time.monotonic()
+
+
+def _newest(folder: Path) -> float:
+    """When the newest file there was begun, by its name; 0 if there is none."""
+    began = (path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*"))
+    return max((float(text) for text in began if text.isdigit()), default=0.0)

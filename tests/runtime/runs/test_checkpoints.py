@@ -170,3 +170,20 @@ def test_killed_at_any_point_of_writing_the_newest_whole_one_is_used(tmp_path):
     assert at > 10
     assert found == sorted(found)
     assert set(found) == {2, 3}
+
+
+def test_a_boundary_of_a_thousand_shards_is_sorted_out_once():
+    state = {f"shards/{i}/{name}": np.full(1, i) for i in range(1024) for name in ("a", "carry/b")}
+    boundary = Boundary({**state, "learner/weights": np.zeros(2)}, Progress(), True)
+    passes = 0
+
+    class Counted(dict):
+        def items(self):
+            nonlocal passes
+            passes += 1
+            return super().items()
+
+    boundary = Boundary(Counted(boundary.state), Progress(), True)
+    assert all(boundary.shard(i)["carry/b"] == i and len(boundary.shard(i)) == 2 for i in range(1024))
+    assert boundary.shard(2000) == {}
+    assert passes == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -171,15 +171,15 @@ class Audits:
         """The boundary that is next to pass, its start having passed, and its audits, begun by now."""
         first = self._waiting[0]
         if first.audits is None:
-            begun = (self._begun(shard, first) for shard in range(len(first.givers)))
+            by_shard = _by_shard(first.works)
+            begun = (self._begun(shard, first, by_shard.get(shard, [])) for shard in range(len(first.givers)))
             first.audits = [audit for audit in begun if audit is not None]
             first.works = []
         return first, first.audits
 
-    def _begun(self, shard: int, on: _Waiting) -> _Audit | None:
+    def _begun(self, shard: int, on: _Waiting, mine: Sequence[_Done]) -> _Audit | None:
         """The audit of a shard's way to a boundary; None if nobody on it is audited."""
         boundary, giver, start = on.boundary, on.givers[shard], on.start
-        mine = [(work, *found) for work in on.works if (found := _of_shard(work, shard))]
         workers = tuple(worker for _, _, worker in mine)
         if not any(map(self._fleet.audits, (*workers, giver))):
             return None
@@ -241,5 +241,14 @@ class Audits:
         return Caught(worker, verdict, self.standings.catch(worker.node, job.first_round), boundary)
 
 
-def _of_shard(work: Work, shard: int) -> tuple[Consumed, WorkerFacts] | None:
-    return next(((one, worker) for one, worker, _ in work.by_fragment() if one.id.shard == shard), None)
+_Done = tuple[Work, Consumed, WorkerFacts]
+"""What a shard did in a round, and who computed it."""
+
+
+def _by_shard(works: Iterable[Work]) -> dict[int, list[_Done]]:
+    """What each shard did, in the order of the rounds."""
+    done: dict[int, list[_Done]] = {}
+    for work in works:
+        for one, worker, _ in work.by_fragment():
+            done.setdefault(one.id.shard, []).append((work, one, worker))
+    return done

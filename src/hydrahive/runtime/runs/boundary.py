@@ -134,7 +134,17 @@ class Boundary:
 
     def shard(self, index: int) -> State:
         """One shard's part."""
-        return under(f"shards/{index}", self.state)
+        return self._by_shard.get(str(index), {})
+
+    @cached_property
+    def _by_shard(self) -> dict[str, State]:
+        """Each shard's part, sorted out once: there may be a thousand."""
+        found: dict[str, State] = {}
+        for name, array in self.state.items():
+            if name.startswith("shards/"):
+                index, _, own = name[len("shards/") :].partition("/")
+                found.setdefault(index, {})[own] = array
+        return found
 
     def versions(self) -> dict[int, np.ndarray]:
         """The kept weights versions, as flat vectors."""

@@ -160,3 +160,35 @@ def test_the_dead_stay_dead_and_whose_turn_it_is_may_do_what_the_game_says(monke
         if env.present() is None:
             assert len(set(ends.tolist())) == 1, "everybody ends once in a game"
     assert ends[0] > 3
+
+
+def test_teams_share_what_they_earn(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    alone = PettingZoo("far_worlds", kwargs={"does": "unequal"}).make_vector(4)
+    team = PettingZoo("far_worlds", kwargs={"does": "unequal"}, team_rewards=True).make_vector(4)
+    sides = {"as": ["a"], "bs": ["b"]}
+    groups = PettingZoo("far_worlds", kwargs={"does": "unequal"}, team_rewards=True, groups=sides).make_vector(4)
+    paid = []
+    for env in (alone, team, groups):
+        env.reset(seed=1)
+        paid.append(env.step(np.zeros(4, np.int64))[1].tolist())
+    assert paid == [[1, 3, 1, 3], [2, 2, 2, 2], [1, 3, 1, 3]]
+
+
+def test_four_players_take_turns():
+    config = PettingZoo("pettingzoo.classic.texas_holdem_v4", kwargs={"num_players": 4})
+    pytest.importorskip("rlcard")
+    env, ends = config.make_vector(8), 0
+    env.reset(seed=1)
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        legal = env.legal_actions()
+        assert (legal.reshape(2, 4, 4)[:, :, 1:].any(axis=2).sum(axis=1) <= 1).all(), (
+            "one of them may do more than wait"
+        )
+        actions = np.array([random.choice(np.flatnonzero(row)) for row in legal])
+        _, _, terminated, _, _ = env.step(actions)
+        for world in range(2):
+            if terminated[4 * world : 4 * world + 4].all():
+                ends += 1
+    assert ends > 5

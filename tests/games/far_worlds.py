@@ -11,7 +11,7 @@ class Far(ParallelEnv):
     Args:
         does: `vanishes`: b is gone after three steps without a last look; `paid late`: b is paid 5 after its end;
             `returns`: b ends and is back two steps later; `bytes`: declares bytes and gives -1; `lists`: pays in lists;
-            `keeps`: pays by how often `notes` was written into; `short mask`, `entropy`.
+            `keeps`: pays by how often `notes` was written into; `short mask`, `entropy`; `unequal`: pays a 1 and b 3.
         notes: A list that it writes into.
     """
 
@@ -49,6 +49,8 @@ class Far(ParallelEnv):
         acting, over = list(self.agents), self.steps == 8
         pays = {"keeps": len(self.notes), "entropy": self.luck.random(), "lists": [1.0]}.get(self.does, 1.0)
         rewards, ended = dict.fromkeys(acting, pays), dict.fromkeys(acting, over)
+        if self.does == "unequal":
+            rewards = {agent: 1.0 if agent == "a" else 3.0 for agent in acting}
         seen = {agent: self.seen() for agent in acting}
         if self.steps == 3 and self.does in ("vanishes", "paid late", "returns"):
             self.agents = ["a"]

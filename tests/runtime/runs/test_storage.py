@@ -132,6 +132,36 @@ def whole(place: Path) -> dict[str, str]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked again, but where a test says so."""
+    monkeypatch.setattr("hydrahive.runtime.runs.storage.PAUSES", ())
+
+
+def test_a_storage_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hydrahive.runtime.runs.storage.PAUSES", (0.0, 0.0, 0.0))
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    storage, said = Failing(f"file://{place}"), []
+    run_with(here, {"1": "a", "2": "b"})
+    storage.left = 2
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            storage.left = 10**9  # it is there again
+
+    StoredRun(storage, "run", here).send(say)
+    assert whole(place) == {"1": "a", "2": "b"}
+    assert len(said) == 3
+    assert "the network is gone" in said[0]
+    storage.left, said[:] = 0, []
+    run_with(here, {"3": "c"})
+    with pytest.raises(OSError, match="the network is gone"):
+        StoredRun(storage, "run", here).send(lambda text: said.append(text))
+    assert len(said) == 3
+
+
 def test_whenever_it_fails_what_is_stored_is_whole(tmp_path: Path) -> None:
     """A checkpoint is replaced by another of the same number, one goes and one comes: stopped after each change."""
     for fails_at in range(CHANGES + 1):

@@ -35,6 +35,8 @@ class PettingZoo(EnvConfig):
         groups: Names of groups, and for each the agents in it, by name or pattern (`wolf_*`), where agents are unlike.
             Observations are then rows of numbers as long as the longest, and say which group sees it; of counted
             actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
+        team_rewards: Whether each agent is paid what those of its group who are there (all, without groups) earn in a
+            step on average, instead of what it earns itself.
         wrappers: Put around each world in which all act at once, the innermost first: dotted paths of what takes a
             `pettingzoo.ParallelEnv` and gives one, or mappings of `class_path` and `init_args`.
     """
@@ -43,6 +45,7 @@ class PettingZoo(EnvConfig):
     kwargs: dict[str, Any] = field(default_factory=dict)
     snapshots: Literal["captured", "none", "reset"] = "captured"
     groups: dict[str, list[str]] | None = None
+    team_rewards: bool = False
     wrappers: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,14 +128,18 @@ class PettingZoo(EnvConfig):
         worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
         with failures_in_a_line():
             anew = self.make_parallel if self.snapshots == "none" else None
-            return PettingZooVector(self.id, worlds, self.groups, captured=self.snapshots == "captured", anew=anew)
+            captured = self.snapshots == "captured"
+            return PettingZooVector(
+                self.id, worlds, self.groups, captured=captured, anew=anew, team_rewards=self.team_rewards
+            )
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""
         from hydrahive.envs.pettingzoo.vector import PettingZooVector, WorldView
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
-        vector = PettingZooVector(self.id, [self.make_parallel(**drawn)], self.groups, captured=False)
+        worlds = [self.make_parallel(**drawn)]
+        vector = PettingZooVector(self.id, worlds, self.groups, captured=False, team_rewards=self.team_rewards)
         return WorldView(vector, is_drawn=bool(drawn))
 
 

@@ -47,6 +47,7 @@ class PettingZooVector(SnapshotVectorEnv):
         *,
         captured: bool,
         anew: Callable[[], Any] | None = None,
+        team_rewards: bool = False,
     ) -> None:
         """Put worlds of one kind side by side.
 
@@ -55,12 +56,13 @@ class PettingZooVector(SnapshotVectorEnv):
             worlds: `pettingzoo.ParallelEnv`s.
             groups: Which agents are alike, by names or patterns; None where all are.
             captured: Whether their state can be taken out.
+            team_rewards: Whether each is paid what its group's agents earn on average.
             anew: Makes another world in the place of each that is reset with a seed, for one may keep what nobody sees.
 
         Raises:
             ConfigError: If it cannot, or the groups' spaces cannot be laid out alike.
         """
-        self.worlds, self._captured = list(worlds), captured
+        self.worlds, self._captured, self._is_paid_as_team = list(worlds), captured, team_rewards
         self._anew: Callable[[], Any] | None = None
         self.agents = list(worlds[0].possible_agents)
         self.num_envs = len(worlds) * len(self.agents)
@@ -125,6 +127,8 @@ class PettingZooVector(SnapshotVectorEnv):
                     raise wrong.of(f"{agent} in {self._who(w)}") from None
                 vanished = agent not in world.agents and agent not in observations
                 truncated[w, i] = (is_cut or vanished) and not terminated[w, i]
+            if self._is_paid_as_team:
+                self._share(rewards[w], here)
             self._note_posthumous(acting, earned)
             over = terminated[w] | truncated[w]
             self._note_returned(w, over, ended, cut)
@@ -204,6 +208,13 @@ class PettingZooVector(SnapshotVectorEnv):
         for i in np.flatnonzero(self._dead[w] & ~over).tolist():
             agent = self.agents[i]
             self._dead[w, i] = agent not in self.worlds[w].agents or bool(ended.get(agent) or cut.get(agent))
+
+    def _share(self, rewards: np.ndarray, here: Sequence[int]) -> None:
+        """Have those of a group who were there earn the same, in place."""
+        for group in set(self._group_of):
+            team = [i for i in here if self._group_of[i] == group]
+            if team:
+                rewards[team] = rewards[team].mean()
 
     def _note_posthumous(self, acting: Mapping[str, Any], earned: dict[str, Any]) -> None:
         for agent, reward in earned.items():

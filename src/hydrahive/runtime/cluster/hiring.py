@@ -238,7 +238,7 @@ class Hiring:
         demand = self._crew.room.demand(cpus, gpus)
         while (node := self._crew.room.free_node(cpus, gpus=gpus, trusted=make_room)) is None:
             now = time.monotonic()
-            if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus):
+            if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus, gpus):
                 made_room_at = now
             if now - began > said:
                 said *= 6
@@ -251,20 +251,23 @@ class Hiring:
             demand.end()
         return node
 
-    def _make_room(self, cpus: int) -> bool:
-        """End who is not needed to train on, on a node that gets so many CPUs free by it."""
+    def _make_room(self, cpus: int, gpus: int) -> bool:
+        """End who is not needed to train on, on a node that gets so many CPUs free by it, and has the GPUs free."""
         crew = self._crew
+        found = {node: there for node, there in free_by_node().items() if is_own(node) and there.get("GPU", 0) >= gpus}
+        if all(there.get("CPU", 0) >= cpus for there in found.values()):
+            return False  # nobody takes the CPUs: it is something else that is missing
         if crew.newcomers:
             for newcomer in crew.newcomers.values():
                 ray.kill(newcomer.actor)
             crew.newcomers.clear()
             return True
-        free = {node: found.get("CPU", 0) for node, found in free_by_node().items()}
+        free = {node: there.get("CPU", 0) for node, there in found.items()}
         by_node: dict[str, list[int]] = {}
         for worker, member in crew.workers.items():
             by_node.setdefault(member.node_id, []).append(worker)
         for node, workers in by_node.items():
-            if not is_own(node):
+            if node not in free:
                 continue  # the learner does not go there
             missing = max(1, round(cpus - free.get(node, 0)))
             if missing <= len(workers) and missing < len(crew.workers):

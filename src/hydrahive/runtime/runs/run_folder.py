@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -274,10 +274,10 @@ class RunFolder:
             except UsageError:
                 return  # it is being trained here, so this is the newest copy there is
 
-    def send(self) -> None:
-        """Where the folder is a scratch: store what is new; errors as `StoredRun.send`."""
+    def send(self, say: Callable[[str], object] = lambda _: None) -> None:
+        """Where the folder is a scratch: store what is new; `say` and errors as `StoredRun.send`."""
         if self.stored:
-            self.stored.send()
+            self.stored.send(say)
 
     def publish(self, path: Path) -> None:
         """Where the folder is a scratch: store one of its files; errors as `StoredRun.send`."""

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,9 @@ KNOWN = re.compile(
     rf"|tb/({PART}/)?{PART}|{PART}\.(yaml|json|jsonl|safetensors|gif|md|html|svg|png|txt)|{SECRET}"
 )
 """Names of files that a run has; what else lies in a storage is left alone."""
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds until a storage that did not take something is asked again."""
 
 URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -259,13 +263,24 @@ class StoredRun:
         with self._told():
             self.storage.write(self.path_of(name), data)
 
-    def send(self) -> None:
+    def send(self, say: Callable[[str], object] = lambda _: None) -> None:
         """Store what is new here, and remove checkpoints that are here no more; for who has claimed the run.
+
+        A storage that is away for a moment is asked again; `say` hears so.
 
         Raises:
             OSError: If the storage does not take it; the newest checkpoint that is whole there stays so.
         """
         self.see_claim()
+        for pause in PAUSES:
+            try:
+                return self._send()
+            except OSError as error:
+                say(f"the storage did not take a checkpoint ({error.strerror or error}); asked again in {pause:g} s")
+                time.sleep(pause)
+        return self._send()
+
+    def _send(self) -> None:
         here = self._here()
         checkpoints = {path for path in here if path.startswith(f"{CHECKPOINTS}/")}
         with self._told():

@@ -91,7 +91,7 @@ class Keeper:
             standings=standings.as_plain(),
             way_back=standings.way_back(boundary.updates, self._reach),
         )
-        self._folder.send()
+        self._folder.send(lambda text: self._story.event("storage_away", text))
         self._on_disk.add(boundary.updates)
         self._accounts.post(self._story.event)
 

@@ -24,7 +24,7 @@ RUN = {
     "boundary_every": 2,
     "checkpoint": {"every_boundaries": 1},
     "recording": False,
-    "stop": {"updates": 16},
+    "stop": {"updates": 24},
 }
 """What is trained."""
 
@@ -91,14 +91,14 @@ def _digest(folder: Path, name: str) -> str:
 
 
 def _killed(path: Path, folder: Path) -> str:
-    """The digest of a run that was killed after its second checkpoint, and resumed."""
+    """The digest of a run that was killed after its first checkpoint, and resumed."""
     arguments = ["train", str(path), "--name", "killed", "--runs", str(folder / "runs"), "--workers", "0"]
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_around()
     )
     kept, began = folder / "runs" / "killed" / "checkpoints", time.monotonic()
-    while process.poll() is None and len(list(kept.glob("*"))) < 2 and time.monotonic() - began < SECONDS:
-        time.sleep(0.002)
+    while process.poll() is None and not list(kept.glob("*/manifest.json")) and time.monotonic() - began < SECONDS:
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     was = "killed" if process.wait() == -signal.SIGKILL else "ended before it was killed"
     code, said = _train(path, folder, "killed", "--workers", "0")

@@ -9,6 +9,7 @@ SWEEP ?= sweeps/snake-pbt
 SWEEP_ARGS ?= $(if $(filter sweeps/snake-pbt,$(SWEEP)),--name small --budget.env_steps 400_000 --budget.milestones 4) $(ARGS)
 SEEDS ?= 30
 FIRST ?= 0
+KEEP ?=
 comma := ,
 
 .PHONY: help train test claims chaos corpus lint golden lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
@@ -54,7 +55,7 @@ claims: $(VENV)/claims  ## all tests at full size, the claims among them (an hou
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest -s
 
 chaos: $(VENV)/dev  ## kill and freeze processes and nodes at random, SEEDS times; writes docs/benchmarks/chaos.md
-	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
+	@$(BIN)/python tests/chaos/run.py --seeds $(SEEDS) --first $(FIRST) $(if $(KEEP),--keep $(KEEP)) $(if $(filter 0,$(FIRST)),--report docs/benchmarks/chaos.md)
 
 golden: $(VENV)/dev  ## write the golden digests of this machine class, and of the portable one; docs/architecture.md says when
 	@$(BIN)/python tests/golden/record.py --readme

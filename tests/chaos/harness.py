@@ -31,8 +31,21 @@ QUICK_DETECTION = {
 PATIENCE_SECONDS = 240.0
 """A run that takes longer than this hangs."""
 
+GAMES = Path(__file__).parents[1] / "games"
+
+LEAVING = str(GAMES / "leaving.yaml")
+"""PettingZoo's kind, with agents that leave in mid-game."""
+
 EXPERIMENTS = {
-    "snake/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "600_000"],
+    "snake/vtrace": [
+        *("--shards", "4", "--boundary_every", "10", "--evaluate_every", "40", "--evaluate_episodes", "16"),
+        *("--stop.env_steps", "600_000"),
+    ],
+    "cartpole/ppo": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "150_000"],
+    "cartpole/dqn": [
+        *("--shards", "4", "--envs_per_shard", "4", "--boundary_every", "20", "--stop.env_steps", "15_000"),
+    ],
+    LEAVING: ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "120_000"],
     "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "900_000"],
     "snake/ath-q-gru": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "80_000"],
     "swarm/vtrace-lstm": [
@@ -49,9 +62,10 @@ class Fault:
 
     Attributes:
         share: Of the run's env steps.
-        kind: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT after `seconds`) or `kill node` (SIGKILL of the
-            raylet that the victim runs under).
-        victim: `env worker`, `learner`, `replay`, `coordinator` or `driver`.
+        kind: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT after `seconds`), `kill node` (SIGKILL of the
+            raylet that the victim runs under), `kill nodes` (of all of them at once), or `second driver` (the same
+            command once more, which must be refused).
+        victim: `env worker`, `learner`, `replay`, `evaluator`, `coordinator` or `driver`.
         seconds: How long a freeze lasts.
         replace_node: Whether a new node joins after `kill node`.
     """
@@ -94,10 +108,16 @@ def faults_of(seed: int) -> list[Fault]:
     for _ in range(draw.choice([1, 2, 2, 3])):
         together = faults and draw.random() < 0.25
         share = faults[-1].share if together else draw.uniform(0.05, 0.85)
-        kind = draw.choice(["kill", "kill", "kill node", "freeze", "freeze"])
+        kind = draw.choice(["kill", "kill", "kill node", "kill nodes", "freeze", "freeze", "second driver"])
         victims = ["env worker", "env worker", "env worker", "learner"]
-        if "ath" in experiment_of(seed):
+        if kind == "kill nodes":
+            victims = ["env worker"]
+        if "ath" in experiment_of(seed) or "dqn" in experiment_of(seed):
             victims += ["replay", "replay"]
+        if kind in ("kill", "freeze") and "--evaluate_every" in EXPERIMENTS[experiment_of(seed)]:
+            victims += ["evaluator", "evaluator"]
+        if kind == "second driver":
+            victims = ["driver"]
         if kind == "kill":
             victims += ["coordinator", "driver"]
         if kind == "freeze":
@@ -117,6 +137,7 @@ class Nodes:
         from hydrahive.runtime.cluster.connecting import embedded_node
 
         os.environ |= QUICK_DETECTION
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(GAMES), os.environ.get("PYTHONPATH")]))
         with embedded_node():  # nobody looks at its dashboard
             self._cluster = Cluster(
                 initialize_head=True,
@@ -163,6 +184,7 @@ TITLES = {
     "env worker": "ray::EnvWorkerActor",
     "learner": "ray::LearnerActor",
     "replay": "ray::ReplayActor",
+    "evaluator": "ray::EvaluatorActor",
     "coordinator": "ray::CoordinatorActor",
 }
 
@@ -192,6 +214,14 @@ class Run:
     def start(self) -> None:
         """Run the command; it resumes by itself."""
         self.process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def is_second_refused(self) -> bool:
+        """Start the same command a second time while this one trains; False if it was at its end just then."""
+        second = subprocess.run(self._command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        if self.process.poll() is None:
+            assert second.returncode == 2, f"a second driver trains, too: {second.stderr}"
+            assert "is being trained by another process" in second.stderr, second.stderr
+        return self.process.poll() is None
 
     def share(self) -> float:
         """How far it has come."""
@@ -295,7 +325,7 @@ class Undisturbed:
 
 def undisturbed(experiment: str, runs: Path) -> Undisturbed:
     """The same run, inline."""
-    name = experiment.replace("/", "-")
+    name = Path(experiment).stem if experiment == LEAVING else experiment.replace("/", "-")
     options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
     command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
@@ -313,6 +343,8 @@ def pids_of(role: str, raylets: set[int]) -> list[int]:
 
 def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> bool:
     """Do it to the real process; False if there is none just now."""
+    if fault.kind == "second driver":
+        return run.is_second_refused()
     if fault.victim == "driver":
         run.process.kill()
         run.process.wait()
@@ -321,6 +353,11 @@ def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]],
     if not pids:
         return False
     pid = draw.choice(pids)
+    if fault.kind == "kill nodes":
+        raylets = {raylet for one in pids if (raylet := nodes.raylet_of(one)) is not None}
+        for raylet in raylets:
+            nodes.kill(raylet, replace=True)
+        return bool(raylets)
     if fault.kind == "kill node":
         raylet = nodes.raylet_of(pid)
         if raylet is None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.harness import EXPERIMENTS, Outcome, Undisturbed, difference, experiment_of, run_seed, undisturbed
+from chaos.harness import EXPERIMENTS, Fault, Outcome, Undisturbed, difference, experiment_of, run_seed, undisturbed
 
 
 def main() -> int:
@@ -21,18 +23,23 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=30, help="how many seeds (default: 30)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--report", type=Path, help="write the figures there")
+    parser.add_argument("--keep", type=Path, help="a file of what is done, from which another call goes on")
     given = parser.parse_args()
-    outcomes: list[Outcome] = []
+    outcomes = kept_in(given.keep)
+    done = {outcome.seed for outcome in outcomes}
     expected: dict[str, Undisturbed] = {}
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         for experiment in EXPERIMENTS:
             expected[experiment] = undisturbed(experiment, runs)
         for seed in range(given.first, given.first + given.seeds):
+            if seed in done:
+                continue
             experiment = experiment_of(seed)
             outcome = run_seed(seed, experiment, runs)
             outcome.trouble = difference(outcome, expected[experiment])
             outcomes.append(outcome)
+            keep(outcome, given.keep)
             print(line_of(outcome), flush=True)
             if outcome.trouble:
                 log = runs / f"seed-{seed}.log"
@@ -40,6 +47,22 @@ def main() -> int:
     if given.report:
         given.report.write_text(report_of(outcomes))
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
+
+
+def keep(outcome: Outcome, path: Path | None) -> None:
+    """Append what the report needs of an outcome."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(asdict(replace(outcome, journal=frozenset())), default=list) + "\n")
+
+
+def kept_in(path: Path | None) -> list[Outcome]:
+    """What earlier calls have kept."""
+    if path is None or not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    faults = ("faults", "struck")
+    return [Outcome(**{**row, **{name: [Fault(**one) for one in row[name]] for name in faults}}) for row in rows]
 
 
 def line_of(outcome: Outcome) -> str:
@@ -52,7 +75,7 @@ def line_of(outcome: Outcome) -> str:
     )
     back = ", ".join(f"{seconds:.1f} s" for seconds in outcome.back_seconds) or "-"
     return (
-        f"| {outcome.seed} | {outcome.experiment} | {faults} | {outcome.trouble or 'equal'} | {back} | "
+        f"| {outcome.seed} | {outcome.experiment.removesuffix('.yaml').rpartition('games/')[2]} | {faults} | {outcome.trouble or 'equal'} | {back} | "
         f"{outcome.replayed_env_steps:,} | {outcome.seconds:.0f} s |"
     )
 

@@ -76,7 +76,11 @@ def test_every_file_that_a_run_leaves_is_known(tmp_path):
         "0",
     ]
     Hydrahive(tmp_path)("train", "snake/ath-q", "--name", "r", *sizes)
-    here = [name for name in files_below(tmp_path / "r") if name not in ("lock", "state.json", "watch/shown.json")]
+    here = [
+        name
+        for name in files_below(tmp_path / "r")
+        if name not in ("lock", "driver.json", "state.json", "watch/shown.json")
+    ]
     assert len(here) > 8
     assert [name for name in here if not is_known(name)] == []
     checkpoint = sorted((tmp_path / "r" / "checkpoints").glob("0*"))[-1]

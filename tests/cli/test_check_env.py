@@ -101,7 +101,13 @@ def test_what_hangs_or_dies_is_named_with_its_place(hydrahive, env, says):
 
 def test_a_reset_that_leaves_something_of_the_game_before_is_found(monkeypatch):
     lines = found(
-        monkeypatch, "cartpole/vtrace", "--env.id", "poison:Remembers-v0", "--env.snapshots", "none", only=["snapshots"]
+        monkeypatch,
+        "cartpole/vtrace",
+        "--env.id",
+        "poison:Remembers-v0",
+        "--env.snapshots",
+        "reset",
+        only=["snapshots"],
     )
     assert "a reset with a seed does not begin anew" in lines["snapshots"][1]
 

@@ -24,7 +24,7 @@ RUN = {
     "boundary_every": 2,
     "checkpoint": {"every_boundaries": 1},
     "recording": False,
-    "stop": {"updates": 24},
+    "stop": {"updates": 16},
 }
 """What is trained."""
 

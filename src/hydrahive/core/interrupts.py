@@ -41,9 +41,13 @@ def listen_early() -> None:
     Nothing is raised inside of imports, some of which swallow it, and others of which break by it; but a second one,
     later, is meant.
     """
-    for signum in SIGNALS:
-        if signal.getsignal(signum) != signal.SIG_IGN:
-            signal.signal(signum, _heard_early)
+    for signum in _heard():
+        signal.signal(signum, _heard_early)
+
+
+def _heard() -> list[signal.Signals]:
+    """All, but for a hang-up that `nohup` has ignored; Ctrl-C is ignored for whatever a script starts with `&`."""
+    return [one for one in SIGNALS if one != signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
 
 
 def look_early() -> None:
@@ -97,9 +101,8 @@ class Interrupts:
     def again(self) -> None:
         """Listen on, after something that may have put other handlers there."""
         if self._listens:
-            for signum in SIGNALS:
-                if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup has it
-                    signal.signal(signum, self._on_signal)
+            for signum in _heard():
+                signal.signal(signum, self._on_signal)
 
     @contextmanager
     def recognised(self) -> Iterator[None]:

@@ -93,6 +93,7 @@ def test_a_filesystem_without_locks_is_told_and_used(tmp_path):
     assert json.loads((tmp_path / "runs" / "a" / "summary.json").read_text())["updates"] == 10
 
 
+@full_only
 def test_a_scheduler_that_refuses_a_class_is_gone_without(tmp_path):
     refuses = "import os\ndef no(*_): raise OSError(38, 'Function not implemented')\nos.sched_setscheduler = no\n"
     hydrahive(tmp_path, "train", *TINY, "--name", "a", "--workers", 1, PYTHONPATH=site(tmp_path, refuses))
@@ -143,6 +144,7 @@ def needs_our_python(before):
         pytest.skip("nobody cannot read this Python")
 
 
+@full_only
 @needs_root
 def test_a_folder_of_rays_that_belongs_to_another_is_gone_around_or_named(nobody):
     before, place = nobody

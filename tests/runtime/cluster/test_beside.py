@@ -49,6 +49,7 @@ def test_an_evaluator_that_freezes_or_dies_is_done_without(hydrahive, what):
     assert not Path(f"/proc/{pid}").exists(), "it was ended"
 
 
+@full_only
 def test_an_environment_that_hangs_in_an_evaluation_is_given_up(hydrahive, tmp_path):
     """It hangs in the evaluator only, whose environments are more than a shard's."""
     (tmp_path / "stuck.py").write_text(

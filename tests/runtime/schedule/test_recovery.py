@@ -73,12 +73,12 @@ def test_a_second_computation_that_is_lost_ends_nobody(config, monkeypatch):
     monkeypatch.setattr("hydrahive.runtime.schedule.hedging.HEDGE_SECONDS", -1)
     undisturbed = trained(config, InlineFleet(config, "run", "cpu"))
     lost = 0
-    for call in (18, 22, 37):
-        for after in range(6, 22):
+    for call in (18, 22, 37) if FULL else (18,):
+        for after in range(6, 22) if FULL else (9, 10):
             fleet = FragileFleet(config, {call: "freeze", call + after: "lose result"}, workers=4)
             assert trained(config, fleet) == undisturbed, f"{call}, {after}: {fleet.events}"
             lost += sum(kind == "hedge_lost" for kind, _ in fleet.events)
-    assert lost > 0
+    assert lost > 0 or not FULL
 
 
 def test_many_that_leave_at_once_do_not_end_a_run():

@@ -14,7 +14,7 @@ from hydrahive import __version__
 from hydrahive.cli.arguments import COMMAND
 from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
 from hydrahive.core.interrupts import Interrupted, listen_early, look_early
-from hydrahive.core.machine import read_files_as_utf8, settle
+from hydrahive.core.machine import begin_again, settle
 from hydrahive.runtime.cluster.address import introduce
 
 COMMANDS = {
@@ -64,7 +64,7 @@ commands:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 1 failed, 2 unusable arguments, 130/143 interrupted."""
     if arguments is None:
-        read_files_as_utf8(*COMMAND, *sys.argv[1:])
+        begin_again(*COMMAND, *sys.argv[1:])
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     settle()
     for stream in (sys.stdout, sys.stderr):  # whatever the locale knows, nothing that is said ends a command

@@ -84,15 +84,20 @@ def own_temporary(name: str) -> Path:
     return folder
 
 
-def read_files_as_utf8(*command: str) -> None:
-    """Begin this Python again under UTF-8, whatever the locale says: files of ours and of our libraries are in it.
+def begin_again(*command: str) -> None:
+    """Begin this Python again where it reads files by a locale, or orders sets by chance.
+
+    Files of ours and of our libraries are in UTF-8, whatever the locale says. What an environment takes out of a set of
+    words first depends on the seed of Python's hashes, which every process has another of unless it is given.
 
     Args:
         *command: What follows `python`.
     """
-    is_so = sys.flags.utf8_mode or locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
-    if not is_so and os.environ.get("PYTHONUTF8") != "1":
-        os.environ["PYTHONUTF8"] = "1"
+    reads_utf8 = sys.flags.utf8_mode or locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
+    wanted = {} if reads_utf8 else {"PYTHONUTF8": "1"}
+    wanted |= {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": "0"}
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.environ.update(wanted)
         os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  this very command, again
 
 

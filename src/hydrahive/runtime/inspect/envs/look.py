@@ -101,7 +101,7 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
             if config.env.snapshot_kind == SnapshotKind.RESTARTED:
                 _refuse_what_outlives(config, first, second)
             else:
-                _refuse_lossy(config, kept, after, second)
+                _refuse_lossy(config, kept, after, first, second)
     return tuple(said)
 
 
@@ -152,17 +152,20 @@ def _refuse_unlike(config: RunConfig, mine: list[Given], first: SnapshotVectorEn
         )
 
 
-def _refuse_lossy(config: RunConfig, kept: State, after: list[Given], second: SnapshotVectorEnv) -> None:
+def _refuse_lossy(
+    config: RunConfig, kept: State, after: list[Given], first: SnapshotVectorEnv, second: SnapshotVectorEnv
+) -> None:
     """One that is restored goes on as the one did that the snapshot was taken of."""
     kind = config.env.snapshot_kind
-    with vector(config, second.num_envs) as third:
-        third.restore(kept)
-        player, theirs = Player(third, 1), []
-        if kind == SnapshotKind.REBUILT:  # which says that two restored ones are alike
-            second.restore(kept)
-            other = Player(second, 1)
-            after = [other.step() for _ in after]
-        theirs = [player.step() for _ in after]
+    if kind == SnapshotKind.REBUILT:  # which says that two restored ones are alike; and they are slow to make
+        first.restore(kept)
+        after = Player(first, 1).steps(len(after))
+        second.restore(kept)
+        theirs = Player(second, 1).steps(len(after))
+    else:
+        with vector(config, second.num_envs) as third:
+            third.restore(kept)
+            theirs = Player(third, 1).steps(len(after))
     step = first_difference(after, theirs)
     if step is not None:
         who = "two that are restored differ" if kind == SnapshotKind.REBUILT else "it goes on otherwise when restored"

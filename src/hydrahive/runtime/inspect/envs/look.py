@@ -25,9 +25,11 @@ from hydrahive.runtime.inspect.envs.probe import (
     WrongError,
     first_difference,
     oddities,
+    outlives_a_reset,
     refuse_unfit,
     seed_for,
     title_of,
+    types_beyond_checkpoints,
     vector,
 )
 from hydrahive.runtime.roles.shard import refuse_masks
@@ -108,7 +110,7 @@ def _looked(config: RunConfig) -> tuple[str, ...]:
 def _kept(config: RunConfig, env: SnapshotVectorEnv) -> State:
     try:
         kept = env.snapshot()
-        odd = sorted({str(array.dtype) for array in kept.values() if array.dtype.kind not in "biuf"})
+        odd = types_beyond_checkpoints(kept)
         if odd:
             raise WrongError(
                 f"has snapshots with arrays of {', '.join(odd)}; expected numbers, as checkpoints hold them"
@@ -177,12 +179,7 @@ def _refuse_lossy(
 
 def _refuse_what_outlives(config: RunConfig, first: SnapshotVectorEnv, second: SnapshotVectorEnv) -> None:
     """Without snapshots whoever takes over begins anew, as whoever goes on does."""
-    runs = []
-    for env in (first, second):
-        player = Player(env, 1)
-        runs.append([player.begin(seed_for(config, "anew")), *player.steps(STEPS, SECONDS)])
-    both = min(map(len, runs))
-    step = first_difference(runs[0][:both], runs[1][:both])
+    step = outlives_a_reset(config, first, second, STEPS, SECONDS)
     if step is not None:
         raise UnlikeError(
             f"does not begin anew when reset with a seed: one that has played longer differs from step {step} on"

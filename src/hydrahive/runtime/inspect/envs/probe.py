@@ -12,6 +12,7 @@ import numpy as np
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.laid_out import PartsBox
+from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.vector import SnapshotVectorEnv
 from hydrahive.policies.distributions import distribution_of
@@ -152,6 +153,22 @@ def first_difference(mine: Sequence[Given], theirs: Sequence[Given]) -> int | No
 def alike(mine: np.ndarray, theirs: np.ndarray) -> bool:
     """Whether two arrays are the same to the byte."""
     return mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()
+
+
+def outlives_a_reset(
+    config: RunConfig, used: SnapshotVectorEnv, fresh: SnapshotVectorEnv, count: int, seconds: float
+) -> int | None:
+    """The first step at which one that has played differs from a fresh one, both reset with one seed; None if none."""
+    runs = []
+    for env in (used, fresh):
+        player = Player(env, 1)
+        runs.append([player.begin(seed_for(config, "anew")), *player.steps(count, seconds)])
+    return first_difference(*runs)
+
+
+def types_beyond_checkpoints(state: State) -> list[str]:
+    """The types of a snapshot's arrays that a checkpoint does not hold."""
+    return sorted({str(array.dtype) for array in state.values() if array.dtype.kind not in "biuf"})
 
 
 def oddities(config: RunConfig, env: SnapshotVectorEnv, seen: Sequence[Given]) -> list[str]:

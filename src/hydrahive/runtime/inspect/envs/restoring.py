@@ -13,7 +13,9 @@ from hydrahive.runtime.inspect.envs.probe import (
     WrongError,
     alike,
     first_difference,
+    outlives_a_reset,
     seed_for,
+    types_beyond_checkpoints,
     vector,
 )
 
@@ -67,7 +69,7 @@ def _refuse_odd(state: State, again: State) -> None:
             raise WrongError(
                 f"the same seed and actions leave another state behind (in {name!r}), as a clock in it does"
             )
-    odd = sorted({str(array.dtype) for array in state.values() if array.dtype.kind not in "biuf"})
+    odd = types_beyond_checkpoints(state)
     if odd:
         raise WrongError(f"a snapshot holds arrays of {', '.join(odd)}, which a checkpoint cannot")
 
@@ -93,10 +95,6 @@ def _refuse_what_outlives_a_reset(config: RunConfig) -> None:
     """Whoever goes on and whoever takes over begin anew with one seed, and must play alike."""
     with vector(config) as used, vector(config) as fresh:
         _played(config, used)
-        runs = []
-        for env in (used, fresh):
-            player = Player(env, 1)
-            runs.append([player.begin(seed_for(config, "anew")), *player.steps(AFTER, SECONDS)])
-    step = first_difference(*runs)
+        step = outlives_a_reset(config, used, fresh, AFTER, SECONDS)
     if step is not None:
         raise WrongError(f"a reset with a seed does not begin anew: one that has played differs from step {step} on")

@@ -137,6 +137,23 @@ def test_without_a_home_or_a_cache_it_trains(nobody):
         )  # fmt: skip
 
 
+@needs_root
+def test_a_python_that_its_user_cannot_look_for_begins_again(nobody):
+    before, place = nobody
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "python").symlink_to(Path(sys.executable).resolve())
+    script = (
+        "import os, sys; os.environ.setdefault('TOLD', ''); sys.path.insert(0, sys.argv[1])\n"
+        "from hydrahive.core.machine import become\n"
+        "become('-c', 'import os; print(os.environ[\"TOLD\"])', TOLD='again')"
+    )
+    done = subprocess.run(
+        [*before, closed / "python", "-c", script, ROOT / "src"], capture_output=True, text=True, check=False, cwd=place
+    )
+    assert done.stdout == "again\n", done.stderr
+
+
 def needs_our_python(before):
     """Skip where somebody else cannot read the Python that this environment stands on, as below a closed home."""
     script = "import sys; print(sys.base_prefix)"

@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TextIO
 
 from hydrahive.core.errors import UsageError
 
-COMMAND = ("-m", "hydrahive.cli.main")
-"""What follows `python` to call `hydrahive`."""
+COMMAND = ("-P", "-m", "hydrahive.cli.main")
+"""What follows `python` to call `hydrahive`; nothing is looked for in the current folder before its own place."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -97,8 +98,22 @@ def begin_again(*command: str) -> None:
     wanted = {} if reads_utf8 else {"PYTHONUTF8": "1"}
     wanted |= {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": "0"}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
-        os.environ.update(wanted)
-        os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  this very command, again
+        become(*command, **wanted)
+
+
+def become(*command: str, **variables: str) -> NoReturn:
+    """Go on as another Python, with more variables in its environment.
+
+    Args:
+        *command: What follows `python`, as `-m hydrahive.cli.main train snake/vtrace`.
+        **variables: The variables.
+    """
+    os.environ.update(variables)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A program that a more powerful user has started may lie where this one cannot look for it.
+    program = sys.executable if os.access(sys.executable, os.X_OK) else "/proc/self/exe"
+    os.execv(program, [sys.executable, *command])  # noqa: S606  a command of ours
 
 
 def settle() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from importlib import metadata
+
+from hydrahive.core.machine import become
 
 BEYOND_AVX2 = (
     "X86_V4 AVX512_ICL AVX512_SPR",
@@ -43,7 +44,4 @@ def ensure_pinned(*command: str) -> None:
     """
     if is_pinned():
         return
-    os.environ.update(PORTABLE_ENVIRONMENT)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  this command itself, again
+    become(*command, **PORTABLE_ENVIRONMENT)

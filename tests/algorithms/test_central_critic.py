@@ -5,12 +5,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from conftest import ROOT
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.policies.central_critic import CentralActorCritic
 from hydrahive.policies.config import Mlp, PolicyConfig
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import find_config
 from hydrahive.runtime.fleet.inline import InlineFleet
+from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.schedule.schedules import schedule_of
 
 SPEAKER, _ = find_config("pettingzoo/speaker-listener")
@@ -54,6 +56,51 @@ def explained(central, updates=30):
 def test_a_listeners_value_depends_on_what_the_speaker_sees():
     pytest.importorskip("mpe2")
     assert explained("true") > explained("false") + 0.2
+
+
+COIN = ["--env", "PettingZoo", "--env.id", "far_worlds", "--env.kwargs.does", "coin", "--policy.encoder", "Mlp"]
+COIN += [
+    "--env.groups",
+    "null",
+    "--policy.encoder.hidden",
+    "[32]",
+    "--algorithm.discount",
+    "0.9",
+    "--algorithm.central_critic",
+    "true",
+]
+COIN += ["--shards", "2", "--envs_per_shard", "16", "--fragment_length", "16", "--stop.updates", "60"]
+
+
+@pytest.mark.parametrize("normalize", ["true", "false"])
+def test_values_of_what_only_the_world_knows(monkeypatch, normalize):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    told = {}
+    for state in ("true", "false"):
+        options = [*OPTIONS, *COIN, "--env.central_state", state, "--policy.normalize", normalize]
+        config = load_run_config(SPEAKER, options)
+        fleet = InlineFleet(config, "run", "cpu")
+        figures = [update.metrics["explained_variance"] for update in schedule_of(config, fleet, None).updates()]
+        told[state] = np.mean(figures[-10:])
+    assert told["true"] > 0.8
+    assert told["false"] < 0.3
+
+
+def test_nobody_acts_on_what_a_world_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    config = load_run_config(SPEAKER, [*OPTIONS, *COIN, "--env.central_state", "true"])
+    network = build_network(config, torch.Generator().manual_seed(1))
+    seen = torch.rand((32, config.env.make_vector(2).single_observation_space.shape[0]))
+    other = seen.clone()
+    other[:, -2:] += 1.0
+    memory = torch.zeros((32, network.memory_size))
+    torch.testing.assert_close(network.step(seen, memory)[0], network.step(other, memory)[0], rtol=0, atol=0)
+    with torch.no_grad():
+        before, after = (network.central_values(network.joint(rows)) for rows in (seen, other))
+    assert (before != after).all()
+    blind = [*OPTIONS, *COIN, "--env.central_state", "true", "--algorithm.central_critic", "false"]
+    with pytest.raises(ConfigError, match="central_critic"):
+        build_network(load_run_config(SPEAKER, blind), torch.Generator())
 
 
 @pytest.mark.parametrize("options", [["--policy.core", "Gru"], ["--learner.slices", "3", "--algorithm.epochs", "2"]])

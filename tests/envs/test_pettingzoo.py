@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.pettingzoo.config import PettingZoo
 
 sys.path.append(str(ROOT / "tests" / "games"))
@@ -173,6 +173,45 @@ def test_teams_share_what_they_earn(monkeypatch):
         env.reset(seed=1)
         paid.append(env.step(np.zeros(4, np.int64))[1].tolist())
     assert paid == [[1, 3, 1, 3], [2, 2, 2, 2], [1, 3, 1, 3]]
+
+
+@pytest.mark.parametrize("does", ["coin", "leaves"])
+@pytest.mark.parametrize("groups", [None, {"as": ["a"], "bs": ["b"]}])
+def test_what_a_world_says_of_itself_stands_behind_what_its_agents_see(monkeypatch, does, groups):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    plain, env = (
+        PettingZoo("far_worlds", kwargs={"does": does}, groups=groups, central_state=state).make_vector(4)
+        for state in (False, True)
+    )
+    width = plain.single_observation_space.shape[0]
+    assert env.single_observation_space.shape == (width + 2,)
+    seen = [env.reset(seed=3)[0]]
+    plain.reset(seed=3)
+    np.testing.assert_array_equal(seen[0][:, width], [world.coin for world in env.worlds for _ in range(2)])
+    for step in range(1, 25):
+        kept = env.snapshot()
+        own, *_ = plain.step(np.zeros(4, np.int64))
+        shown, rewards, terminated, _, infos = env.step(np.zeros(4, np.int64))
+        np.testing.assert_array_equal(shown[:, :width], own)
+        np.testing.assert_array_equal(shown[:, width + 1], [step % 8] * 4)
+        assert (rewards == seen[-1][:, width]).all(), "the coin pays"
+        assert (terminated == (step % 8 == 0)).all()
+        if step % 8 == 0:
+            last = np.stack(infos["final_obs"])
+            np.testing.assert_array_equal(last[:, width + 1], [8 if does == "coin" else 7] * 4)
+            assert (last[:, width] == seen[-1][:, width]).all(), "of the episode that ended"
+        env.restore(kept)
+        np.testing.assert_array_equal(env.step(np.zeros(4, np.int64))[0], shown)
+        seen.append(shown)
+    assert {row[0, width] for row in seen} == {-1, 1}, "both sides of the coin"
+    assert any("left" in remark for remark in env.remarks) == (does == "leaves")
+
+
+@pytest.mark.parametrize(("does", "says"), [("no state", "has no state_space"), ("wide state", r"state\(\)")])
+def test_a_world_that_says_nothing_of_itself_or_something_else_is_refused(monkeypatch, does, says):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    with pytest.raises(HydrahiveError, match=says):
+        PettingZoo("far_worlds", kwargs={"does": does}, central_state=True).make_vector(2)
 
 
 def test_four_players_take_turns():

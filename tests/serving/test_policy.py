@@ -29,7 +29,11 @@ RUNS = {
         20_000,
     ],
     "masked": ["pettingzoo/connect-four", "--workers", 0, "--stop.env_steps", 6_000],
-}
+    "stated": [
+        "pettingzoo/speaker-listener", "--algorithm", "PPO", "--algorithm.central_critic", "true",
+        "--env.central_state", "true", "--workers", 0, "--stop.env_steps", 6_000,
+    ],  # its critic reads what nobody has to send
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,7 @@ def test_answers_are_the_evaluators_actions(trained: Hydrahive, name: str) -> No
     observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
     player, draw = Player(config, network), np.random.default_rng(3)
     memory = torch.zeros((columns, network.memory_size))
+    assert (served.space.shape == observations.shape[1:]) == (name != "stated")
     for _ in range(12):
         legal = env.legal_actions()
         with torch.inference_mode():
@@ -61,7 +66,9 @@ def test_answers_are_the_evaluators_actions(trained: Hydrahive, name: str) -> No
         pieces = [piece for piece in np.split(order, cuts) if len(piece)]
         asked = [
             served.read(
-                observations[piece].tolist(), memory[piece].tolist(), None if legal is None else legal[piece].tolist()
+                observations[piece][..., : served.space.shape[-1]].tolist(),
+                memory[piece].tolist(),
+                None if legal is None else legal[piece].tolist(),
             )
             for piece in pieces
         ]

@@ -64,6 +64,36 @@ class PartsBox(spaces.Box):
         super().__init__(low, high, dtype=np.float32)
 
 
+class StatedBox(spaces.Box):
+    """Rows of what an agent sees, and behind it what its world says of itself, which only a critic reads.
+
+    Attributes:
+        seen: What the agent sees.
+        state: What the world says.
+    """
+
+    def __init__(self, seen: spaces.Box, state: PartsBox) -> None:
+        """For rows of the one, then the other."""
+        self.seen, self.state = seen, state
+        ends = ((box.low, box.high) for box in (seen, state))
+        low, high = (np.concatenate(both) for both in zip(*ends, strict=True))
+        super().__init__(low, high, dtype=np.float32)
+
+    def judged(self, group: int) -> PartsBox:
+        """Such rows with a one-hot row of which agent of a world it is, as its critic reads them."""
+        size = self.seen.shape[0]
+        own = self.seen.parts if isinstance(self.seen, PartsBox) else (Part("numbers", 0, size),)
+        says = [replace(part, start=part.start + size) for part in self.state.parts]
+        who = Part("numbers", self.shape[0], group)
+        low, high = (np.append(end, np.full(group, at, np.float32)) for end, at in ((self.low, 0), (self.high, 1)))
+        return PartsBox(low, high, [*own, *says, who])
+
+
+def seen_of(space: spaces.Space[object]) -> spaces.Space[object]:
+    """What an agent acts on of what it is shown."""
+    return space.seen if isinstance(space, StatedBox) else space
+
+
 def whole_bounds(space: spaces.Box) -> tuple[float, float] | None:
     """What whole numbers lie between; None for others, and where the bounds are all that a type of many bytes holds."""
     dtype = np.dtype(space.dtype)
@@ -76,6 +106,8 @@ def whole_bounds(space: spaces.Box) -> tuple[float, float] | None:
 
 def names_among(space: spaces.Box) -> list[int]:
     """The columns of a row that tell one of many things by its number."""
+    if isinstance(space, StatedBox):
+        return names_among(space.judged(0))
     parts = space.parts if isinstance(space, PartsBox) else ()
     return [part.start for part in parts if part.kind == "index"]
 
@@ -84,6 +116,12 @@ def normalised_space(space: spaces.Box) -> spaces.Box:
     """What an observation is once it is shifted and scaled by what was seen: real numbers without bounds."""
     if isinstance(space, GroupedBox):
         return space
+    if isinstance(space, StatedBox):
+        return StatedBox(normalised_space(space.seen), _unscaled(space.state))
     if isinstance(space, PartsBox):
-        return PartsBox(space.low, space.high, [replace(part, scale=None) for part in space.parts])
+        return _unscaled(space)
     return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+
+
+def _unscaled(space: PartsBox) -> PartsBox:
+    return PartsBox(space.low, space.high, [replace(part, scale=None) for part in space.parts])

@@ -27,6 +27,14 @@ PICTURE_SIDE = 5
 ACCEPTED = "an environment whose observations are Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of such"
 
 
+def as_row(space: spaces.Box) -> PartsBox:
+    """A Box of any shape as a row of numbers, or of a picture's."""
+    if isinstance(space, PartsBox):
+        return space
+    low, high = _bounds(space)[0]
+    return PartsBox(low, high, _parts_of(space, 0))
+
+
 class Flattener:
     """Takes a space's observations apart: numbers for the network, and the mask if there is one among them.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hydrahive.core.config import CoreConfig
 from hydrahive.core.errors import ConfigError
-from hydrahive.core.laid_out import names_among, normalised_space
+from hydrahive.core.laid_out import StatedBox, names_among, normalised_space, seen_of
 from hydrahive.core.machine import gains_by_bfloat16
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.policies.cores import RecurrentCore
@@ -76,6 +76,9 @@ class Agent(nn.Module):
             where that is faster, as whoever builds it decides.
     """
 
+    judges_states = False
+    """Whether it has a use for what worlds say of themselves."""
+
     def __init__(
         self,
         config: PolicyConfig,
@@ -95,6 +98,9 @@ class Agent(nn.Module):
             ConfigError: If the spaces do not fit.
         """
         super().__init__()
+        if isinstance(observation_space, StatedBox) and not self.judges_states:
+            raise ConfigError("env.init_args.central_state", True, "false, without `algorithm.central_critic: true`")
+        self._acts_on = observation_space.seen.shape[0] if isinstance(observation_space, StatedBox) else None
         self.distribution = distribution_of(action_space)
         self.normalizes = config.normalize
         self.acts_in_bfloat16 = False
@@ -107,7 +113,7 @@ class Agent(nn.Module):
             self.register_buffer("observation_scale", torch.ones(observation_space.shape))
             self._named = names_among(observation_space)
             observation_space = normalised_space(observation_space)
-        self.encoder = config.encoder.build(observation_space, generator)
+        self.encoder = config.encoder.build(seen_of(observation_space), generator)
         self.core: RecurrentCore | None = None
         self.out_features: int = self.encoder.out_features
         if isinstance(config.core, CoreConfig):
@@ -164,7 +170,8 @@ class Agent(nn.Module):
 
     def encode(self, observations: Tensor) -> Tensor:
         """The encoder's features `[N, F]` of raw observations `[N, ...]`."""
-        features: Tensor = self.encoder(self.normalised(observations))
+        shown = self.normalised(observations)
+        features: Tensor = self.encoder(shown if self._acts_on is None else shown[:, : self._acts_on])
         return features
 
     def normalised(self, observations: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.laid_out import StatedBox
 from hydrahive.runtime.inspect.playing import policy_of
 from hydrahive.runtime.roles.evaluation import evaluation_columns
 from hydrahive.runtime.roles.pictures import Played, played
@@ -112,7 +113,12 @@ class ServedPolicy:
             raise UsageError(f"run {folder.name!r} has no checkpoint yet")
         self._take(newest)
         env = self.config.env.make_vector(self.config.env.group)
-        self.space, self.action_space = env.single_observation_space, env.single_action_space
+        shown = env.single_observation_space
+        self.space: Any = (
+            shown.seen if isinstance(shown, StatedBox) else shown
+        )  # what only a critic reads, nobody needs to send
+        self._unsent = shown.state.shape[0] if isinstance(shown, StatedBox) else 0
+        self.action_space = env.single_action_space
         legal = env.legal_actions()
         self.choices = None if legal is None else int(legal.shape[1])
         env.close()
@@ -175,7 +181,10 @@ class ServedPolicy:
                 f"state: shape {list(kept.shape)} is not accepted; expected [{len(rows)}, {self.memory_size}]"
             )
         remembered = _as("state", np.dtype(np.float32), kept)
-        return Asked(_as("observations", self.space.dtype, rows), remembered, self._read_legal(legal, len(rows)))
+        seen = _as("observations", self.space.dtype, rows)
+        if self._unsent:
+            seen = np.pad(seen, ((0, 0), (0, self._unsent)))
+        return Asked(seen, remembered, self._read_legal(legal, len(rows)))
 
     def _read_legal(self, legal: Any, rows: int) -> np.ndarray | None:
         if legal is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,6 +38,8 @@ class PettingZoo(EnvConfig):
             actions those that others have are masked. The encoder `PerGroup` gives each group a policy of its own.
         team_rewards: Whether each agent is paid what those of its group who are there (all, without groups) earn in a
             step on average, instead of what it earns itself.
+        central_state: Whether what `state()` of a world gives is shown to the critic of `central_critic`; no agent acts
+            on it.
         wrappers: Put around each world in which all act at once, the innermost first: dotted paths of what takes a
             `pettingzoo.ParallelEnv` and gives one, or mappings of `class_path` and `init_args`.
     """
@@ -46,6 +49,7 @@ class PettingZoo(EnvConfig):
     snapshots: Literal["captured", "none", "reset"] = "captured"
     groups: dict[str, list[str]] | None = None
     team_rewards: bool = False
+    central_state: bool = False
     wrappers: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -123,23 +127,27 @@ class PettingZoo(EnvConfig):
 
     def make_vector(self, num_envs: int) -> Any:
         """As many whole worlds as have `num_envs` agents, at least one."""
-        from hydrahive.envs.pettingzoo.vector import PettingZooVector
-
         worlds = [self.make_parallel() for _ in range(max(1, num_envs // self.group))]
         with failures_in_a_line():
             anew = self.make_parallel if self.snapshots == "none" else None
             captured = self.snapshots == "captured"
-            return PettingZooVector(
-                self.id, worlds, self.groups, captured=captured, anew=anew, team_rewards=self.team_rewards
-            )
+            return self._vector(worlds, captured=captured, anew=anew)
+
+    def _vector(self, worlds: list[Any], *, captured: bool, anew: Callable[[], Any] | None = None) -> Any:
+        from hydrahive.envs.pettingzoo.vector import PettingZooVector
+
+        return PettingZooVector(
+            self.id, worlds, self.groups, captured=captured, anew=anew,
+            team_rewards=self.team_rewards, central_state=self.central_state,
+        )  # fmt: skip
 
     def make_single(self, render_mode: str | None = None) -> Any:
         """One world, all agents at once, for playing and recording."""
-        from hydrahive.envs.pettingzoo.vector import PettingZooVector, WorldView
+        from hydrahive.envs.pettingzoo.vector import WorldView
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         worlds = [self.make_parallel(**drawn)]
-        vector = PettingZooVector(self.id, worlds, self.groups, captured=False, team_rewards=self.team_rewards)
+        vector = self._vector(worlds, captured=False)
         return WorldView(vector, is_drawn=bool(drawn))
 
 

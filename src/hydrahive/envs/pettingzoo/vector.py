@@ -12,13 +12,14 @@ from gymnasium.vector import AutoresetMode
 from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper
 
 from hydrahive.core.errors import ConfigError, NotAsDeclaredError
-from hydrahive.core.laid_out import GroupedBox
+from hydrahive.core.laid_out import GroupedBox, StatedBox
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs import plain_state
-from hydrahive.envs.flat import MASK, Flattener
+from hydrahive.envs.flat import MASK, Flattener, as_row
 from hydrahive.envs.given import Masks, begun, in_words, is_over, number, stepped
 from hydrahive.envs.pettingzoo.groups import members_of
+from hydrahive.envs.pettingzoo.states import States
 from hydrahive.envs.plain_names import Names
 from hydrahive.envs.taken import Actions
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, several, take_state
@@ -48,6 +49,7 @@ class PettingZooVector(SnapshotVectorEnv):
         captured: bool,
         anew: Callable[[], Any] | None = None,
         team_rewards: bool = False,
+        central_state: bool = False,
     ) -> None:
         """Put worlds of one kind side by side.
 
@@ -57,6 +59,7 @@ class PettingZooVector(SnapshotVectorEnv):
             groups: Which agents are alike, by names or patterns; None where all are.
             captured: Whether their state can be taken out.
             team_rewards: Whether each is paid what its group's agents earn on average.
+            central_state: Whether what a world says of itself stands behind what its agents see.
             anew: Makes another world in the place of each that is reset with a seed, for one may keep what nobody sees.
 
         Raises:
@@ -71,6 +74,9 @@ class PettingZooVector(SnapshotVectorEnv):
         self._flats = [Flattener(worlds[0].observation_space(agents[0])) for agents in members]
         self._grouped = None if groups is None else GroupedBox([math.prod(flat.space.shape) for flat in self._flats])
         self._seen: spaces.Box = self._grouped or self._flats[0].space
+        self._states = States(name, worlds[0]) if central_state else None
+        if self._states is not None:
+            self._seen = StatedBox(self._grouped or as_row(self._seen), self._states.space)
         self.single_observation_space = self._seen
         self._name = name
         self._actions = [Actions(worlds[0].action_space(agents[0])) for agents in members]
@@ -243,12 +249,32 @@ class PettingZooVector(SnapshotVectorEnv):
                 self._see_one(w, i, observations.get(agent), infos.get(agent) or {}, turn)
             except NotAsDeclaredError as wrong:
                 raise wrong.of(f"{agent} in {self._who(w)}") from None
+        if self._states is not None:
+            shown = [i for i, agent in enumerate(self.agents) if observations.get(agent) is not None]
+            self._show_state(w, self._states, shown)
+
+    def _show_state(self, w: int, states: States, shown: list[int]) -> None:
+        """Put a world's state behind what its agents see; behind nothing is nothing."""
+        rows = self._observations[w, :, -states.size :]
+        try:
+            state = states.of(self.worlds[w]) if shown else np.zeros(states.size, np.float32)
+        except NotAsDeclaredError as wrong:
+            if self.worlds[w].agents:
+                raise wrong.of(self._who(w)) from None
+            self.remark(f"{self._name} {wrong} once all agents have left: the state before it counts as its last")
+            state = rows[shown[0]].copy()
+        rows[:] = 0
+        rows[shown] = state
 
     def _see_one(self, w: int, i: int, seen: Any, info: dict[str, Any], turn: Any) -> None:
         flat, masks = self._flats[self._group_of[i]], self._masks[self._group_of[i]]
         if seen is None and self._present[w, i]:
             raise NotAsDeclaredError("gave no observation, though it is there")
-        self._observations[w, i] = 0 if seen is None else self._laid_out(i, flat.one(seen))
+        shown = np.zeros(1) if seen is None else self._laid_out(i, flat.one(seen))
+        if self._states is None:
+            self._observations[w, i] = shown
+        else:
+            self._observations[w, i, : -self._states.size] = shown.ravel()
         mask = flat.mask(seen) if seen is not None and flat.has_mask else info.get(MASK)
         row = self._own[self._group_of[i]] if mask is None else self._among_all(i, masks.row(mask))
         if turn is not None:

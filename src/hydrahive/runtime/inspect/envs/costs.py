@@ -24,6 +24,9 @@ from hydrahive.runtime.roles.env_worker import WORKER_THREADS, build_network
 
 SPEED_SECONDS = 1.0
 
+OURS = "hydrahive-check-"
+"""What the names of a check's own temporary folders begin with."""
+
 ROUNDS = 3
 """Of making and closing, to see what gathers."""
 
@@ -110,7 +113,8 @@ def left_behind(config: RunConfig) -> str:
                 player.begin(seed_for(config))
                 player.steps(5)
         left = _settled(before)
-        new = [*(set(os.listdir()) - here), *(str(temporary / name) for name in os.listdir(temporary))]
+        ours = {name for name in os.listdir() if name.startswith(OURS)}  # another check's, where this is /tmp
+        new = [*(set(os.listdir()) - here - ours), *(str(temporary / name) for name in os.listdir(temporary))]
     if any(left.values()):
         said = ", ".join(f"{len(names)} {kind} ({sorted(names)[0]})" for kind, names in left.items() if names)
         raise WrongError(f"made and closed {ROUNDS} times, it leaves behind {said}: its close() must end them")
@@ -123,7 +127,7 @@ def left_behind(config: RunConfig) -> str:
 def _own_temporary() -> Iterator[Path]:
     """A folder for temporary files that nobody else writes into meanwhile."""
     before, named = tempfile.tempdir, os.environ.get("TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="hydrahive-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix=OURS) as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder
         try:
             yield Path(folder)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from hydrahive.core.config import EnvConfig
 from hydrahive.core.errors import HydrahiveError
-from hydrahive.core.laid_out import PartsBox
+from hydrahive.core.laid_out import names_among
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.vector import SnapshotVectorEnv
@@ -178,7 +179,7 @@ def oddities(config: RunConfig, env: SnapshotVectorEnv, seen: Sequence[Given]) -
     observations = [given[0] for given in seen]
     if observations[0].dtype.kind != "f":
         return said
-    apart = [part.start for part in space.parts if part.kind == "index"] if isinstance(space, PartsBox) else []
+    apart = names_among(space) if isinstance(space, spaces.Box) else []
     counted = [np.delete(one, apart, axis=-1) if apart else one for one in observations]
     largest = max(float(np.abs(one).max(initial=0.0)) for one in counted)
     if WHOLE_BELOW < largest < HUGE:

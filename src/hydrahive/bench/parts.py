@@ -89,7 +89,7 @@ class PartsAlone:
         fragments, _ = self._worker.simulate(self._shards, round_, learner.version, learner.weights())
         simulated = time.perf_counter()
         prepare_torch(self._config, self._config.learner.threads)
-        learner.update(learner.version, False, None, fragments)
+        learner.update(learner.version, (), None, fragments)
         learned = time.perf_counter()
         for follower, fragment in zip(self._followers, fragments, strict=True):
             follower.replay(round_, fragment.version, fragment.actions)

@@ -140,6 +140,33 @@ def test_made_up_rewards_are_caught_in_the_interval_that_they_begin_in_even_of_a
     assert verify(ledger.journal).problem is None
 
 
+@pytest.mark.parametrize("spoil", [Honest(), MadeUpRewards(from_round=13)])
+def test_actions_are_kept_of_whom_one_audits_and_made_again_of_others_before_them(trained, monkeypatch, spoil):
+    kept = {}
+
+    def update(fleet, version, parts, leased, sample, *, keep_actions):
+        told = super(VolunteerFleet, fleet).update(version, parts, leased, sample, keep_actions=keep_actions)
+        for part in told[1].consumed:
+            for one in part:
+                kept.setdefault((one.id.round, one.id.shard), one.actions is not None)
+        return told
+
+    def workers(fleet):
+        return sorted(fleet._workers) if fleet._learner.version >= 12 or fleet.quarantined else [0]
+
+    monkeypatch.setattr(VolunteerFleet, "workers", workers)
+    monkeypatch.setattr(VolunteerFleet, "update", update)
+    summary, fleet, ledger, _ = trained("late", spoil, dishonest=(2,))
+    assert not any(kept[round_, shard] for round_, shard in kept if round_ < 12), "nobody is audited yet"
+    assert any(kept.values())
+    assert not all(kept[50, shard] for shard in range(3)), "of one's own worker nobody asks"
+    moved = [row for row in audits(ledger.journal, "late") if row["from_round"] == 10 and row["segment"] == 0]
+    assert len(moved) == 2
+    assert {row["outcome"] for row in moved} == ({"verified"} if type(spoil) is Honest else {"verified", "invalid"})
+    assert fleet.quarantined == ([] if type(spoil) is Honest else ["w2"])
+    assert digests_of(summary) == honest_digests(trained)
+
+
 class MoreEpisodes(Honest):
     """It tells of an episode that did not end."""
 

@@ -55,7 +55,7 @@ def test_what_comes_of_it_is_what_a_learner_makes_that_never_knew_other_values()
     state, parts = seen[4]
     fresh = Learner(with_values(config, {f"algorithm.{key}": value for key, value in OTHER.items()}), "cpu")
     fresh.restore({name: array.copy() for name, array in state.items()})
-    np.testing.assert_array_equal(fresh.update(4, False, None, *parts)[0], weights[4])
+    np.testing.assert_array_equal(fresh.update(4, (), None, *parts)[0], weights[4])
 
 
 def test_a_learner_that_follows_another_config_makes_its_next_update_with_it():

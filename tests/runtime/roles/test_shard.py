@@ -78,9 +78,9 @@ def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_par
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())
     with pytest.raises(OutOfStepError, match="update of version 1"):
-        learner.update(1, False, None, fragments)
-    first, learned, _ = learner.update(0, False, None, fragments)
-    second, grouped, _ = other.update(0, True, None, [fragments[2]], [fragments[0], fragments[1]])
+        learner.update(1, (), None, fragments)
+    first, learned, _ = learner.update(0, (), None, fragments)
+    second, grouped, _ = other.update(0, (True, True), None, [fragments[2]], [fragments[0], fragments[1]])
     np.testing.assert_array_equal(first, second)
     assert learner.env_steps == sum(summary.env_steps for summary in summaries)
     assert np.isfinite(list(learned.metrics.values())).all()
@@ -109,7 +109,7 @@ def test_reset_rows_are_neither_counted_nor_learned_from(config):
     other = Learner(config, "cpu")
     for version, (clean, dirty) in enumerate(zip(fragments, spoiled, strict=True)):
         np.testing.assert_array_equal(
-            learner.update(version, False, None, [clean])[0], other.update(version, False, None, [dirty])[0]
+            learner.update(version, (), None, [clean])[0], other.update(version, False, None, [dirty])[0]
         )
 
 
@@ -117,12 +117,10 @@ def test_a_restored_learner_continues_identically(config):
     learner, other = Learner(config, "cpu"), Learner(config, "cpu")
     worker = worker_with(config, [0])
     for version in range(3):
-        learner.update(version, False, None, worker.simulate([0], version, version, learner.weights())[0])
+        learner.update(version, (), None, worker.simulate([0], version, version, learner.weights())[0])
     other.restore(learner.state())
     fragments, _ = worker.simulate([0], 3, 3, learner.weights())
-    np.testing.assert_array_equal(
-        learner.update(3, False, None, fragments)[0], other.update(3, False, None, fragments)[0]
-    )
+    np.testing.assert_array_equal(learner.update(3, (), None, fragments)[0], other.update(3, False, None, fragments)[0])
     for name, array in learner.state().items():
         np.testing.assert_array_equal(array, other.state()[name])
 

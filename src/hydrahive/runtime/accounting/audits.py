@@ -187,6 +187,7 @@ class Audits:
         nodes = {worker.node for worker in (*workers, giver) if self._fleet.audits(worker)}
         in_full = self.standings.is_drawn(self._secret, self._segment, shard, first_round, sorted(nodes))
         in_full |= on.ends and any(node in self.standings.unverified for node in nodes)
+        in_full |= any(consumed.actions is None for _, consumed, _ in mine)  # of rounds that nobody else would check
         job = AuditJob(
             shard,
             start.shard(shard) if start else None,

@@ -181,7 +181,7 @@ class RayFleet:
         leased: Sequence[Sequence[Leased]],
         sample: Ref | None,
         *,
-        keep_actions: bool,
+        keep_actions: Sequence[bool],
     ) -> tuple[Ref, Ref, Ref]:
         """Have a round learned."""
         learner = self._members.crew.learner.actor

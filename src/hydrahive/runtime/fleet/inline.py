@@ -153,7 +153,7 @@ class InlineFleet:
         leased: Sequence[Sequence[Leased]],
         sample: Ref | None,
         *,
-        keep_actions: bool,
+        keep_actions: Sequence[bool],
     ) -> tuple[Ref, Ref, Ref]:
         """Learn a round."""
         prepare_torch(self._config, self._config.learner.threads)

@@ -88,14 +88,14 @@ class LearnerCalls(Protocol):
         leased: Sequence[Sequence[Leased]],
         sample: Ref | None,
         *,
-        keep_actions: bool,
+        keep_actions: Sequence[bool],
     ) -> tuple[Ref, Ref, Ref]:
         """Have a round learned, if it is what was asked for.
 
         Gives references to the next version's weights, to what the learner says (`Learned`), and to what it `judged`.
 
-        `leased`: what was asked for, by part. `sample`: what the replay gives with it. `keep_actions`: somebody will
-        audit the round.
+        `leased`: what was asked for, by part. `sample`: what the replay gives with it. `keep_actions`: by part,
+        whether somebody may audit it.
         """
 
     def judged(self) -> Ref:

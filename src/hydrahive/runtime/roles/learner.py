@@ -72,7 +72,7 @@ class Learner:
     def update(
         self,
         version: int,
-        keep_actions: bool,
+        keep_actions: Sequence[bool],
         sample: Sample | None,
         *parts: Sequence[Fragment],
         leased: Sequence[Sequence[Leased]] | None = None,
@@ -81,7 +81,7 @@ class Learner:
 
         Args:
             version: The version to update; must be the current one.
-            keep_actions: Whether somebody will audit the round.
+            keep_actions: By part, whether somebody may audit it; empty for nobody.
             sample: What the replay gives with the round; None without one.
             *parts: The round's fragments, however they are grouped; they are learned in shard order.
             leased: What was asked for, grouped likewise; None where this process has made them itself.
@@ -160,8 +160,11 @@ class Learner:
         space, *_ = shown_by(self._config.env)
         return Curiosity(self._config.curiosity, self._config.policy.encoder, space, computing, self._config.seed)
 
-    def _consumed(self, parts: Sequence[Sequence[Fragment]], keep_actions: bool) -> tuple[tuple[Consumed, ...], ...]:
+    def _consumed(
+        self, parts: Sequence[Sequence[Fragment]], keep_actions: Sequence[bool]
+    ) -> tuple[tuple[Consumed, ...], ...]:
         """What is to be said of each part's fragments; nothing where nobody keeps accounts or audits."""
-        if not (self._config.ledger.enabled or keep_actions):
+        if not (self._config.ledger.enabled or any(keep_actions)):
             return tuple(() for _ in parts)
-        return tuple(tuple(consumed(fragment, keep_actions=keep_actions) for fragment in part) for part in parts)
+        by_part = zip(parts, keep_actions or [False] * len(parts), strict=True)
+        return tuple(tuple(consumed(fragment, keep_actions=keep) for fragment in part) for part, keep in by_part)

@@ -253,7 +253,7 @@ class Schedule:
         leased = [self._leased(part, of_part) for part, of_part in zip(parts, opened, strict=True)]
         with _attributed(parts):  # an inline fleet carries out the call at once
             weights, learned, judged = self.fleet.update(
-                version, fragments, leased, self.sample, keep_actions=self.fleet.may_audit
+                version, fragments, leased, self.sample, keep_actions=[self._is_audited(part) for part in parts]
             )
         replayed = None
         if self.config.replay:
@@ -264,6 +264,10 @@ class Schedule:
         return Pending(
             learned, weights, self.progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
         )
+
+    def _is_audited(self, part: Part) -> bool:
+        """Whether its actions may be asked for; of rounds before an audited worker had a shard they are made again."""
+        return self.fleet.may_audit and self.fleet.audits(self.fleet.facts(part.worker))
 
     def _leased(self, part: Part, said: Sequence[FragmentSummary]) -> tuple[Leased, ...]:
         """What was asked of a worker, whatever comes: its fragments are known by these names."""

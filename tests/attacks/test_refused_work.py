@@ -187,7 +187,7 @@ def test_a_free_running_run_does_without_who_was_refused(tmp_path):
     options += ["--schedule=free-running", "--stop.env_steps=1500", "--fragment_length=8"]
     config = load_run_config(shipped_experiments()["snake/vtrace"], options)
     fleet = VolunteerFleet(config, "run", Changed(fragment=put("rewards", 0, np.nan)))
-    fleet.any_ready = lambda refs: list(refs)
+    fleet.first_ready = lambda refs: 0
     told = []
     fleet.listener = lambda kind, text, **fields: told.append(kind)
     with pytest.raises(Exception, match="rewards are not finite"):

@@ -12,7 +12,8 @@ import pytest
 from conftest import Hydrahive
 from hydrahive.core.errors import CheckpointError, StoredNamesError
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, read_checkpoint
-from hydrahive.runtime.runs.storage import Storage, StoredRun, is_known
+from hydrahive.runtime.runs.storage import Storage
+from hydrahive.runtime.runs.stored import StoredRun, is_known
 
 LEADING_OUT = ["../../outside.txt", "checkpoints/../manifest.json", "checkpoints/000000008/../../../x", "./run.json"]
 
@@ -42,8 +43,8 @@ def test_a_key_that_leads_out_is_neither_fetched_nor_removed(tmp_path, key):
     (tmp_path / "a" / "b" / "outside").write_text("kept")
     with pytest.raises(StoredNamesError, match="leads out of 'u1'; nothing was read"):
         run.fetch()
-    with pytest.raises(OSError, match="leads out of 'u1'"):
-        run.send()
+    with pytest.raises(StoredNamesError, match="leads out of 'u1'"):
+        run.store()
     assert files_below(tmp_path) == ["a/b/outside"]
     assert set(spoken.store) == before
 
@@ -56,7 +57,7 @@ def test_what_is_no_file_of_a_run_is_left_where_it_is(tmp_path):
     run.fetch()
     assert files_below(tmp_path) == ["u1/run.json"]
     (tmp_path / "u1" / "summary.json").write_text("{}")
-    run.send()
+    run.store()
     assert {f"/store/u1/{key}" for key in strange} <= set(spoken.store)
     assert "/store/u1/summary.json" in spoken.store
 

@@ -379,6 +379,25 @@ def test_a_laptop_trains_through_the_client_port(site: Site, tmp_path: Path) -> 
 
 
 @full_only
+def test_a_laptop_runs_free_and_goes_on_after_it_was_killed(site: Site, tmp_path: Path) -> None:
+    """By references that a client is given anew each time; and what it held is let go by Ray only half a minute later."""
+    address = f"ray://127.0.0.1:{site.ports['CLIENT_PORT']}"
+    runs = f"file://{tmp_path}/bucket"
+    options = ["snake/vtrace", "--address", address, "--runs", runs, "--name", "far", "--shards", "4", "--workers", "1"]
+    options += ["--schedule", "free-running", "--recording", "false", "--boundary_every", "4"]
+    scratch = {"HYDRAHIVE_SCRATCH": str(tmp_path / "scratch")}
+    laptop = subprocess.Popen(
+        [*COMMAND, "train", *options, "--stop.env_steps", "1_000_000_000"], env={**site.environment, **scratch},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: list((tmp_path / "bucket" / "far" / "checkpoints").glob("*/manifest.json")), "a checkpoint", 120)
+    laptop.kill()
+    _, said = laptop.communicate()
+    assert "pass the head's object store" in said
+    assert "resuming at" in site.hydrahive("train", *options, "--stop.env_steps", "400_000", **scratch)
+
+
+@full_only
 def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) -> None:
     """Their scratches are apart, as on two machines; only the cluster can tell. One is a node, one a laptop."""
     addresses = {"a": site.address, "b": f"ray://127.0.0.1:{site.ports['CLIENT_PORT']}"}

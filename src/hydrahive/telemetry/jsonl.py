@@ -6,12 +6,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
-from hydrahive.core.durable import write_whole
 from hydrahive.core.sink import Clip, Row
+
+BLOCK_BYTES = 2**16
+"""Read at once from a file's end."""
 
 
 class JsonlSink:
@@ -81,7 +83,42 @@ def read_rows(path: Path, has: str = "updates") -> list[dict[str, object]]:
 
 
 def cut_after(path: Path, updates: int) -> None:
-    """Drop the rows past so many updates, which a resumed run will write again."""
-    if path.is_file():
-        kept = [row for row in read_rows(path) if isinstance(row["updates"], int) and row["updates"] <= updates]
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+    """Cut off the rows past so many updates, which a resumed run will write again, and a last line that is none."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        kept = size = file.seek(0, os.SEEK_END)
+        for begin, line in _lines_from_the_end(file, size):
+            if _updates_of(line) <= updates:
+                break
+            kept = begin
+        if kept < size:
+            file.truncate(kept)
+            os.fsync(file.fileno())
+
+
+def _updates_of(line: bytes) -> float:
+    """The updates of a row; infinitely many of what is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return math.inf
+    updates = row.get("updates") if isinstance(row, dict) else None
+    return updates if isinstance(updates, int) and line.endswith(b"\n") else math.inf
+
+
+def _lines_from_the_end(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, the last first, each with the place where it begins."""
+    end, held = size, b""
+    while end > 0:
+        begin = max(0, end - BLOCK_BYTES)
+        file.seek(begin)
+        held = file.read(end - begin) + held
+        end = begin
+        lines = held.splitlines(keepends=True)
+        whole = lines if end == 0 else lines[1:]  # the first may begin before what was read
+        at = end + len(held)
+        for line in reversed(whole):
+            at -= len(line)
+            yield at, line
+        held = b"" if end == 0 else lines[0]

@@ -17,8 +17,12 @@ FLUSH_SECONDS = 5.0
 COUNTERS = ("rounds", "updates", "gradient_steps", "env_steps")
 
 
+MOST_BYTES = 2**20
+"""Size at which another file is begun: a storage that cannot append is sent the newest only."""
+
+
 class TensorBoardSink:
-    """Writes one event file in the caller's thread, so that a full disk is an error here and not in a thread."""
+    """Writes event files in the caller's thread, so that a full disk is an error here and not in a thread."""
 
     def __init__(self, folder: Path, purge_from: int | None = None) -> None:
         """Begin a file.
@@ -30,10 +34,14 @@ class TensorBoardSink:
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads files by their names, and a clock may have been set back since the last one was begun.
         self._ahead = max(0.0, _newest(folder) + 1 - time.time())
+        self._folder = folder
+        self._begin(purge_from)
+
+    def _begin(self, purge_from: int | None = None) -> None:
         started = self._now()
         # A run that is trained in steps has several files of one process, some begun within one second.
         name = f"events.out.tfevents.{int(started)}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}"
-        self._file = (folder / name).open("wb")
+        self._file = (self._folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._flushed = 0.0
         self._write(Event(wall_time=started, file_version="brain.Event:2"))
@@ -76,6 +84,9 @@ class TensorBoardSink:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._records.flush()
             self._flushed = time.monotonic()
+        if self._file.tell() > MOST_BYTES:
+            self._file.close()
+            self._begin()
 
 
 def _newest(folder: Path) -> float:

@@ -6,15 +6,21 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from conftest import TINY, Hydrahive, digests_of
+from conftest import TINY, Hydrahive, digests_of, wait_for
+from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.runs.run_folder import RunFolder, runs_folder
-from hydrahive.runtime.runs.storage import Storage, StoredRun, scratch_of, storage_of
+from hydrahive.runtime.runs.sending import Sender
+from hydrahive.runtime.runs.storage import Storage, scratch_of, storage_of
+from hydrahive.runtime.runs.stored import StoredRun
+from hydrahive.telemetry.jsonl import read_rows
 
 RUN = [*TINY, "--shards", 2, "--boundary_every", 2, "--checkpoint.every_boundaries", 1, "--metrics_every", 1]
 STEPS = 12_288
@@ -100,7 +106,7 @@ def run_with(folder: Path, checkpoints: dict[str, str]) -> RunFolder:
 
 
 CHANGES = 9
-"""That `send` makes in the tests below at most."""
+"""That `store` makes in the tests below at most."""
 
 
 class Failing(Storage):
@@ -132,34 +138,153 @@ def whole(place: Path) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked again, but where a test says so."""
-    monkeypatch.setattr("hydrahive.runtime.runs.storage.PAUSES", ())
-
-
 def test_a_storage_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hydrahive.runtime.runs.storage.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("hydrahive.runtime.runs.sending.PAUSES", (0.01, 0.02))
     place, here = tmp_path / "bucket", tmp_path / "here" / "run"
     place.mkdir()
     storage, said = Failing(f"file://{place}"), []
     run_with(here, {"1": "a", "2": "b"})
     storage.left = 2
-
-    def say(text: str) -> None:
-        said.append(text)
-        if len(said) == 3:
-            storage.left = 10**9  # it is there again
-
-    StoredRun(storage, "run", here).send(say)
+    sender = Sender(StoredRun(storage, "run", here).store)
+    first, second = sender.ask(), sender.ask()
+    assert (first, second) == (1, 2)
+    wait_for(lambda: storage.left < -5, "attempts", 20)
+    assert sender.done == 0
+    assert whole(place) == {}, "training goes on meanwhile"
+    storage.left = 10**9  # it is there again
+    wait_for(lambda: sender.done == second, "the storage", 20)
     assert whole(place) == {"1": "a", "2": "b"}
-    assert len(said) == 3
-    assert "the network is gone" in said[0]
-    storage.left, said[:] = 0, []
+    sender.look(lambda *event: said.append(event))
+    assert [kind for kind, _ in said] == ["storage_away", "storage_back"]
+    assert "the network is gone" in said[0][1]
+    storage.left = 0
     run_with(here, {"3": "c"})
+    sender.ask()
     with pytest.raises(OSError, match="the network is gone"):
-        StoredRun(storage, "run", here).send(lambda text: said.append(text))
-    assert len(said) == 3
+        sender.finish(0.3, lambda *event: said.append(event))
+    wait_for(lambda: not any(one.name == "storing" for one in threading.enumerate()), "its thread to end", 20)
+    storage.left = 10**9
+    sender.ask()
+    sender.finish(20, lambda *event: said.append(event))
+    assert whole(place) == {"1": "a", "2": "b", "3": "c"}
+
+
+def test_what_cannot_be_mended_ends_storing(tmp_path: Path) -> None:
+    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
+    place.mkdir()
+    run_with(here, {"1": "a"})
+    mirror = StoredRun(Storage(f"file://{place}"), "run", here)
+
+    def lost() -> None:
+        raise UsageError("somebody else has it")
+
+    mirror.see_claim = lost
+    sender = Sender(mirror.store)
+    sender.ask()
+    with pytest.raises(UsageError):
+        sender.finish(20, lambda *_: None)
+    with pytest.raises(UsageError):
+        sender.ask()
+    assert not list(place.iterdir())
+
+
+class Counting(Failing):
+    """Counts the bytes that are written."""
+
+    bytes = 0
+
+    def write(self, path: str, data: bytes, mode: int = 0o666) -> None:
+        super().write(path, data, mode)
+        self.bytes += len(data)
+
+
+def lines(count: int, begin: int = 0) -> bytes:
+    return b"".join(f'{{"updates": {i}, "loss": 0.5}}\n'.encode() for i in range(begin, begin + count))
+
+
+def test_rows_are_stored_in_parts_and_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hydrahive.runtime.runs.stored.PART_BYTES", 1000)
+    place, here, there = tmp_path / "bucket", tmp_path / "here" / "run", tmp_path / "there" / "run"
+    place.mkdir()
+    storage = Counting(f"file://{place}")
+    run_with(here, {"1": "a"})
+    mirror = StoredRun(storage, "run", here)
+    rows = here / "metrics.jsonl"
+    costs = []
+    for step in range(40):
+        with rows.open("ab") as file:
+            file.write(lines(7, 7 * step))
+        before = storage.bytes
+        mirror.store()
+        costs.append(storage.bytes - before)
+    assert max(costs[1:]) <= 1000 + 2 * 7 * 30, "what an upload costs does not grow"
+    assert rows.stat().st_size > 8000
+    StoredRun(storage, "run", there).fetch()
+    assert (there / "metrics.jsonl").read_bytes() == rows.read_bytes()
+    # A run that goes on from before: rows are cut off, and others written.
+    other = StoredRun(storage, "run", there)
+    other.fetch()
+    for left, new in ((200, 0), (33, 2), (33, 0), (1, 500)):
+        write_whole(there / "metrics.jsonl", lines(left) + lines(new, 1000))
+        other.store()
+        StoredRun(storage, "run", here).fetch()
+        assert rows.read_bytes() == (there / "metrics.jsonl").read_bytes()
+    stored_parts = [path.name for path in (place / "run").iterdir() if path.name.startswith("metrics")]
+    assert len(stored_parts) == len(rows.read_bytes()) // 1000 + 1
+
+
+def test_rows_before_a_cut_are_there_whenever_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hydrahive.runtime.runs.stored.PART_BYTES", 100)
+    for fails_at in range(12):
+        place, here = tmp_path / f"bucket{fails_at}", tmp_path / f"here{fails_at}" / "run"
+        place.mkdir()
+        storage = Failing(f"file://{place}")
+        run_with(here, {"1": "a"})
+        (here / "metrics.jsonl").write_bytes(lines(40))
+        mirror = StoredRun(storage, "run", here)
+        mirror.store()
+        write_whole(here / "metrics.jsonl", lines(25) + lines(2, 1000))
+        storage.left = fails_at
+        with suppress(OSError):
+            mirror.store()
+        fresh = StoredRun(storage, "run", tmp_path / f"there{fails_at}" / "run")
+        fresh.fetch()
+        assert (tmp_path / f"there{fails_at}" / "run" / "metrics.jsonl").read_bytes().startswith(lines(25))
+        storage.left = 10**9
+        mirror.store()
+        fresh.fetch()
+        assert (tmp_path / f"there{fails_at}" / "run" / "metrics.jsonl").read_bytes() == lines(25) + lines(2, 1000)
+
+
+def test_training_goes_on_while_the_storage_is_away_and_payment_waits(tmp_path: Path, scratch: Path) -> None:
+    """The bucket is taken away while a run is trained; it comes back before the end."""
+    hydrahive, place = stored(tmp_path)
+    process = hydrahive.start_training("snake/vtrace", "run", *RUN, "--stop.env_steps", 10**9)
+    copy = scratch_of(f"file://{place}") / "run"
+    kinds = lambda: [row["kind"] for row in read_rows(copy / "events.jsonl", "kind")]  # noqa: E731
+
+    def paid() -> int:
+        rows = hydrahive("ledger", "balance", "--json").stdout.splitlines()
+        return sum(json.loads(row)["env_steps"] for row in rows)
+
+    try:
+        wait_for(lambda: (place / "run" / "checkpoints").is_dir(), "a checkpoint", 60)
+        place.rename(tmp_path / "away")
+        place.write_text("no folder")  # nothing can be written into it
+        wait_for(lambda: "storage_away" in kinds(), "trouble", 60)
+        time.sleep(1)
+        before, rows = paid(), len((copy / "metrics.jsonl").read_bytes())
+        time.sleep(3)
+        assert len((copy / "metrics.jsonl").read_bytes()) > rows, "it is trained on"
+        assert paid() == before, "nothing is paid that could be lost"
+        place.unlink()
+        (tmp_path / "away").rename(place)
+        wait_for(lambda: "storage_back" in kinds(), "the storage", 60)
+        wait_for(lambda: paid() > before, "payment", 60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    hydrahive("digest", "run")
 
 
 def test_whenever_it_fails_what_is_stored_is_whole(tmp_path: Path) -> None:
@@ -170,18 +295,18 @@ def test_whenever_it_fails_what_is_stored_is_whole(tmp_path: Path) -> None:
         storage = Failing(f"file://{place}")
         run_with(here, {"1": "a", "2": "b", "3": "c"})
         mirror = StoredRun(storage, "run", here)
-        mirror.send()
+        mirror.store()
         shutil.rmtree(here / "checkpoints" / "1")
         run_with(here, {"3": "other", "4": "d"})
         storage.left = fails_at
         if fails_at < CHANGES:
             with pytest.raises(OSError, match="the network is gone"):
-                mirror.send()
+                mirror.store()
             found = whole(place)
             assert found["2"] == "b", "what stays is never touched"
             assert set(found.items()) <= {("1", "a"), ("2", "b"), ("3", "c"), ("3", "other"), ("4", "d")}
             storage.left = 10**9
-        mirror.send()
+        mirror.store()
         assert storage.left >= 0
         assert whole(place) == {"2": "b", "3": "other", "4": "d"}
     assert not list(tmp_path.rglob("*.partial"))
@@ -194,12 +319,12 @@ def test_where_one_checkpoint_is_kept_there_is_always_one(tmp_path: Path) -> Non
         storage = Failing(f"file://{place}")
         run_with(here, {"1": "a"})
         mirror = StoredRun(storage, "run", here)
-        mirror.send()
+        mirror.store()
         shutil.rmtree(here / "checkpoints" / "1")
         run_with(here, {"2": "b"})
         storage.left = fails_at
         with suppress(OSError):
-            mirror.send()
+            mirror.store()
         assert whole(place)
     assert whole(place) == {"2": "b"}
     assert not (place / "run" / "checkpoints" / "1").exists()
@@ -212,29 +337,14 @@ def test_a_run_that_goes_on_has_no_summary_there(tmp_path: Path) -> None:
     run_with(here, {"1": "a"})
     (here / "summary.json").write_text("{}")
     (here / "secret").write_text("00")
-    StoredRun(Storage(f"file://{place}"), "run", here).send()
+    StoredRun(Storage(f"file://{place}"), "run", here).store()
     assert (place / "run" / "summary.json").exists()
     assert (place / "run" / "secret").stat().st_mode & 0o777 == 0o600
     later = StoredRun(Storage(f"file://{place}"), "run", here)
     later.fetch()
     (here / "summary.json").unlink()
-    later.send()
+    later.store()
     assert not (place / "run" / "summary.json").exists()
-
-
-def test_who_has_lost_the_claim_changes_nothing(tmp_path: Path) -> None:
-    place, here = tmp_path / "bucket", tmp_path / "here" / "run"
-    place.mkdir()
-    run_with(here, {"1": "a"})
-    mirror = StoredRun(Storage(f"file://{place}"), "run", here)
-
-    def lost() -> None:
-        raise UsageError("somebody else has it")
-
-    mirror.see_claim = lost
-    with pytest.raises(UsageError):
-        mirror.send()
-    assert not list(place.iterdir())
 
 
 def test_what_opens_a_storage_is_not_told() -> None:
@@ -269,11 +379,11 @@ def test_nothing_is_sent_twice(tmp_path: Path) -> None:
     place.mkdir()
     storage = Failing(f"file://{place}")
     run_with(here, {"1": "a"})
-    StoredRun(storage, "run", here).send()
+    StoredRun(storage, "run", here).store()
     later = StoredRun(storage, "run", here)
     later.fetch()
     storage.left = 0
-    later.send()
+    later.store()
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,9 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_in_a_line(tmp_path, signum,
     options = [*SIZES[:-2], "--workers=1", "--name=a", f"--runs={tmp_path}", "--recording=false"]
     options += ["--stop.updates=1000000"]
     process = subprocess.Popen(
-        [*COMMAND, "train", SNAKE, *options], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [*COMMAND, "train", SNAKE, *options], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which `nohup make test` has ignored
+    )  # fmt: skip
     time.sleep(after)
     process.send_signal(signum)
     _, said = process.communicate(timeout=60)

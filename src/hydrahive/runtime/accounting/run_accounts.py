@@ -65,6 +65,8 @@ class RunAccounts:
         self._taken: deque[_Taken] = deque()
         self._verdicts: list[Verdict] = []
         self._unposted: list[Sealed] = list(outbox)
+        self.sealed = len(self._unposted)
+        """Postings so far."""
         self._under_way = 0
         self._was_away = False
         self.credited: dict[str, int] = {}
@@ -128,8 +130,12 @@ class RunAccounts:
             unproven=tuple(worker.name for worker in workers if self._must_prove(worker)),
             proven_before=max(0, proven_before),
         )
-        self._unposted.append(sealed(posting, self._account.key))
+        self._add(posting)
         self._sealed_up_to = (at.updates, at.env_steps)
+
+    def _add(self, posting: Posting) -> None:
+        self._unposted.append(sealed(posting, self._account.key))
+        self.sealed += 1
 
     def condemn(self, verdict: Verdict, worker: WorkerFacts) -> list[dict[str, Any]]:
         """Close the books of a part of the run that is taken back; all that the ledger must have of it, as plain data.
@@ -159,7 +165,7 @@ class RunAccounts:
         self._taken.clear()
         self._verdicts.clear()
         self._accused.clear()
-        self._unposted.append(sealed(posting, self._account.key))
+        self._add(posting)
         return [given.as_plain() for given in self._unposted]
 
     def outbox(self) -> bytes | None:
@@ -178,11 +184,18 @@ class RunAccounts:
         """Receipts that the ledger has not answered yet."""
         return sum(len(given.posting.receipts) for given in self._unposted)
 
-    def post(self, listener: Listener) -> None:
-        """Hand over what is not answered yet, unless a call is under way; to be called when a checkpoint is durable."""
-        if self._line is None or self._under_way or not self._unposted:
+    def post(self, listener: Listener, up_to: int | None = None) -> None:
+        """Hand over what is not answered yet, unless a call is under way.
+
+        Args:
+            listener: Is told what comes of it.
+            up_to: How many of all postings are in checkpoints that are durable; None for all.
+        """
+        answered = self.sealed - len(self._unposted)
+        ready = (self.sealed if up_to is None else up_to) - answered
+        if self._line is None or self._under_way or ready <= 0:
             return
-        self._under_way = len(self._unposted)
+        self._under_way = ready
         self._line.post(self._account, self._unposted[: self._under_way])
         self.tend(listener)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -60,21 +62,38 @@ class Room:
         Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
         """
         unfit = self.refused | draining_nodes()
-        spot = {found["NodeID"] for found in ray.nodes() if SPOT_LABEL in found["Labels"]} if trusted else set()
+        labels = labels_by_node() if trusted else {}
+        spot = {node for node, found in labels.items() if SPOT_LABEL in found}
         for node, resources in sorted(free_by_node().items(), key=lambda item: (item[0] in spot, item[0])):
             if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
                 continue
-            if not trusted or is_own(node):
+            if not trusted or _is_own(labels.get(node, {})):
                 return node
         return None
+
+    @staticmethod
+    def own_nodes() -> set[str]:
+        """Those that say of nobody but the run's user that they work for them."""
+        return {node for node, labels in labels_by_node().items() if _is_own(labels)}
+
+    def places_for_workers(self, most: int) -> list[str]:
+        """Nodes with a free CPU for up to so many workers, each named as often as it has one; taken in turns."""
+        unfit = self.refused | draining_nodes()
+        free = {node: int(there.get("CPU", 0)) for node, there in sorted(free_by_node().items()) if node not in unfit}
+        rounds = range(max(free.values(), default=0))
+        turns = (node for turn in rounds for node, count in free.items() if turn < count)
+        return list(itertools.islice(turns, max(0, most)))
 
     def demand(self, cpus: int, gpus: int) -> Demand | None:
         """What shows that so much is wanted, where nodes follow demand."""
         return Demand({"CPU": cpus, **({"GPU": gpus} if gpus else {})}) if self.follows_demand else None
 
-    def worker_options(self, node: str | None) -> dict[str, Any]:
-        """Ray's options for a worker: on this node if it still has room, else wherever is not refused."""
-        if group := reserved():
+    def worker_options(self, node: str | None, slot: int) -> dict[str, Any]:
+        """Ray's options for a worker: on this node if it still has room, else wherever is not refused.
+
+        `slot`: its number among those that are there at once, where each has a place of its own.
+        """
+        if group := reserved(slot):
             return {"scheduling_strategy": group}
         if node:
             return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
@@ -119,15 +138,17 @@ class Demand:
         self._group = None
 
 
-def reserved(*, trusted: bool = False) -> PlacementGroupSchedulingStrategy | None:
+def reserved(worker: int | None = None) -> PlacementGroupSchedulingStrategy | None:
     """Where actors go if this process is itself in a placement group, as a trial of Tune's is: into its bundles.
 
-    `trusted`: into the second, which is on a node of the run's user, as the first is, where the trial is.
+    The first is the trial's, the second the learner's; both are on nodes of the run's user. The others are the env
+    workers': `worker` counts from 0 those that are there at once. Each takes its own, so that none takes the learner's.
     """
     group = ray.util.get_current_placement_group()
     if group is None:
         return None
-    return PlacementGroupSchedulingStrategy(group, 1 if trusted and group.bundle_count > 1 else -1)
+    own = 1 if worker is None else 2 + worker
+    return PlacementGroupSchedulingStrategy(group, own if own < group.bundle_count else -1)
 
 
 def trusted_selector() -> dict[str, str]:
@@ -138,14 +159,21 @@ def trusted_selector() -> dict[str, str]:
     return {VOLUNTEER_LABEL: f"!{VOLUNTEER}", **named}
 
 
+def labels_by_node() -> dict[str, dict[str, str]]:
+    """The labels of all nodes."""
+    return {node["NodeID"]: node["Labels"] for node in ray.nodes()}
+
+
 def owner_label(node_id: str) -> str | None:
     """The account that a node is labelled with."""
-    found = (node["Labels"].get(OWNER_LABEL) for node in ray.nodes() if node["NodeID"] == node_id)
-    return next(found, None)
+    return labels_by_node().get(node_id, {}).get(OWNER_LABEL)
 
 
 def is_own(node_id: str) -> bool:
     """Whether a node says of nobody but the run's user that it works for them."""
-    labels: dict[str, str] = next((node["Labels"] for node in ray.nodes() if node["NodeID"] == node_id), {})
+    return _is_own(labels_by_node().get(node_id, {}))
+
+
+def _is_own(labels: Mapping[str, str]) -> bool:
     owner = labels.get(OWNER_LABEL)
     return owner == run_user() or (owner is None and labels.get(VOLUNTEER_LABEL) != VOLUNTEER)

@@ -13,10 +13,14 @@ from ray.exceptions import RayError
 
 from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN
+from hydrahive.runtime.cluster.connecting import is_client
 from hydrahive.runtime.coordinator.actor import NAMESPACE, on_the_head
 
 PATIENCE_SECONDS = 20.0
 """How long a name is waited for: Ray frees a killed driver's names once it has noticed its death."""
+
+CLIENT_PATIENCE_SECONDS = 45.0
+"""Likewise, where it may have been a client's: Ray keeps what those hold for 30 s, for they may connect again."""
 
 LOOK_SECONDS = 1.0
 """Time between two attempts."""
@@ -39,7 +43,8 @@ def claimed_on_cluster(what: str, refusal: str) -> Iterator[Callable[[], None]]:
     Raises:
         UsageError: With this refusal, if another driver holds it; from the call as well.
     """
-    holder = [_claimed(what, refusal, PATIENCE_SECONDS)]
+    patience = CLIENT_PATIENCE_SECONDS if is_client() else PATIENCE_SECONDS
+    holder = [_claimed(what, refusal, patience)]
 
     def see() -> None:
         try:

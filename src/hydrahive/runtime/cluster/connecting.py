@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def connect(address: str | None, cpus_needed: int, environment: Mapping[str, str
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # what Ray itself says goes into a log
+    _as_task.cache_clear()  # what was sent to another cluster
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if environment:
         quiet["runtime_env"] = {"env_vars": dict(environment)}
@@ -161,7 +162,7 @@ def _without_words() -> Iterator[None]:
 
 def place_of(actor: Any) -> tuple[str, str, int]:
     """Where Ray has put an actor: its node's id and address, and its process there; never what the actor says."""
-    place: tuple[str, str, int] = _asked_of_a_node(partial(_place, actor._actor_id.hex()))
+    place: tuple[str, str, int] = _asked_of_a_node(_place, actor._actor_id.hex())
     return place
 
 
@@ -177,11 +178,20 @@ def free_by_node() -> dict[str, dict[str, float]]:
     return found
 
 
-def _asked_of_a_node(question: Callable[[], Any]) -> Any:
+def is_client() -> bool:
+    """Whether this process is no node's, and is connected through a client port (`ray://`)."""
+    return bool(ray.util.client.ray.is_connected())
+
+
+def _asked_of_a_node(question: Callable[..., Any], *about: str) -> Any:
     """The answer to a question that only a process on a node can ask; a client has one asked."""
-    if ray.util.client.ray.is_connected():
-        return ray.get(ray.remote(num_cpus=0)(question).remote())
-    return question()
+    return ray.get(_as_task(question).remote(*about)) if is_client() else question(*about)
+
+
+@cache
+def _as_task(question: Callable[..., Any]) -> Any:
+    """A task of Ray's: each that is made is sent to the cluster and kept there, so one is made for each question."""
+    return ray.remote(num_cpus=0)(question)
 
 
 def _place(actor_id: str) -> tuple[str, str, int]:

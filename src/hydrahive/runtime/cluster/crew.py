@@ -77,6 +77,11 @@ class Crew:
             raise LostError(f"env worker {worker} is gone")
         return self.workers[worker].actor
 
+    @property
+    def slots(self) -> dict[int, int]:
+        """Of the workers and newcomers: their numbers among those that are there at once."""
+        return {worker: member.slot for worker, member in {**self.workers, **self.newcomers}.items()}
+
     def staying(self) -> list[int]:
         """The workers that have joined and are not leaving; those that leave, if there are no others."""
         return [worker for worker in self.workers if worker not in self.leaving] or list(self.workers)

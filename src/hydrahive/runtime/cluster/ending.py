@@ -96,7 +96,12 @@ class Ending:
         names = {shard: crew.key(crew.workers[worker]) for shard, worker in moved.items() if worker in crew.workers}
         if names:
             crew.coordinator.lease.remote(crew.run.run_id, names, round_)
-        for worker in crew.leaving - set(homes.values()) - set(crew.departing):
+        self._have_depart()
+
+    def _have_depart(self) -> None:
+        """Ask those who leave, and hold nothing any more or never did, for the last time."""
+        crew = self._crew
+        for worker in crew.leaving - set(crew.homes.values()) - set(crew.departing):
             crew.departing[worker] = crew.workers[worker].actor.positions.remote()  # ready after all its other calls
 
     def see_who_must_leave(self) -> None:
@@ -111,6 +116,8 @@ class Ending:
     def see_off(self) -> None:
         """Let those go who leave and have done all that they were asked."""
         crew = self._crew
+        if crew.homes:
+            self._have_depart()
         for worker, last_call in list(crew.departing.items()):
             if worker in crew.workers and not is_ready(last_call):
                 continue

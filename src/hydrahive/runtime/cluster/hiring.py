@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import HydrahiveError, LearnerLostError, first_line
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN, EnvWorkerActor, LearnerActor, ReplayActor
-from hydrahive.runtime.cluster.capacity import is_own, reserved
+from hydrahive.runtime.cluster.capacity import reserved
 from hydrahive.runtime.cluster.connecting import free_by_node, place_of
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
@@ -101,12 +102,25 @@ class Hiring:
         crew = self._crew
         name = f"env-worker-{self._next_id}:{crew.generation}"
         actor: Any = ray.remote(EnvWorkerActor)
-        handle = actor.options(**self._options(name, 1, 0), **crew.room.worker_options(node)).remote(
-            crew.config, crew.run.run_id
-        )
+        slot = next(slot for slot in itertools.count() if slot not in crew.slots.values())
+        options = {**self._options(name, 1, 0), **crew.room.worker_options(node, slot)}
+        handle = actor.options(**options).remote(crew.config, crew.run.run_id)
         title = f"env worker {self._next_id}"
-        crew.newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote(), node)
+        crew.newcomers[self._next_id] = Actor(title, "env-worker", handle, handle.about.remote(), node, slot=slot)
         self._next_id += 1
+
+    def hire_who_is_missing(self) -> None:
+        """Hire as many workers as are missing and have room, at once, unless some are being built or it is early."""
+        crew = self._crew
+        missing = crew.room.wanted_workers() - (len(crew.workers) - len(crew.leaving))
+        if missing <= 0 or crew.newcomers or time.monotonic() < crew.hire_at:
+            return
+        if reserved() or crew.room.follows_demand:
+            places: list[str | None] = [None] * missing
+        else:
+            places = [*crew.room.places_for_workers(missing)]
+        for node in places:
+            self.hire(node)
 
     def environment(self) -> dict[str, Any]:
         """Ray's option for the environment that all processes that compute the run's bytes need."""
@@ -162,7 +176,7 @@ class Hiring:
         crew = self._crew
         cpus, on_gpu = crew.config.learner.threads, crew.run.device == "cuda"
         options = self._options(f"learner-{self._learners}:{crew.generation}", cpus, 1 if on_gpu else 0)
-        if group := reserved(trusted=True):
+        if group := reserved():
             options["scheduling_strategy"] = group
         else:
             node = self._node_with_room(cpus, "the learner", gpus=1 if on_gpu else 0, make_room=True)
@@ -254,7 +268,8 @@ class Hiring:
     def _make_room(self, cpus: int, gpus: int) -> bool:
         """End who is not needed to train on, on a node that gets so many CPUs free by it, and has the GPUs free."""
         crew = self._crew
-        found = {node: there for node, there in free_by_node().items() if is_own(node) and there.get("GPU", 0) >= gpus}
+        own = crew.room.own_nodes()
+        found = {node: there for node, there in free_by_node().items() if node in own and there.get("GPU", 0) >= gpus}
         if all(there.get("CPU", 0) >= cpus for there in found.values()):
             return False  # nobody takes the CPUs: it is something else that is missing
         if crew.newcomers:

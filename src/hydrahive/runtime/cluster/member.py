@@ -54,6 +54,7 @@ class Actor:
     node_id: str = ""
     node_ip: str = ""
     pid: int = 0
+    slot: int = -1
     _about: About | None = None
     is_late: bool = False
     shows_life: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from hydrahive.runtime.cluster.beside import Beside
-from hydrahive.runtime.cluster.capacity import reserved
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
@@ -43,15 +42,7 @@ class Members:
         self.hiring.end_who_hangs()
         self.ending.see_who_must_leave()
         self.ending.see_off()
-        staying = len(self.crew.workers) - len(self.crew.leaving)
-        if staying < self.crew.room.wanted_workers() and not self.crew.newcomers and now >= self.crew.hire_at:
-            if reserved():
-                self.hiring.hire()
-            elif (node := self.crew.room.free_node(1)) is not None:
-                self.hiring.hire(node)
-            elif self.crew.room.follows_demand:
-                for _ in range(self.crew.room.wanted_workers() - staying):
-                    self.hiring.hire()
+        self.hiring.hire_who_is_missing()
 
     def end(self) -> None:
         """End all actors."""

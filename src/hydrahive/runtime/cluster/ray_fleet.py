@@ -290,12 +290,11 @@ class RayFleet:
             if left <= 0:
                 return False
 
-    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Wait until at least one is ready and give those that are."""
-        while not ray.wait(list(refs), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)[0]:
+    def first_ready(self, refs: Sequence[Ref]) -> int:
+        """Wait until at least one is ready and give its place among them; a client's references come back as others."""
+        while not (done := ray.wait(list(refs), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)[0]):
             self._members.look_after()
-        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
-        return list(done)
+        return list(refs).index(done[0])
 
     def get(self, ref: Ref) -> Any:
         """Fetch a value, or a list of them; the house's own errors come through as they were raised.

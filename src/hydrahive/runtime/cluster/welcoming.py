@@ -9,7 +9,8 @@ from ray.exceptions import RayActorError, RayError
 
 from hydrahive.core.errors import first_line
 from hydrahive.ledger.posting import WorkerFacts
-from hydrahive.runtime.cluster.capacity import owner_label
+from hydrahive.runtime.cluster.capacity import labels_by_node, owner_label
+from hydrahive.runtime.cluster.connecting import OWNER_LABEL
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.member import Actor, build_error, is_ready
@@ -43,6 +44,7 @@ class Welcoming:
         """
         crew = self._crew
         waiting = len(crew.newcomers)
+        labels: dict[str, dict[str, str]] | None = None
         for worker, newcomer in list(crew.newcomers.items()):
             if not is_ready(newcomer.asked):
                 continue
@@ -56,7 +58,8 @@ class Welcoming:
                 del crew.newcomers[worker]
                 self._refuse_answer(newcomer, first_line(error))
                 continue
-            owner = self._owner_of(worker, newcomer.node_id)
+            labels = labels_by_node() if labels is None else labels
+            owner = self._owner_of(worker, newcomer.node_id, labels.get(newcomer.node_id, {}).get(OWNER_LABEL))
             if owner is None:
                 continue
             del crew.newcomers[worker]
@@ -99,12 +102,11 @@ class Welcoming:
         crew.listener("worker_refused", f"refused {member}: {versions or kind}", worker=member.name)
         return True
 
-    def _owner_of(self, worker: int, node: str) -> str | None:
-        """Whom a node works for: its label's account once that is proven, by default the run's user.
+    def _owner_of(self, worker: int, node: str, label: str | None) -> str | None:
+        """Whom a node works for: its `label`'s account once that is proven, by default the run's user.
 
         None while the proof may still come, `UNPROVEN` when it has taken too long.
         """
-        label = owner_label(node)
         if label is None or label == run_user() or not self._crew.config.ledger.enabled:
             return label or run_user()
         if self._hearing.owners.get(node) == label:

@@ -227,8 +227,8 @@ class Opening(Protocol):
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, made or failed; False if that takes longer than `timeout_s`."""
 
-    def any_ready(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Wait until at least one is ready and give those that are."""
+    def first_ready(self, refs: Sequence[Ref]) -> int:
+        """Wait until at least one is ready and give its place among them."""
 
     def get(self, ref: Ref) -> Any:
         """The value; raises what its making raised, and `LostError` if it or its maker is gone."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hydrahive.core.durable import read_json, write_whole
 from hydrahive.core.errors import HydrahiveError, SupersededError
-from hydrahive.runtime.runs.storage import StoredRun
+from hydrahive.runtime.runs.stored import StoredRun
 
 NAME = "driver.json"
 """Who trains the run, in its folder and in its storage."""
@@ -45,12 +45,16 @@ class Fence:
         if not self._mine:
             return
         self._compare(read_json(self._path), self._path.parent.name)
-        if self._stored:
-            try:
-                data = self._stored.storage.read(self._stored.path_of(NAME))
-            except HydrahiveError:
-                return  # a storage that is away says nothing of others; writing to it will tell
-            self._compare(_parsed(data), self._stored.path_of(NAME))
+
+    def see_stored(self) -> None:
+        """Likewise of the mark in the storage; errors as `see`."""
+        if not self._mine or not self._stored:
+            return
+        try:
+            data = self._stored.storage.read(self._stored.path_of(NAME))
+        except HydrahiveError:
+            return  # a storage that is away says nothing of others; writing to it will tell
+        self._compare(_parsed(data), self._stored.path_of(NAME))
 
     def _compare(self, there: dict[str, object] | None, name: str) -> None:
         if there is None:

@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,9 @@ from hydrahive.runtime.runs import ownership
 from hydrahive.runtime.runs.checkpoints import CheckpointStore, Segment
 from hydrahive.runtime.runs.fence import Fence
 from hydrahive.runtime.runs.locks import locked
-from hydrahive.runtime.runs.storage import Storage, StoredRun, is_uri, scratch_of, storage_of
+from hydrahive.runtime.runs.sending import Sender, Tell
+from hydrahive.runtime.runs.storage import Storage, is_uri, scratch_of, storage_of
+from hydrahive.runtime.runs.stored import StoredRun
 
 CLAIM_SECONDS = 1.0
 """Longest wait for a run's lock: whoever only looks whether it is held holds it for a moment, too."""
@@ -39,6 +41,9 @@ REFRESH_SECONDS = 300.0
 """Longest wait for another process that is fetching the same run."""
 
 SECRET_BYTES = 32
+
+SEND_SECONDS = 30.0
+"""Longest wait for a storage, where nobody says for how long."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,99}")
 
@@ -76,6 +81,7 @@ class RunFolder:
         self.recording = path / "episode.gif"
         self._initial = path / "initial.safetensors"
         self.fence = Fence(path, self.stored)
+        self._sender = Sender(self._store)
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""
@@ -274,13 +280,41 @@ class RunFolder:
             except UsageError:
                 return  # it is being trained here, so this is the newest copy there is
 
-    def send(self, say: Callable[[str], object] = lambda _: None) -> None:
-        """Where the folder is a scratch: store what is new; `say` and errors as `StoredRun.send`."""
+    def store_soon(self) -> int:
+        """Where the folder is a scratch: store what is new, in the background; the ticket under which that is done.
+
+        Raises:
+            HydrahiveError: If storing was ended for good before, as by another driver.
+        """
+        return self._sender.ask() if self.stored else 0
+
+    @property
+    def stored_up_to(self) -> int:
+        """The newest ticket of which everything is stored."""
+        return self._sender.done
+
+    def look_at_storing(self, tell: Tell) -> None:
+        """Tell how storing goes, if it has anything to tell; errors as `store_soon`."""
+        self._sender.look(tell)
+
+    def send(self, most_s: float = SEND_SECONDS, tell: Tell = lambda *_: None) -> None:
+        """Where the folder is a scratch: store what is new, and wait for it; `tell` hears how that goes.
+
+        Raises:
+            OSError: If the storage has not taken it after so long.
+            HydrahiveError: As `store_soon`.
+        """
         if self.stored:
-            self.stored.send(say)
+            self._sender.ask()
+            self._sender.finish(most_s, tell)
+
+    def _store(self) -> None:
+        assert self.stored is not None, "whoever asks has looked"
+        self.fence.see_stored()
+        self.stored.store()
 
     def publish(self, path: Path) -> None:
-        """Where the folder is a scratch: store one of its files; errors as `StoredRun.send`."""
+        """Where the folder is a scratch: store one of its files; errors as `StoredRun.send_file`."""
         if self.stored and path.is_file() and path.absolute().is_relative_to(self.path):
             self.stored.send_file(path.absolute().relative_to(self.path).as_posix())
 

@@ -1,8 +1,6 @@
 """Runs on a filesystem that is not mounted here: an object store, or any other that pyarrow or fsspec knows.
 
-A run is worked on in a local copy, the *scratch*, and stored at each of its checkpoints. What is stored is the run:
-when a machine begins to work on it, its scratch is made equal to it. Such filesystems cannot rename, so nothing relies
-on it: a checkpoint is there once its manifest is, which is written last and removed first.
+A run is worked on in a local copy, the *scratch*; how it is stored says `hydrahive.runtime.runs.stored`.
 """
 
 from __future__ import annotations
@@ -11,43 +9,16 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydrahive.core.durable import TEMPORARY_SUFFIX, write_whole
+from hydrahive.core.durable import write_whole
 from hydrahive.core.errors import HydrahiveError, StoredNamesError, UsageError, first_line
 
 MARK = "storage.json"
 """The file in a scratch folder that says which storage it is a copy of."""
-
-SECRET = "secret"  # noqa: S105  a file's name, not a secret
-"""The file that only its owner may read."""
-
-LAST = ("posted.json", "summary.json")
-"""What must not be stored before the checkpoint that it speaks of, nor stay when the run goes on."""
-
-FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
-"""What must be stored before any checkpoint, in this order; `run.json` makes the run exist."""
-
-HERE_ONLY = re.compile(r"lock|copy\.lock|request(-[^/]*)?\.json|state\.json|driver\.json")
-"""What is between processes of one machine."""
-
-CHECKPOINTS, BLOCKS, MANIFEST = "checkpoints", "replay", "manifest.json"
-
-PART = r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,199}"
-
-KNOWN = re.compile(
-    rf"checkpoints/(\d+/(state\.safetensors|outbox\.json|manifest\.json)|replay/[0-9a-f]{{64}}\.safetensors)"
-    rf"|tb/({PART}/)?{PART}|{PART}\.(yaml|json|jsonl|safetensors|gif|md|html|svg|png|txt)|{SECRET}"
-)
-"""Names of files that a run has; what else lies in a storage is left alone."""
-
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds until a storage that did not take something is asked again."""
 
 URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -80,11 +51,6 @@ def storage_of(runs: Path) -> Storage | None:
     """
     mark = runs / MARK
     return Storage(json.loads(mark.read_text("utf-8"))["uri"]) if mark.is_file() else None
-
-
-def is_known(path: str) -> bool:
-    """Whether a file of this name, relative to a run's folder, may be a run's."""
-    return KNOWN.fullmatch(path) is not None and HERE_ONLY.fullmatch(path) is None
 
 
 class Storage:
@@ -194,146 +160,6 @@ class Storage:
             raise HydrahiveError(f"cannot read from {self.shown}: {first_line(error)}") from None
 
 
-class StoredRun:
-    """One run in a storage, and its copy in a folder here."""
-
-    def __init__(self, storage: Storage, name: str, folder: Path) -> None:
-        """The run of this name."""
-        self.storage, self._name, self._folder = storage, name, folder
-        self._sent: dict[str, object] = {}
-        self.see_claim: Callable[[], None] = lambda: None
-        """Is called before anything is changed; raises if somebody else may be training the run."""
-
-    def fetch(self, *, checkpoints: bool = True) -> None:
-        """Make the copy equal to what is stored, with or without its checkpoints; nothing stored leaves no copy.
-
-        Raises:
-            HydrahiveError: If the storage cannot be read.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        stored = [path for path in self.storage.files(self._name) if is_known(path)]
-        if "run.json" not in stored:
-            stored = []
-        inside = f"{CHECKPOINTS}/"
-        if checkpoints:
-            self._fetch_checkpoints([path.removeprefix(inside) for path in stored if path.startswith(inside)])
-        for path in self._here():
-            if path not in stored and not path.startswith(inside):
-                (self._folder / path).unlink()
-        for path in sorted(stored, key=lambda path: path == "run.json"):
-            if not path.startswith(inside):
-                self._fetch_file(path)
-        self._sent = {path: self._facts(path) for path in self._here()}
-
-    def _fetch_checkpoints(self, stored: list[str]) -> None:
-        """`stored` are paths relative to the checkpoints."""
-        here = self._folder / CHECKPOINTS
-        complete = {path.partition("/")[0] for path in stored if path.endswith(f"/{MANIFEST}")}
-        for folder in here.iterdir() if here.is_dir() else ():
-            if folder.name.isdigit() and folder.name not in complete:
-                shutil.rmtree(folder)
-        for path in stored:
-            if path.startswith(f"{BLOCKS}/") and not (here / path).is_file():  # named by their content
-                self._fetch_file(f"{CHECKPOINTS}/{path}")
-        for name in sorted(complete):
-            manifest = self.storage.read(f"{self._name}/{CHECKPOINTS}/{name}/{MANIFEST}")
-            have = here / name / MANIFEST
-            if manifest is None or (have.is_file() and have.read_bytes() == manifest):
-                continue
-            shutil.rmtree(here / name, ignore_errors=True)
-            for path in stored:
-                if path.startswith(f"{name}/") and not path.endswith(f"/{MANIFEST}"):
-                    self._fetch_file(f"{CHECKPOINTS}/{path}")
-            write_whole(have, manifest)
-
-    def _fetch_file(self, path: str) -> None:
-        data = self.storage.read(f"{self._name}/{path}")
-        if data is not None:
-            target = self._folder / path
-            assert target.resolve().is_relative_to(self._folder.resolve()), "its name was looked at"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, data, 0o600 if path == SECRET else 0o666)
-
-    def path_of(self, name: str) -> str:
-        """Where one of the run's files lies in the storage."""
-        return f"{self._name}/{name}"
-
-    def write(self, name: str, data: bytes) -> None:
-        """Store bytes that are no file here; errors as `send`."""
-        with self._told():
-            self.storage.write(self.path_of(name), data)
-
-    def send(self, say: Callable[[str], object] = lambda _: None) -> None:
-        """Store what is new here, and remove checkpoints that are here no more; for who has claimed the run.
-
-        A storage that is away for a moment is asked again; `say` hears so.
-
-        Raises:
-            OSError: If the storage does not take it; the newest checkpoint that is whole there stays so.
-        """
-        self.see_claim()
-        for pause in PAUSES:
-            try:
-                return self._send()
-            except OSError as error:
-                say(f"the storage did not take a checkpoint ({error.strerror or error}); asked again in {pause:g} s")
-                time.sleep(pause)
-        return self._send()
-
-    def _send(self) -> None:
-        here = self._here()
-        checkpoints = {path for path in here if path.startswith(f"{CHECKPOINTS}/")}
-        with self._told():
-            stored = {path for path in self.storage.files(self._name) if is_known(path)}
-            replaced = {_manifest_of(path) for path in checkpoints if not self._is_sent(path)}
-            # Without its manifest a checkpoint is none, whatever else of it is there.
-            self._remove((stored & replaced) | (stored & set(LAST)) - set(here))
-        for path in sorted(here, key=_turn):
-            self.send_file(path)
-        with self._told():
-            gone = stored - set(here)
-            self._remove(gone)
-            for folder in {path.rpartition("/")[0] for path in gone if path.startswith(f"{CHECKPOINTS}/")}:
-                if not any(path.startswith(f"{folder}/") for path in here):
-                    self.storage.remove(f"{self._name}/{folder}")
-
-    def _remove(self, paths: set[str]) -> None:
-        for path in sorted(paths, key=_turn, reverse=True):
-            self.storage.remove(f"{self._name}/{path}")
-            self._sent.pop(path, None)
-
-    def send_file(self, path: str) -> None:
-        """Store one file, unless it was stored as it is now; errors as `send`."""
-        if self._is_sent(path):
-            return
-        facts = self._facts(path)
-        with self._told():
-            mode = 0o600 if path == SECRET else 0o666
-            self.storage.write(f"{self._name}/{path}", (self._folder / path).read_bytes(), mode)
-        self._sent[path] = facts
-
-    def _is_sent(self, path: str) -> bool:
-        return path in self._sent and self._sent[path] == self._facts(path)
-
-    def _facts(self, path: str) -> tuple[int, int, int]:
-        """What tells a file from the one that stood there before."""
-        facts = (self._folder / path).stat()
-        return facts.st_size, facts.st_mtime_ns, facts.st_ino
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever a filesystem raises is an `OSError` that says where."""
-        try:
-            yield
-        except Exception as error:
-            raise OSError(None, first_line(error), f"{self.storage.shown}/{self._name}") from error
-
-    def _here(self) -> list[str]:
-        paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
-        relative = (path.relative_to(self._folder).as_posix() for path in paths)
-        return [path for path in relative if TEMPORARY_SUFFIX not in path and is_known(path)]
-
-
 def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:
     """A pyarrow filesystem, the path on it, and what has it forget what it has listed, if it remembers that."""
     from pyarrow import ArrowInvalid, ArrowNotImplementedError, fs
@@ -353,20 +179,3 @@ def _opened(uri: str) -> tuple[Any, str, Callable[[], None] | None]:
     except OSError as error:
         raise UsageError(f"--runs: {shown!r} cannot be used: {first_line(error)}") from None
     return filesystem, str(root).rstrip("/"), forget
-
-
-def _manifest_of(path: str) -> str:
-    """The manifest that says that a checkpoint's file is whole; nothing for a replay's block, which says it itself."""
-    folder = path.rpartition("/")[0]
-    return "" if folder == f"{CHECKPOINTS}/{BLOCKS}" else f"{folder}/{MANIFEST}"
-
-
-def _turn(path: str) -> tuple[int, str]:
-    """When a file's turn to be stored comes; to be removed, the other way round."""
-    if path in FIRST:
-        return FIRST.index(path) - len(FIRST), path
-    if path in LAST:
-        return 3, path
-    if path.startswith(f"{CHECKPOINTS}/"):
-        return (2 if path.endswith(f"/{MANIFEST}") else 1), path
-    return 0, path  # rows, which a resumed run cuts off behind its checkpoint

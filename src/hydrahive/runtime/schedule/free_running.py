@@ -71,9 +71,7 @@ class FreeRunning(Schedule):
                 if self.fleet.ready([pending.learned], 0):
                     self._acting = pending.progress.updates
             self.weights = {version: ref for version, ref in self.weights.items() if version >= self._acting}
-            ref = self.fleet.any_ready([part.summaries for part in self._under_way])[0]
-            place = next(i for i, part in enumerate(self._under_way) if part.summaries is ref)
-            part = self._under_way.pop(place)
+            part = self._under_way.pop(self.fleet.first_ready([part.summaries for part in self._under_way]))
             parts.append(part)
             opened.append(self.opened(part))
             self._submit(part.worker, part.shards)

@@ -20,6 +20,11 @@ from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.memory_plan import memory_plan, weights_bytes
 from hydrahive.runtime.training.request import say
 
+THROUGH_A_CLIENT = (
+    "through a client port (ray://) fragments pass the head's object store, and the run ends with the connection; "
+    "a job (cluster/submit.sh) does without both"
+)
+
 
 @contextmanager
 def gathered_fleet(
@@ -52,7 +57,7 @@ def gathered_fleet(
         with closed(inline.close):
             yield inline
         return
-    from hydrahive.runtime.cluster.connecting import connect, disconnect
+    from hydrahive.runtime.cluster.connecting import connect, disconnect, is_client
     from hydrahive.runtime.cluster.member import RunOnCluster
     from hydrahive.runtime.cluster.ray_fleet import RayFleet
 
@@ -61,6 +66,8 @@ def gathered_fleet(
     # Ray's core may be brought down by a signal while it starts, and puts handlers of its own there.
     cluster = interrupts.held_back_in(lambda: connect(address, config.worker_count() + config.learner.threads))
     times.note("connected")
+    if is_client():
+        say("through_a_client", THROUGH_A_CLIENT)
     with closed(disconnect):
         wanted = config.learner.device
         if wanted == "cuda" and not cluster.gpus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from hydrahive.core.errors import TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.runtime.accounting.audits import Caught
@@ -14,6 +16,9 @@ from hydrahive.runtime.schedule.updates import Update
 from hydrahive.runtime.training.books import Books
 from hydrahive.runtime.training.clock import Clock
 from hydrahive.runtime.training.story import Story
+
+STORE_SECONDS = 600.0
+"""Longest wait for a storage at a run's end: what it has not taken is lost with this machine."""
 
 
 class Keeper:
@@ -43,6 +48,8 @@ class Keeper:
         self.newest: Boundary | None = start.boundary if start else None
         self.resumable = self.newest
         self._on_disk = {start.boundary.updates} if start else set()
+        self._unstored: deque[tuple[int, int]] = deque()
+        """Of checkpoints that may not be stored yet: their tickets, and how many postings they hold."""
         self._ends = False
 
     def ends_at(self, update: Update) -> bool:
@@ -91,9 +98,19 @@ class Keeper:
             standings=standings.as_plain(),
             way_back=standings.way_back(boundary.updates, self._reach),
         )
-        self._folder.send(lambda text: self._story.event("storage_away", text))
         self._on_disk.add(boundary.updates)
-        self._accounts.post(self._story.event)
+        self._unstored.append((self._folder.store_soon(), self._accounts.sealed))
+        self.tend()
+
+    def tend(self) -> None:
+        """Have what is durable posted, and hear what came of what was posted before."""
+        self._folder.look_at_storing(self._story.event)
+        stored = None
+        while self._unstored and self._unstored[0][0] <= self._folder.stored_up_to:
+            _, stored = self._unstored.popleft()
+        if stored is not None:
+            self._accounts.post(self._story.event, stored)
+        self._accounts.tend(self._story.event)
 
     def save_newest(self) -> None:
         """Write the newest boundary that the run can be continued from, if there is one."""
@@ -137,7 +154,7 @@ class Keeper:
         self._accounts.judge(self._audits.take_verdicts())
         self._folder.begin_segment(Segment(at, why, tainted, self._accounts.condemn(verdict, worker)))
         self._fleet.quarantine(worker, "an audit caught it")
-        self._folder.send()
+        self._store_all()
         self._accounts.finish(event)
         if tainted:
             text = f"what it did since update {caught.believed_until} was never verified: the run is marked tainted"
@@ -147,9 +164,15 @@ class Keeper:
 
     def settle(self) -> None:
         """Have the ledger answer everything; if it has, the next who trains the run need not post it again."""
+        self._store_all()
         self._accounts.finish(self._story.event)
         if self._accounts.is_settled:
             self._folder.note_posted(len(self._folder.segments()), self.end.updates)
+
+    def _store_all(self) -> None:
+        """Have everything stored, before it is paid."""
+        self._folder.send(STORE_SECONDS, self._story.event)
+        self._unstored.clear()
 
     def how_to_resume(self, what: str) -> str:
         """What has happened, and what of the run is kept, in words."""

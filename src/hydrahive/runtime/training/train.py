@@ -20,8 +20,9 @@ from hydrahive.runtime.training.admission import Admitted, admitted
 from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
 from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
+from hydrahive.runtime.training.keeper import STORE_SECONDS
 from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan, weights_bytes
-from hydrahive.runtime.training.request import Request
+from hydrahive.runtime.training.request import Request, say
 from hydrahive.runtime.training.resuming import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.trainer import Trainer
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
@@ -142,10 +143,10 @@ def _stored_at_the_end(folder: RunFolder) -> Iterator[None]:
     except SupersededError:
         raise
     except BaseException:
-        with suppress(OSError):  # what went wrong first is what is told
+        with suppress(OSError, HydrahiveError):  # what went wrong first is what is told
             folder.send()
         raise
-    folder.send()
+    folder.send(STORE_SECONDS, say)
 
 
 @contextmanager

@@ -171,7 +171,7 @@ class Trainer:
                     self._keeper.let_pass(interrupts)
                     if ends:
                         return True
-                    self._accounts.tend(self._story.event)
+                    self._keeper.tend()
                     if not self._asked.obey():
                         return False
                 return True

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> int:
             runtime_env={**environment, "working_dir": "."},
         )
     except Exception as error:  # Ray raises what its server says as RuntimeError, and more
-        return fail(f"cannot submit to {address}: {reason(error)}")
+        hint = too_large(Path.cwd()) if "413" in str(error) or "exceeds" in str(error) else ""
+        return fail(f"cannot submit to {address}: {reason(error)}{hint}")
     print(f"job {job} at {address}", flush=True)
     status = asyncio.run(follow(client, job))
     if status is None:
@@ -98,6 +100,19 @@ def reason(error: Exception) -> str:
     if "authenticat" in text.lower() or "status code 401" in text or "status code 403" in text:
         return f"it wants its token: {TOKEN_PLACE}"
     return first_line(error)
+
+
+def too_large(folder: Path) -> str:
+    """What of a job's folder makes it too large to be sent, and how to leave it out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    names = listed.stdout.split("\0") if listed.returncode == 0 else [str(path) for path in folder.rglob("*")]
+    sizes = {name: (folder / name).stat().st_size for name in names if name and (folder / name).is_file()}
+    largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:3]
+    shown = ", ".join(f"{Path(name).as_posix()} ({sizes[name] / 1e6:,.0f} MB)" for name in largest)
+    total = sum(sizes.values()) / 1e6
+    return f"; the job would carry {total:,.0f} MB, most of it {shown}: name in .gitignore what it does not need"
 
 
 def fail(message: str) -> int:

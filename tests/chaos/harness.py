@@ -12,11 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from chaos.around import Clock, Hog, SlowLinks, StorageAway
+from chaos.faults import EXPERIMENTS, GAMES, LEAVING, OPTIONS, Fault, faults_of
 
 NODES = 4
 """Nodes with one CPU each, besides the head, which has none: the learner, two env workers, and one to spare."""
@@ -30,51 +34,6 @@ QUICK_DETECTION = {
 
 PATIENCE_SECONDS = 240.0
 """A run that takes longer than this hangs."""
-
-GAMES = Path(__file__).parents[1] / "games"
-
-LEAVING = str(GAMES / "leaving.yaml")
-"""PettingZoo's kind, with agents that leave in mid-game."""
-
-EXPERIMENTS = {
-    "snake/vtrace": [
-        *("--shards", "4", "--boundary_every", "10", "--evaluate_every", "40", "--evaluate_episodes", "16"),
-        *("--stop.env_steps", "600_000"),
-    ],
-    "cartpole/ppo": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "150_000"],
-    "cartpole/dqn": [
-        *("--shards", "4", "--envs_per_shard", "4", "--boundary_every", "20", "--stop.env_steps", "15_000"),
-    ],
-    LEAVING: ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "120_000"],
-    "cartpole/vtrace": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "900_000"],
-    "snake/ath-q-gru": ["--shards", "4", "--boundary_every", "10", "--stop.env_steps", "80_000"],
-    "swarm/vtrace-lstm": [
-        *("--shards", "4", "--envs_per_shard", "20", "--policy.core.hidden", "64", "--pictures_every", "0"),
-        *("--boundary_every", "10", "--stop.env_steps", "500_000"),
-    ],
-}
-OPTIONS = ["--recording", "false", "--metrics_every", "1", "--checkpoint.every_boundaries", "2", "--runs"]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that happens once a run has come so far.
-
-    Attributes:
-        share: Of the run's env steps.
-        kind: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT after `seconds`), `kill node` (SIGKILL of the
-            raylet that the victim runs under), `kill nodes` (of all of them at once), or `second driver` (the same
-            command once more, which must be refused).
-        victim: `env worker`, `learner`, `replay`, `evaluator`, `coordinator` or `driver`.
-        seconds: How long a freeze lasts.
-        replace_node: Whether a new node joins after `kill node`.
-    """
-
-    share: float
-    kind: str
-    victim: str
-    seconds: float = 0.0
-    replace_node: bool = False
 
 
 @dataclass
@@ -96,47 +55,16 @@ class Outcome:
     trouble: str = ""
 
 
-def experiment_of(seed: int) -> str:
-    """The experiment that a seed is for."""
-    return list(EXPERIMENTS)[seed % len(EXPERIMENTS)]
-
-
-def faults_of(seed: int) -> list[Fault]:
-    """One to three faults, each drawn from this seed alone; some strike at the same moment."""
-    draw = random.Random(seed)
-    faults: list[Fault] = []
-    for _ in range(draw.choice([1, 2, 2, 3])):
-        together = faults and draw.random() < 0.25
-        share = faults[-1].share if together else draw.uniform(0.05, 0.85)
-        kind = draw.choice(["kill", "kill", "kill node", "kill nodes", "freeze", "freeze", "second driver"])
-        victims = ["env worker", "env worker", "env worker", "learner"]
-        if kind == "kill nodes":
-            victims = ["env worker"]
-        if "ath" in experiment_of(seed) or "dqn" in experiment_of(seed):
-            victims += ["replay", "replay"]
-        if kind in ("kill", "freeze") and "--evaluate_every" in EXPERIMENTS[experiment_of(seed)]:
-            victims += ["evaluator", "evaluator"]
-        if kind == "second driver":
-            victims = ["driver"]
-        if kind == "kill":
-            victims += ["coordinator", "driver"]
-        if kind == "freeze":
-            victims += ["coordinator"]
-        seconds = draw.choice([0.3, 2.0, 8.0, 25.0]) if kind == "freeze" else 0.0
-        faults.append(Fault(share, kind, draw.choice(victims), seconds, draw.random() < 0.5))
-    return sorted(faults, key=lambda fault: fault.share)
-
-
 class Nodes:
     """A Ray cluster of several raylets on this machine."""
 
-    def __init__(self, nodes: int = NODES) -> None:
-        """Start the head and so many nodes."""
+    def __init__(self, nodes: int = NODES, **environment: str) -> None:
+        """Start the head and so many nodes, with more variables in their environment."""
         from ray.cluster_utils import Cluster
 
         from hydrahive.runtime.cluster.connecting import embedded_node
 
-        os.environ |= QUICK_DETECTION
+        os.environ |= QUICK_DETECTION | environment
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(GAMES), os.environ.get("PYTHONPATH")]))
         with embedded_node():  # nobody looks at its dashboard
             self._cluster = Cluster(
@@ -145,6 +73,7 @@ class Nodes:
             )
         self._nodes = [self.add() for _ in range(nodes)]
         self.address = self._cluster.address
+        self.clock: Clock
 
     def raylet_of(self, pid: int) -> int | None:
         """The raylet among the nodes' (not the head's) that a process runs under."""
@@ -154,6 +83,12 @@ class Nodes:
                 return pid
             pid = _parent(pid)
         return None
+
+    def node_id_of(self, pid: int) -> str:
+        """Ray's name of the node that a process runs on."""
+        raylet = self.raylet_of(pid)
+        nodes = [*self._nodes, self._cluster.head_node]
+        return next((str(n.node_id) for n in nodes if n.all_processes["raylet"][0].process.pid == raylet), "")
 
     def below(self) -> set[int]:
         """The raylets of this cluster, the head's too."""
@@ -183,45 +118,67 @@ class Nodes:
 TITLES = {
     "env worker": "ray::EnvWorkerActor",
     "learner": "ray::LearnerActor",
+    "auditor": "ray::AuditorActor",
     "replay": "ray::ReplayActor",
     "evaluator": "ray::EvaluatorActor",
     "coordinator": "ray::CoordinatorActor",
 }
 
 
+COMMAND = [sys.executable, "-m", "hydrahive.cli.main"]
+
+AFTERMATH_SECONDS = 40.0
+"""For which a driver may end in a line after a full store or a storage that was away; the same command goes on."""
+
+Later = list[tuple[float, Callable[[], object]]]
+"""What is undone, and when."""
+
+
 class Run:
     """The driver of a run on the cluster: started, and started again when it is killed."""
 
-    def __init__(self, experiment: str, name: str, runs: Path, address: str) -> None:
-        """Start it."""
-        options = [
-            *EXPERIMENTS[experiment],
-            *OPTIONS,
-            str(runs),
-            "--name",
-            name,
-            "--address",
-            address,
-            "--workers",
-            "2",
-        ]
-        self._command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
-        self.folder = runs / name
+    def __init__(self, experiment: str, name: str, runs: Path, address: str, *, stored: bool = False) -> None:
+        """Start it; `stored`: in a storage."""
+        self.bucket = runs / f"{name}-bucket"
+        place, self.folder = str(runs), runs / name
+        self._environment = dict(os.environ)
+        if stored:
+            from hydrahive.runtime.runs.storage import scratch_of
+
+            self.bucket.mkdir()
+            place = f"file://{self.bucket}"
+            os.environ["HYDRAHIVE_SCRATCH"] = str(runs / f"{name}-scratch")
+            self.folder = scratch_of(place) / name
+            self._environment = {**os.environ, "HYDRAHIVE_LEDGER": str(runs / "ledger.sqlite")}
+            del os.environ["HYDRAHIVE_SCRATCH"]
+        options = [*EXPERIMENTS[experiment], *OPTIONS, place, "--name", name, "--address", address, "--workers", "2"]
+        self._command = [*COMMAND, "train", experiment.partition(" ")[0], *options]
         self._steps = int(EXPERIMENTS[experiment][-1])
         self._log = (runs / f"{name}.log").open("w")
+        self.may_fail_until = 0.0
         self.start()
 
     def start(self) -> None:
         """Run the command; it resumes by itself."""
-        self.process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            self._command, stdout=self._log, stderr=subprocess.STDOUT, env=self._environment
+        )
 
     def is_second_refused(self) -> bool:
         """Start the same command a second time while this one trains; False if it was at its end just then."""
-        second = subprocess.run(self._command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        second = subprocess.run(
+            self._command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=self._environment
+        )
         if self.process.poll() is None:
             assert second.returncode == 2, f"a second driver trains, too: {second.stderr}"
             assert "is being trained by another process" in second.stderr, second.stderr
         return self.process.poll() is None
+
+    def is_killed(self) -> bool:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+        return True
 
     def share(self) -> float:
         """How far it has come."""
@@ -243,14 +200,19 @@ def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
     outcome = Outcome(seed, experiment, faults_of(seed))
     began = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
-    with cluster() as nodes:
-        run = Run(experiment, f"seed-{seed}", runs, nodes.address)
-        thaw: list[tuple[float, int]] = []
+    clock = Clock(runs / f"seed-{seed}.clock")
+    kinds = {fault.kind for fault in outcome.faults}
+    no_room = any(fault.kind == "fill store" and not fault.replace_node for fault in outcome.faults)
+    full = {"RAY_local_fs_capacity_threshold": "0.0001"} if no_room else {}
+    with cluster(**clock.environment(), **full) as nodes:
+        nodes.clock = clock
+        run = Run(experiment, f"seed-{seed}", runs, nodes.address, stored="storage away" in kinds)
+        later: Later = []
         try:
-            _train(run, nodes, outcome, thaw, began + PATIENCE_SECONDS)
+            _train(run, nodes, outcome, later, began + PATIENCE_SECONDS)
         finally:
-            for _, pid in thaw:
-                _signal(pid, signal.SIGCONT)
+            for _, undo in later:
+                undo()
             if run.process.poll() is None:
                 run.process.kill()
             code = run.process.wait()
@@ -258,18 +220,19 @@ def run_seed(seed: int, experiment: str, runs: Path) -> Outcome:
     if not outcome.trouble and code != 0:
         outcome.trouble = f"exit code {code}"
     if not outcome.trouble:
-        summary = json.loads((run.folder / "summary.json").read_text())
+        place = run.bucket / run.folder.name if run.bucket.is_dir() else run.folder
+        summary = json.loads((place / "summary.json").read_text())
         outcome.digest, outcome.state_digest = summary["digest"], summary["state_digest"]
         outcome.journal, outcome.trouble = journal_of(runs, run.folder.name)
         _read_events(outcome, run.events())
     return outcome
 
 
-def _train(run: Run, nodes: Nodes, outcome: Outcome, thaw: list[tuple[float, int]], deadline: float) -> None:
+def _train(run: Run, nodes: Nodes, outcome: Outcome, later: Later, deadline: float) -> None:
     """Strike while the run trains, and start it again when its driver is killed, until it ends."""
     draw = random.Random(-outcome.seed - 1)
     coming = list(outcome.faults)
-    while run.process.poll() is None or faults_killed_it(run):
+    while run.process.poll() is None or may_go_on(run):
         if run.process.poll() is not None:
             run.start()
         if time.monotonic() > deadline:
@@ -277,15 +240,19 @@ def _train(run: Run, nodes: Nodes, outcome: Outcome, thaw: list[tuple[float, int
             return
         while coming and run.share() >= coming[0].share:
             fault = coming.pop(0)
-            if _strike(fault, run, nodes, thaw, draw):
+            if _strike(fault, run, nodes, later, draw):
                 outcome.struck.append(fault)
-        while thaw and time.monotonic() >= thaw[0][0]:
-            _signal(thaw.pop(0)[1], signal.SIGCONT)
+            later.sort(key=lambda item: item[0])
+        while later and time.monotonic() >= later[0][0]:
+            later.pop(0)[1]()
         time.sleep(0.02)
 
 
-def faults_killed_it(run: Run) -> bool:
-    """Whether the driver ended by a SIGKILL, after which the same command is run again."""
+def may_go_on(run: Run) -> bool:
+    """Whether the same command is run again: its driver was killed, or met a full store or no storage."""
+    if run.process.returncode == 1 and time.monotonic() < run.may_fail_until:
+        time.sleep(1)
+        return True
     return run.process.returncode == -signal.SIGKILL
 
 
@@ -325,9 +292,9 @@ class Undisturbed:
 
 def undisturbed(experiment: str, runs: Path) -> Undisturbed:
     """The same run, inline."""
-    name = Path(experiment).stem if experiment == LEAVING else experiment.replace("/", "-")
+    name = Path(experiment).stem if experiment == LEAVING else experiment.replace("/", "-").replace(" ", "")
     options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
-    command = [sys.executable, "-m", "hydrahive.cli.main", "train", experiment, *options]
+    command = [*COMMAND, "train", experiment.partition(" ")[0], *options]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     summary = json.loads((runs / name / "summary.json").read_text())
     journal, problem = journal_of(runs, name)
@@ -341,18 +308,22 @@ def pids_of(role: str, raylets: set[int]) -> list[int]:
     return sorted(pid for pid in titled(TITLES[role]) if raylets & set(ancestors(pid)))
 
 
-def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]], draw: random.Random) -> bool:
+def _strike(fault: Fault, run: Run, nodes: Nodes, later: Later, draw: random.Random) -> bool:
     """Do it to the real process; False if there is none just now."""
-    if fault.kind == "second driver":
-        return run.is_second_refused()
     if fault.victim == "driver":
-        run.process.kill()
-        run.process.wait()
-        return True
+        return run.is_second_refused() if fault.kind == "second driver" else run.is_killed()
+    if fault.victim == "all":
+        return _trouble_around(fault, run, nodes, later)
     pids = pids_of(fault.victim, nodes.below())
     if not pids:
         return False
     pid = draw.choice(pids)
+    until = time.monotonic() + fault.seconds
+    if fault.kind == "fill store":
+        run.may_fail_until = max(run.may_fail_until, until + AFTERMATH_SECONDS)
+        hog = Hog(nodes.address, nodes.node_id_of(pid))
+        later.append((until, hog.end))
+        return True
     if fault.kind == "kill nodes":
         raylets = {raylet for one in pids if (raylet := nodes.raylet_of(one)) is not None}
         for raylet in raylets:
@@ -367,9 +338,22 @@ def _strike(fault: Fault, run: Run, nodes: Nodes, thaw: list[tuple[float, int]],
         _signal(pid, signal.SIGKILL)
     else:
         _signal(pid, signal.SIGSTOP)
-        thaw.append((time.monotonic() + fault.seconds, pid))
-        thaw.sort()
+        later.append((until, partial(_signal, pid, signal.SIGCONT)))
     return True
+
+
+def _trouble_around(fault: Fault, run: Run, nodes: Nodes, later: Later) -> bool:
+    """What befalls everybody at once; False if it cannot be had here."""
+    until = time.monotonic() + fault.seconds
+    if fault.kind == "clock back":
+        nodes.clock.set_back(3600.0)
+        return True
+    if fault.kind == "storage away":
+        run.may_fail_until = max(run.may_fail_until, until + AFTERMATH_SECONDS)
+    trouble = StorageAway(run.bucket) if fault.kind == "storage away" else SlowLinks()
+    if trouble.begin():
+        later.append((until, trouble.end))
+    return trouble.has_begun
 
 
 def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:
@@ -392,13 +376,17 @@ def _read_events(outcome: Outcome, events: list[dict[str, object]]) -> None:
 
 
 @contextmanager
-def cluster(nodes: int = NODES) -> Iterator[Nodes]:
+def cluster(nodes: int = NODES, **environment: str) -> Iterator[Nodes]:
     """Nodes that end with the block."""
-    started = Nodes(nodes)
+    before = dict(os.environ)
+    started = Nodes(nodes, **environment)
     try:
         yield started
     finally:
         started.close()
+        for name in environment:
+            os.environ.pop(name, None)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _signal(pid: int, signum: int) -> None:

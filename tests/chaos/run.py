@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.harness import EXPERIMENTS, Fault, Outcome, Undisturbed, difference, experiment_of, run_seed, undisturbed
+from chaos.faults import EXPERIMENTS, Fault, experiment_of
+from chaos.harness import Outcome, Undisturbed, difference, run_seed, undisturbed
 
 
 def main() -> int:

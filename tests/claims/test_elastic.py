@@ -84,6 +84,29 @@ def test_with_too_few_cpus_it_says_so_and_trains_with_fewer(hydrahive):
     assert hydrahive.summary("a")["digest"] == hydrahive.summary("b")["digest"]
 
 
+@full_only
+def test_the_missing_are_hired_at_once_and_who_holds_no_shard_leaves_a_drained_node(hydrahive):
+    with cluster(nodes=2) as nodes:
+        options = [*OPTIONS[: len(TINY)], "--shards", 1, "--boundary_every", 5, "--metrics_every", 1]
+        far = ["--workers", 4, "--address", nodes.address, "--stop.env_steps", 10**9]
+        process = hydrahive.start_training("snake/vtrace", "a", *options, *far)
+        try:
+            wait_for_event(hydrahive, process, "started")
+            new = [nodes.add() for _ in range(3)]
+            joined = lambda: [event for event in events_of(hydrahive) if event["kind"] == "worker_joined"]  # noqa: E731
+            wait_for(lambda: len(joined()) == 3, "three to join", 120)
+            drain(nodes.address, new[-1].node_id)
+            wait_for_event(hydrahive, process, "worker_left")
+            hydrahive("stop", "a", "--address", nodes.address)
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()
+        reached = json.loads(hydrahive("digest", "a", "--json").stdout)
+    inline = hydrahive.train("snake/vtrace", "b", *options, "--workers", 0, "--stop.env_steps", reached["env_steps"])
+    assert digests_of(inline) == digests_of(reached)
+
+
 def drain(address, node_id):
     arguments = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test"]
     arguments += ["--deadline-remaining-seconds", "60"]

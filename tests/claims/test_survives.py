@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from chaos.harness import EXPERIMENTS, difference, experiment_of, run_seed, undisturbed
+from chaos.faults import EXPERIMENTS, experiment_of
+from chaos.harness import difference, run_seed, undisturbed
 from conftest import FULL
 
 SEEDS = {"snake/vtrace": 0, "cartpole/vtrace": 33, "snake/ath-q-gru": 38, "swarm/vtrace-lstm": 27}

@@ -67,6 +67,24 @@ def _heard_early(signum: int, _frame: FrameType | None) -> None:
         raise Interrupted(_EARLY[0][0])
 
 
+@contextmanager
+def _unreplaced() -> Iterator[None]:
+    """Handlers of what ends a run stay during the block, whatever Python code asks for.
+
+    One that raises `SystemExit` is no good for an instant: Python drops what is raised inside of a lock's release.
+    """
+    real = signal.signal
+
+    def others(signum: int, handler: Any) -> Any:
+        return signal.getsignal(signum) if signum in SIGNALS else real(signum, handler)
+
+    signal.signal = others  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = real
+
+
 class Interrupts:
     """Turns the first signal into `Interrupted` in the main thread; an impatient second one ends what holds it back.
 
@@ -138,10 +156,10 @@ class Interrupts:
         self.look()
 
     def held_back_in(self, call: Callable[[], Any]) -> Any:
-        """What a call gives that puts other handlers there and must not be cut short."""
+        """What a call gives that would put other handlers there, as Ray does, and must not be cut short."""
         with self.held_back():
             try:
-                with self.recognised():
+                with self.recognised(), _unreplaced():
                     return call()
             finally:
                 self.again()

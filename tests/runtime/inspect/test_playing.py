@@ -43,9 +43,10 @@ def test_tensorboard_gets_a_moving_picture_now_and_then(hydrahive, workers):
     options = ["--env.agents", 4, "--envs_per_shard", 4, "--env.time_limit", 20, "--policy.core.hidden", 8]
     options += ["--pictures_every", 2, "--workers", workers, "--stop.env_steps", 900]
     hydrahive.train("swarm/vtrace-lstm", "a", *options)
-    [file] = (hydrahive.runs / "a" / "tb").iterdir()
+    files = sorted((hydrahive.runs / "a" / "tb").iterdir())
     clips = {
         event.step: value.image
+        for file in files
         for event in EventFileLoader(str(file)).Load()
         for value in event.summary.value
         if value.tag == "policy"

@@ -175,10 +175,10 @@ def test_signals_are_held_back_where_they_must_be():
 
         def whole():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
             done.append(True)
 
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted, match="SIGTERM"):
             interrupts.held_back_in(whole)
         assert done == [True]
         assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)

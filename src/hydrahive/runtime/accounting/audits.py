@@ -204,7 +204,8 @@ class Audits:
     def _found(self, audit: _Audit) -> Finding | None:
         """What came of an audit; None if it had to be begun again."""
         try:
-            finding: Finding = self._fleet.get(audit.finding)
+            with self._fleet.waits.of("audit", f"the audit of shard {audit.job.shard}"):
+                finding: Finding = self._fleet.get(audit.finding)
         except LostError:
             if audit.attempts >= ATTEMPTS:
                 raise

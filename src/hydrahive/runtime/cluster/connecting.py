@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 import ray._private.node as ray_node
 
@@ -26,6 +27,9 @@ VOLUNTEER_LABEL, VOLUNTEER = "hydrahive.volunteer", "yes"
 
 OWNER_LABEL = "hydrahive.owner"
 """The Ray node label that says which account a node works for."""
+
+END_SECONDS = 1.0
+"""Time that an embedded Ray's processes have to end by themselves."""
 
 SPOT_LABEL = "hydrahive.spot"
 """The Ray node label of nodes that may be taken away at any time."""
@@ -130,8 +134,26 @@ def _store(node: dict[str, Any]) -> int:
 
 
 def disconnect() -> None:
-    """Leave the cluster; an embedded one ends."""
+    """Leave the cluster; an embedded one ends, with all its processes."""
+    left = _processes_of_an_embedded_one()
     ray.shutdown()
+    # A raylet that is ended while it begins leaves its agents, which look for it in vain.
+    _, alive = psutil.wait_procs(left, timeout=END_SECONDS)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _processes_of_an_embedded_one() -> list[psutil.Process]:
+    node = ray._private.worker._global_node
+    if node is None or not node.head:
+        return []
+    found: list[psutil.Process] = []
+    for started in [one for kind in node.all_processes.values() for one in kind]:
+        with suppress(psutil.Error):
+            process = psutil.Process(started.process.pid)
+            found += [process, *process.children(recursive=True)]
+    return found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.runtime.coordinator.registry import Member
 from hydrahive.runtime.fleet.refs import Listener
+from hydrahive.runtime.fleet.waiting import Waits
 from hydrahive.runtime.runs.run_user import run_user
 
 
@@ -24,6 +25,7 @@ class Crew:
         config: The run's.
         run: As its actors know it.
         listener: Is told what happens.
+        waits: How the driver waits.
         coordinator: The cluster's.
         room: Where actors go.
         generation: Of this driver: one that was killed may have left actors of the same run behind, just being ended.
@@ -48,6 +50,7 @@ class Crew:
         """Nobody is there yet."""
         self.config, self.run = config, run
         self.listener: Listener = run.listener
+        self.waits = Waits(lambda: self.listener)
         self.coordinator: Any = coordinator()
         self.room = Room(config, run)
         self.generation = uuid.uuid4().hex[:6]

@@ -156,7 +156,9 @@ class Ending:
         closing = [member.actor.close.remote() for member in crew.workers.values() if member.has_joined]
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
-        believed = [crew.learner, crew.replay] if crew.config.replay else [crew.learner]
+        believed = [
+            member for member in map(vars(crew).get, ("learner", "replay")) if member
+        ]  # may be before any is hired
         for member in (*believed, *crew.workers.values(), *crew.newcomers.values()):
             if member.has_joined:
                 crew.coordinator.leave.remote(crew.key(member), "left")

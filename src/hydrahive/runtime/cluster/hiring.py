@@ -25,8 +25,8 @@ from hydrahive.runtime.config.portable import PORTABLE_ENVIRONMENT
 CALL_SECONDS = 1.0
 """Time between two looks at those who are waited for."""
 
-SAY_WAITING_SECONDS = 10.0
-"""Waiting longer than this is said, and said again six times as rarely."""
+OTHERS_SECONDS = 10.0
+"""Longest wait for the other workers where the learner and one are there."""
 
 MAKE_ROOM_SECONDS = 3.0
 """Time before, and between, ending workers to make room for a learner: Ray's count of free CPUs is a little late."""
@@ -66,7 +66,7 @@ class Hiring:
         if crew.config.replay:
             self._new_replay()
         self.await_worker()
-        self._await(list(crew.newcomers.values()), most_s=SAY_WAITING_SECONDS)
+        self._await(list(crew.newcomers.values()), most_s=OTHERS_SECONDS)
         self._welcoming.welcome()
 
     def await_worker(self) -> None:
@@ -76,14 +76,16 @@ class Hiring:
             HydrahiveError: If none can be built.
         """
         crew = self._crew
+        with crew.waits.of("proof", "an env worker's node to prove whom it works for"):
+            proof = crew.waits.begin(tend=self._hearing.hear)
         while not crew.workers:
             if not crew.newcomers:
                 anywhere = reserved() or crew.room.follows_demand
                 self.hire(None if anywhere else self._node_with_room(1, "an env worker"))
             self._await(list(crew.newcomers.values()), enough=1)
             if not self._welcoming.welcome():
-                self._hearing.hear()
-                time.sleep(ROOM_LOOK_SECONDS)  # who is there has still to prove whom it works for
+                proof.look()
+                time.sleep(ROOM_LOOK_SECONDS)
 
     def renew(self, *, everything: bool) -> None:
         """Hire a learner and a replay in place of those that are gone, or of both.
@@ -218,18 +220,19 @@ class Hiring:
 
     def _await(self, actors: list[Actor], *, enough: int | None = None, most_s: float = float("inf")) -> None:
         """Wait until `enough` of these (all by default) are built or have failed, but not longer than `most_s`."""
-        said = SAY_WAITING_SECONDS
-        began = time.monotonic()
+
+        def names() -> str:
+            late = ", ".join(actor.name for actor in actors if not is_ready(actor.asked))
+            return f"{late} to be built ({self._crew.room.report()})"
+
         refs, enough = [actor.asked for actor in actors], len(actors) if enough is None else enough
+        with self._crew.waits.of("building", names):
+            wait = self._crew.waits.begin(tend=self._hearing.hear)
         while refs and len(ray.wait(refs, num_returns=enough, timeout=CALL_SECONDS, fetch_local=False)[0]) < enough:
-            self._hearing.hear()
             self.end_who_hangs(actors)
-            waited = time.monotonic() - began
-            if waited > most_s:
+            wait.look()
+            if wait.waited_s > most_s:
                 return
-            if waited > said:
-                said *= 6
-                self._say_waiting(", ".join(actor.name for actor in actors if not is_ready(actor.asked)), waited)
 
     def end_who_hangs(self, actors: Iterable[Actor] = ()) -> None:
         """End whoever has a process and is still being built after so long; whoever waits for it meets its loss."""
@@ -247,17 +250,15 @@ class Hiring:
         `make_room` is for the learner: newcomers, then workers are ended to get there, and the node is the run
         user's own, for the learner is believed.
         """
-        began, said = time.monotonic(), SAY_WAITING_SECONDS
-        made_room_at = began
+        with self._crew.waits.of("room", lambda: f"room for {who} ({self._crew.room.report()})"):
+            wait = self._crew.waits.begin(tend=self._hearing.hear)
+        made_room_at = time.monotonic()
         demand = self._crew.room.demand(cpus, gpus)
         while (node := self._crew.room.free_node(cpus, gpus=gpus, trusted=make_room)) is None:
             now = time.monotonic()
             if make_room and now - made_room_at > MAKE_ROOM_SECONDS and self._make_room(cpus, gpus):
                 made_room_at = now
-            if now - began > said:
-                said *= 6
-                self._say_waiting(who, now - began)
-            self._hearing.hear()
+            wait.look()
             if demand:
                 demand.show()
             time.sleep(ROOM_LOOK_SECONDS)
@@ -307,6 +308,3 @@ class Hiring:
         self._crew.listener(
             "short_of_cpus", f"the cluster has {resources.get('CPU', 0):.0f} CPUs, {free:.0f} of them free: {what}"
         )
-
-    def _say_waiting(self, who: str, waited_s: float) -> None:
-        self._crew.listener("waiting", f"waiting for {who} since {waited_s:.0f} s; {self._crew.room.report()}")

@@ -21,6 +21,10 @@ BUILD_SECONDS = 600.0
 """Time after which an actor that is still being built is taken to hang."""
 
 
+def obey_nobody(request: Callable[[], str | None]) -> None:
+    """Do nothing that is asked."""
+
+
 @dataclass(frozen=True)
 class RunOnCluster:
     """A run as its actors know it.
@@ -32,6 +36,7 @@ class RunOnCluster:
         workers: How many env workers are wanted; None for as many as the cluster has room for.
         embedded: Whether the cluster is this process's own, which nobody else can join.
         listener: Is told what happens before the Trainer listens.
+        obey: Does what people ask before the Trainer does; is given what gives the next request.
     """
 
     run_id: str
@@ -40,6 +45,7 @@ class RunOnCluster:
     workers: int | None
     embedded: bool = True
     listener: Listener = nobody
+    obey: Callable[[Callable[[], str | None]], None] = obey_nobody
 
 
 @dataclass
@@ -92,8 +98,8 @@ class Actor:
         return f"{self.name} (node {self.node_ip}, process {self.pid})"
 
 
-def fetched(ref: Any, look_s: float, look_after: Callable[[], None]) -> Any:
-    """Wait for a value, and fetch it; the members are looked after meanwhile, each `look_s` seconds.
+def fetched(ref: Any, look_s: float, look: Callable[[], None]) -> Any:
+    """Wait for a value, and fetch it; who waits looks up meanwhile, each `look_s` seconds.
 
     Each `ray.get` with a timeout begins to fetch anew, so that what travels for longer than that never arrives.
 
@@ -101,7 +107,7 @@ def fetched(ref: Any, look_s: float, look_after: Callable[[], None]) -> Any:
         RayError: As `ray.get` does.
     """
     while not ray.wait([ref], timeout=look_s, fetch_local=False)[0]:
-        look_after()
+        look()
     try:
         return ray.get(ref, timeout=look_s)
     except GetTimeoutError:
@@ -110,7 +116,7 @@ def fetched(ref: Any, look_s: float, look_after: Callable[[], None]) -> Any:
         try:
             return fetching.result(timeout=look_s)
         except TimeoutError:
-            look_after()
+            look()
 
 
 def is_ready(ref: Any) -> bool:

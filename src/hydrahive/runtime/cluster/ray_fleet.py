@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,8 +57,15 @@ class RayFleet:
         self._refused: list[tuple[WorkerFacts, RefusedWorkError]] = []
         self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
+        self.waits = self._members.crew.waits
+        self.waits.obey = partial(run.obey, self._members.hearing.request)
         self._showing: Any = None
-        self._members.hiring.assemble()
+        try:
+            self._members.hiring.assemble()
+        except BaseException:
+            self.close()
+            raise
+        self.waits.tend = self._members.look_after
 
     @property
     def worker_count(self) -> int:
@@ -279,21 +287,22 @@ class RayFleet:
 
     def ready(self, refs: Sequence[Ref], timeout_s: float | None) -> bool:
         """Wait until all are ready, wherever they lie; the members are looked after meanwhile."""
-        left = float("inf") if timeout_s is None else timeout_s
+        wait, most_s = self.waits.begin(), float("inf") if timeout_s is None else timeout_s
         while True:
-            wait_s = min(left, LOOK_SECONDS)
-            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=wait_s, fetch_local=False)
+            left = min(max(0.0, most_s - wait.waited_s), LOOK_SECONDS)
+            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=left, fetch_local=False)
             if len(done) == len(refs):
                 return True
-            self._members.look_after()
-            left -= wait_s
-            if left <= 0:
+            if timeout_s != 0:
+                wait.look()
+            if wait.waited_s >= most_s:
                 return False
 
     def first_ready(self, refs: Sequence[Ref]) -> int:
         """Wait until at least one is ready and give its place among them; a client's references come back as others."""
+        wait = self.waits.begin()
         while not (done := ray.wait(list(refs), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)[0]):
-            self._members.look_after()
+            wait.look()
         return list(refs).index(done[0])
 
     def get(self, ref: Ref) -> Any:
@@ -304,7 +313,7 @@ class RayFleet:
             HydrahiveError: If making the value failed.
         """
         try:
-            return fetched(ref, LOOK_SECONDS, self._members.look_after)
+            return fetched(ref, LOOK_SECONDS, self.waits.begin().look)
         except RayTaskError as error:
             cause: Any = error
             while isinstance(cause, RayTaskError):
@@ -331,7 +340,8 @@ class RayFleet:
         held: dict[int, Mapping[int, int]] = {}
         for worker, ref in asked.items():
             try:
-                held[worker] = positions(self.get(Ref(ref)), self._config.shards)
+                with self.waits.of("stock", f"env worker {worker} to say what it holds"):
+                    held[worker] = positions(self.get(Ref(ref)), self._config.shards)
             except HydrahiveError as error:  # also what a worker says of itself that makes no sense
                 self._members.ending.bury(worker, str(error))
         try:
@@ -353,6 +363,10 @@ class RayFleet:
         """Look after the members; what was asked of the run."""
         self._members.crew.env_steps, self._members.crew.paused = env_steps, paused
         self._members.look_after()
+        return self._members.hearing.request()
+
+    def request(self) -> str | None:
+        """What was asked of the run, once."""
         return self._members.hearing.request()
 
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:

@@ -18,6 +18,7 @@ from hydrahive.runtime.config.machine_class import prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine
 from hydrahive.runtime.fleet.refs import Listener, Ref, Stock, nobody
+from hydrahive.runtime.fleet.waiting import Waits
 from hydrahive.runtime.roles.auditor import AuditJob, Auditor
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
 from hydrahive.runtime.roles.evaluation import evaluate_weights
@@ -42,6 +43,7 @@ class InlineFleet:
         self._facts = WorkerFacts(f"inline-{uuid.uuid4().hex[:6]}", run_user(), platform.node() or "here")
         self._auditor: Auditor | None = None
         self.listener: Listener = nobody
+        self.waits = Waits()  # nothing is ever waited for
         prepare_torch(config, config.learner.threads)  # also the initial weights depend on it
         self._learner = Learner(config, device)
         self._replay = Replay(config) if config.replay else None
@@ -259,6 +261,10 @@ class InlineFleet:
 
     def tend(self, env_steps: int, *, paused: bool = False) -> str | None:
         """Nobody to look after."""
+        return None
+
+    def request(self) -> str | None:
+        """Nobody asks but through the folder."""
         return None
 
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:

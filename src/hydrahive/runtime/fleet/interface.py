@@ -18,6 +18,7 @@ from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
+from hydrahive.runtime.fleet.waiting import Waits
 from hydrahive.runtime.roles.auditor import AuditJob
 from hydrahive.runtime.roles.intake import Leased
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
@@ -198,6 +199,9 @@ class Members(Protocol):
             What was asked of the run since the last call: `pause`, `continue`, `stop`, or nothing.
         """
 
+    def request(self) -> str | None:
+        """What was asked of the run, once, without looking after anybody."""
+
     def conditions(self) -> Mapping[str, str]:
         """How the workers that are there are, by name: `alive`, `late` or `leaving`."""
 
@@ -219,7 +223,13 @@ class Watchers(Protocol):
 
 
 class Opening(Protocol):
-    """References: made, waited for and opened."""
+    """References: made, waited for and opened.
+
+    Attributes:
+        waits: How that is waited for.
+    """
+
+    waits: Waits
 
     def put(self, value: Any) -> Ref:
         """A reference to a value of this process."""

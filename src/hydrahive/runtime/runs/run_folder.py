@@ -82,6 +82,7 @@ class RunFolder:
         self._initial = path / "initial.safetensors"
         self.fence = Fence(path, self.stored)
         self._sender = Sender(self._store)
+        self._is_claimed = False
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""
@@ -224,11 +225,14 @@ class RunFolder:
         """Keep other processes of this machine, or that share the folder, from training this run at the same time.
 
         Raises:
-            UsageError: If one is already at it.
+            UsageError: If one is already at it, unless that is an outer block of this one.
         """
         with ExitStack() as claim:
-            with self._not_being_copied():
-                claim.enter_context(locked(self.path / "lock", self.claim_refusal, CLAIM_SECONDS))
+            if not self._is_claimed:
+                with self._not_being_copied():
+                    claim.enter_context(locked(self.path / "lock", self.claim_refusal, CLAIM_SECONDS))
+                self._is_claimed = True
+                claim.callback(setattr, self, "_is_claimed", False)
             yield
 
     def _not_being_copied(self) -> AbstractContextManager[None]:

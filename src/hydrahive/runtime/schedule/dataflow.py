@@ -185,14 +185,16 @@ class Schedule:
             LostError: If it, or the worker, is gone.
             FragmentError: If an environment failed.
         """
-        with self._held_to_account(part.worker, part.shards[0], part.round):
+        about = self.fleet.waits.of("round", f"round {part.round} of env worker {part.worker}")
+        with about, self._held_to_account(part.worker, part.shards[0], part.round):
             given = self.fleet.get(part.summaries)
         with _of(part.worker):
             return summaries(self.config, given, part.shards, part.round)
 
     def state_of(self, taken: Taken, shard: int, round_: int) -> State:
         """A shard's state that a worker gives; `round_` -1: of any round. Errors as `opened`."""
-        with self._held_to_account(taken.worker, shard, round_):
+        about = self.fleet.waits.of("state", f"the state of shard {shard}, from env worker {taken.worker}")
+        with about, self._held_to_account(taken.worker, shard, round_):
             given = self.fleet.get(taken.state)
         with _of(taken.worker):
             return shard_state(self.config, given, shard, round_)
@@ -294,7 +296,8 @@ class Schedule:
         learned = self._learned(pending)
         self._out_of_step.clear()
         replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
-        boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
+        with self.fleet.waits.of("boundary", f"what update {pending.progress.updates} can be continued from"):
+            boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
         givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(self.fleet.facts(part.worker) for part in pending.parts)
         since = tuple(part.leased_since for part in pending.parts)
@@ -304,7 +307,8 @@ class Schedule:
         )
 
     def _learned(self, pending: Pending) -> Learned:
-        with _attributed(pending.parts):
+        about = self.fleet.waits.of("update", f"update {pending.progress.updates} of the learner")
+        with about, _attributed(pending.parts):
             learned: Learned = self.fleet.get(pending.learned)
         return learned
 

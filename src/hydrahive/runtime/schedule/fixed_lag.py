@@ -5,7 +5,6 @@ It never depends on who computes a fragment, how often, or when: what is lost is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 
 from hydrahive.core.errors import FragmentError, LearnerLostError, LostError
@@ -70,9 +69,12 @@ class FixedLag:
 
     def _whole_round(self, round_: int) -> list[list[FragmentSummary]]:
         """Wait until every fragment of a round is ready, wherever it lies; what is said of them, by part."""
-        began, flight = time.monotonic(), self._flight
+        flight = self._flight
+        with self._fleet.waits.of("round", lambda: f"round {round_}: {flight.late_in_words(round_)}"):
+            wait = self._fleet.waits.begin()
         while not self._fleet.ready([ref for part in flight.rounds[round_] for ref in part.refs], LOOK_SECONDS):
-            self._hedging.look(round_, time.monotonic() - began)
+            wait.look()
+            self._hedging.look(round_, wait.waited_s)
         self._hedging.drop()
         opened = [flight.opened(part) for part in flight.rounds[round_]]
         said = in_order(opened)

@@ -80,6 +80,11 @@ class InFlight(Schedule):
         learner, is_boundary = self.fleet.learner_state(), self.is_boundary(version)
         return Cut(learner, self.snapshots[version], versions, is_boundary, self.replay_state())
 
+    def late_in_words(self, round_: int) -> str:
+        """Whose part of a round is not there yet."""
+        late = [part for part in self.rounds[round_] if not self.fleet.ready(part.refs, 0)]
+        return ", ".join(f"env worker {part.worker} (shards {', '.join(map(str, part.shards))})" for part in late)
+
     def oldest_update(self) -> Update:
         """Wait for the oldest update under way; what only it needed is forgotten."""
         update = self.settled(self.pending[0])

@@ -35,6 +35,7 @@ def gathered_fleet(
     claim: Callable[[], AbstractContextManager[None]] = nullcontext,
     times: StartTimes | None = None,
     interrupts: Interrupts | None = None,
+    obey: Callable[[Callable[[], str | None]], None] | None = None,
 ) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
 
@@ -46,6 +47,7 @@ def gathered_fleet(
         claim: Is entered on the cluster before anybody is hired.
         times: Is told when the cluster is connected to, and when everybody is there.
         interrupts: What Ray's start must not be cut short by, and must not stop from hearing.
+        obey: Does what people ask meanwhile; is given what gives the cluster's next request.
 
     Raises:
         UsageError: If the config does not fit the cluster.
@@ -58,7 +60,7 @@ def gathered_fleet(
             yield inline
         return
     from hydrahive.runtime.cluster.connecting import connect, disconnect, is_client
-    from hydrahive.runtime.cluster.member import RunOnCluster
+    from hydrahive.runtime.cluster.member import RunOnCluster, obey_nobody
     from hydrahive.runtime.cluster.ray_fleet import RayFleet
 
     times = times or StartTimes()
@@ -75,7 +77,7 @@ def gathered_fleet(
         device = chosen_device(wanted, offered=bool(cluster.gpus))
         memory_plan(config, weights_bytes(config)).refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
-        run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say)
+        run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say, obey or obey_nobody)
         with claim():
             fleet = RayFleet(config, run)
             times.note("gathered")

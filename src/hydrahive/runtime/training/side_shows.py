@@ -74,14 +74,15 @@ class SideShows:
         self._evaluations.append(_Asked(progress, gradient_steps, self._clock.seconds, self._fleet.evaluate(weights)))
 
     def _write_evaluations(self, *, wait: bool) -> None:
-        while self._evaluations and self._fleet.ready([self._evaluations[0].figures], None if wait else 0):
+        while self._evaluations and (wait or self._fleet.ready([self._evaluations[0].figures], 0)):
             self._write_evaluation()
 
     def _write_evaluation(self) -> None:
         """Wait for the one that was asked for first, and write it."""
         progress, gradient_steps, seconds, ref = self._evaluations.popleft()
         try:
-            figures = self._fleet.get(ref).summary()
+            with self._fleet.waits.of("evaluation", f"the evaluation of update {progress.updates}"):
+                figures = self._fleet.get(ref).summary()
         except HydrahiveError as loss:
             self._fleet.forget_evaluator()
             text = f"the evaluation of update {progress.updates} is lost: {loss}"
@@ -91,11 +92,12 @@ class SideShows:
         self._story.row(progress, seconds, {"gradient_steps": gradient_steps, **values})
 
     def _write_picture(self, *, wait: bool) -> None:
-        if self._picture is None or not self._fleet.ready([self._picture[1]], None if wait else 0):
+        if self._picture is None or not (wait or self._fleet.ready([self._picture[1]], 0)):
             return
         (progress, ref), self._picture = self._picture, None
         try:
-            clip = self._fleet.get(ref)
+            with self._fleet.waits.of("picture", f"the picture of update {progress.updates}"):
+                clip = self._fleet.get(ref)
         except HydrahiveError as loss:
             self._fleet.forget_evaluator()
             clip = Undrawn(str(loss))

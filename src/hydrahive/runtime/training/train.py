@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,10 +13,12 @@ from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
+from hydrahive.runtime.fleet.waiting import StopAsked
 from hydrahive.runtime.inspect.envs.look import look
 from hydrahive.runtime.runs.checkpoints import Checkpoint, Segment
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.admission import Admitted, admitted
+from hydrahive.runtime.training.asked import AskedEarly
 from hydrahive.runtime.training.books import books_of, ledger_line, summary_if_finished
 from hydrahive.runtime.training.clock import StartTimes
 from hydrahive.runtime.training.gathering import claimed_by, gathered_fleet
@@ -64,19 +66,36 @@ def _trained(request: Request, at_the_end: Callable[[], None], interrupts: Inter
     folder, config = run.folder, run.config
     claim, times = partial(claimed_by, folder, config), StartTimes()
     times.note("asked")
-    with gathered_fleet(config, run.run_id, folder.name, request.address, claim, times, interrupts) as fleet:
-        summary = train_on(fleet, run, interrupts, times=times)
-        if summary is not None:
-            at_the_end()
-        return Outcome(summary, trained=True)
+    begin = run.found.start
+    asked = AskedEarly(folder, begin.boundary.progress.env_steps if begin else 0)
+    with folder.claimed() if folder.exists() else nullcontext():
+        asked.begin()
+        try:
+            with gathered_fleet(
+                config, run.run_id, folder.name, request.address, claim, times, interrupts, asked.obey
+            ) as fleet:
+                summary = train_on(fleet, run, interrupts, times=times, asked=asked.kept)
+                if summary is not None:
+                    at_the_end()
+                return Outcome(summary, trained=True)
+        except StopAsked:
+            asked.stopped()
+            say("stopped", "stopped on request before anything was trained; the same command goes on with it")
+            return Outcome(None, trained=True)
 
 
 def train_on(
-    fleet: Fleet, run: Admitted, interrupts: Interrupts, *, until: int | None = None, times: StartTimes | None = None
+    fleet: Fleet,
+    run: Admitted,
+    interrupts: Interrupts,
+    *,
+    until: int | None = None,
+    times: StartTimes | None = None,
+    asked: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
 
-    The event that training begins carries the `times` of its start.
+    The event that training begins carries the `times` of its start; `asked` is what people asked meanwhile.
 
     Raises:
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
@@ -106,13 +125,14 @@ def train_on(
                 _announce(sinks, run, fleet, plan, line, start, news, times)
                 folder.send()  # the run is there, and no summary of before it went on
                 trainer = Trainer(
-                    config, folder, identity, fleet, sinks, books, start, run.initial, again=again, until=until
-                )
+                    config, folder, identity, fleet, sinks, books, start, run.initial, again=again, until=until,
+                    asked=asked,
+                )  # fmt: skip
                 try:
                     return trainer.run(interrupts)
                 except TakenBackError:
                     start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
-                    again, news = True, [_passed_over(reason) for reason in passed_over]
+                    again, news, asked = True, [_passed_over(reason) for reason in passed_over], ()
             books = books_of(run, fleet, line, start, most_waiting, books)
 
 

@@ -29,6 +29,7 @@ from hydrahive.core.state import State
 from hydrahive.runtime.config.changes import algorithm_at, algorithms
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
+from hydrahive.runtime.fleet.waiting import StopAsked
 from hydrahive.runtime.runs.boundary import Boundary, Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder
@@ -67,6 +68,7 @@ class Trainer:
         *,
         again: bool = False,
         until: int | None = None,
+        asked: Sequence[str] = (),
     ) -> None:
         """Take over the run.
 
@@ -81,6 +83,7 @@ class Trainer:
             initial: The learner's state whose weights a new run begins with, instead of drawing its own.
             again: The fleet has worked before; the run was taken back.
             until: Train only until so many updates are done, a boundary; None for the run's end.
+            asked: What people asked of the run while its fleet was gathered.
         """
         stop = config.stop if until is None else replace(config.stop, updates=min(until, config.stop.updates or until))
         self._config, self._config_until = config, replace(config, stop=stop)
@@ -96,7 +99,7 @@ class Trainer:
         self._story = story = Story(config, fleet, sinks, books.accounts, self._replayed, clock, begin)
         self._keeper = Keeper(self._config_until, folder, identity, fleet, books, story, clock, start)
         self._side_shows = SideShows(config, fleet, story, clock)
-        self._asked = Asked(config, folder, fleet, self._keeper, story, clock)
+        self._asked = Asked(config, folder, fleet, self._keeper, story, clock, asked)
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
         """Train until the run's stop, or `until`, and give its summary; None if it was asked to stop before.
@@ -111,8 +114,8 @@ class Trainer:
         self._asked.begin()
         try:
             with interrupts.recognised():
-                if self._train(interrupts):
-                    return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
+                if (summary := self._trained(interrupts)) is not None:
+                    return summary
                 self._keeper.save_newest()
                 self._story.event("stopped", self._keeper.how_to_resume("stopped on request"))
                 return None
@@ -156,6 +159,15 @@ class Trainer:
             with suppress(Exception):
                 self._story.event("ending_failed", text)
             return text
+        return None
+
+    def _trained(self, interrupts: Interrupts) -> dict[str, Any] | None:
+        """Train, and give the run's summary; None if it was asked to stop before."""
+        try:
+            if self._train(interrupts):
+                return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
+        except StopAsked:
+            """As between two updates, but something was waited for."""
         return None
 
     def _train(self, interrupts: Interrupts) -> bool:

@@ -88,9 +88,12 @@ class Estimated:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
+        from optuna.storages.journal._file import LOCK_FILE_SUFFIX
 
         optuna.logging.set_verbosity(logging.WARNING)
         _cut_half_line(path)
+        # Whoever was killed may have left it; nobody else writes there while the sweep is claimed.
+        Path(f"{path}{LOCK_FILE_SUFFIX}").unlink(missing_ok=True)
         self._config, self._seed, self._domains = config, seed, domains
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),

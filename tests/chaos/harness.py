@@ -295,7 +295,8 @@ def undisturbed(experiment: str, runs: Path) -> Undisturbed:
     name = Path(experiment).stem if experiment == LEAVING else experiment.replace("/", "-").replace(" ", "")
     options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
     command = [*COMMAND, "train", experiment.partition(" ")[0], *options]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    environment = {**os.environ, "PYTHONPATH": str(GAMES)}
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS, env=environment)
     summary = json.loads((runs / name / "summary.json").read_text())
     journal, problem = journal_of(runs, name)
     assert not problem, problem

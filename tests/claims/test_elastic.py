@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -82,6 +83,42 @@ def test_with_too_few_cpus_it_says_so_and_trains_with_fewer(hydrahive):
         short = hydrahive("train", "snake/vtrace", "--name", "a", "--recording", "false", *options)
         assert "2 CPUs, 2 of them free: training with 1 of 3 env workers" in short.stderr
     assert hydrahive.summary("a")["digest"] == hydrahive.summary("b")["digest"]
+
+
+@full_only
+def test_who_waits_for_room_pauses_and_stops(hydrahive):
+    """Before anything is trained, and when a run goes on; through the coordinator, and through the folder."""
+    with cluster(nodes=1) as nodes:
+        far = ["--workers", 1, "--address", nodes.address, "--stop.env_steps", 10**9]
+        process = hydrahive.start_training("snake/vtrace", "a", *OPTIONS, *far)
+        wait_for_cpus(process)
+        wait_for(lambda: hydrahive.start("stop", "a", "--address", nodes.address).wait(90) == 0, "it to be heard", 60)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert "stopped on request before anything was trained" in said
+        short = [*OPTIONS, "--workers", 0, "--stop.env_steps", 20_000]
+        hydrahive.train("snake/vtrace", "a", *short)
+        process = hydrahive.start_training("snake/vtrace", "a", *OPTIONS, *far)
+        wait_for_cpus(process)
+        assert hydrahive("stop", "a").stdout.startswith("a: ended at 20,")
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        process = hydrahive.start_training("snake/vtrace", "a", *OPTIONS, *far)
+        try:
+            wait_for_cpus(process)
+            asked = hydrahive.start("pause", "a")
+            new = nodes.add()
+            assert asked.wait(60) == 0, "kept until there is something to pause"
+            hydrahive("continue", "a")
+            # In the middle of a run: its only worker's node goes, and it waits for another.
+            os.kill(new.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+            wait_for_event(hydrahive, process, "worker_lost")
+            assert hydrahive("pause", "a").stdout.startswith("a: paused at ")
+            assert hydrahive("stop", "a").stdout.startswith("a: ended at ")
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()
 
 
 @full_only

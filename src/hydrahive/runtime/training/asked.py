@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.config.run_config import RunConfig
@@ -26,19 +26,21 @@ class AskedEarly:
     """What is asked of a run while its fleet is gathered: `stop` is obeyed, the rest is kept for whoever trains it.
 
     Attributes:
+        controls: By which it is asked, and answered.
         kept: What was asked so far, in order.
     """
 
-    def __init__(self, folder: RunFolder, env_steps: int) -> None:
+    def __init__(self, folder: RunFolder, env_steps: int = 0) -> None:
         """Hear what is asked of a run that has come so far."""
-        self._folder, self._env_steps, self._controls = folder, env_steps, FolderControls(folder.path)
+        self._folder, self._env_steps = folder, env_steps
+        self.controls = FolderControls(folder.path)
         self.kept: list[str] = []
 
     def begin(self) -> None:
         """The run is this process's from now on; what was asked of one before it is dropped."""
         if self._folder.exists():
-            self._controls.forget()
-            self._controls.say("running", self._env_steps)
+            self.controls.forget()
+            self.controls.say("running", self._env_steps)
 
     def obey(self, request: Callable[[], str | None]) -> None:
         """Do what is asked, of the folder or as `request` gives it.
@@ -46,7 +48,7 @@ class AskedEarly:
         Raises:
             StopAsked: If the run shall stop.
         """
-        while asked := request() or self._controls.take():
+        while asked := request() or self.controls.take():
             if asked == "stop":
                 raise StopAsked
             self.kept.append(asked)
@@ -54,7 +56,7 @@ class AskedEarly:
     def stopped(self) -> None:
         """Nothing is trained any more."""
         if self._folder.exists():
-            self._controls.say("ended", self._env_steps)
+            self.controls.say("ended", self._env_steps)
 
 
 class Asked:
@@ -68,11 +70,12 @@ class Asked:
         keeper: Keeper,
         story: Story,
         clock: Clock,
-        before: Sequence[str] = (),
+        early: AskedEarly,
     ) -> None:
-        """Hear nothing yet; `before` is what was asked while the fleet was gathered."""
+        """Hear nothing yet; `early` has heard what was asked while the fleet was gathered."""
         self._fleet, self._keeper, self._story, self._clock = fleet, keeper, story, clock
-        self._controls, self._requests = FolderControls(folder.path), deque(before)
+        self._controls, self._requests = early.controls, deque(early.kept)
+        early.kept.clear()
         self._watch = Watch(folder, fleet, price_of(config.ledger, config.env.step_weight))
 
     def begin(self) -> None:

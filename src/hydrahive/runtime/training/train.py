@@ -74,7 +74,7 @@ def _trained(request: Request, at_the_end: Callable[[], None], interrupts: Inter
             with gathered_fleet(
                 config, run.run_id, folder.name, request.address, claim, times, interrupts, asked.obey
             ) as fleet:
-                summary = train_on(fleet, run, interrupts, times=times, asked=asked.kept)
+                summary = train_on(fleet, run, interrupts, times=times, asked=asked)
                 if summary is not None:
                     at_the_end()
                 return Outcome(summary, trained=True)
@@ -91,11 +91,11 @@ def train_on(
     *,
     until: int | None = None,
     times: StartTimes | None = None,
-    asked: Sequence[str] = (),
+    asked: AskedEarly | None = None,
 ) -> dict[str, Any] | None:
     """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
 
-    The event that training begins carries the `times` of its start; `asked` is what people asked meanwhile.
+    The event that training begins carries the `times` of its start; `asked` has heard what people asked meanwhile.
 
     Raises:
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
@@ -132,7 +132,7 @@ def train_on(
                     return trainer.run(interrupts)
                 except TakenBackError:
                     start, passed_over = folder.checkpoints().newest(resumable=True, with_replay=True)
-                    again, news, asked = True, [_passed_over(reason) for reason in passed_over], ()
+                    again, news = True, [_passed_over(reason) for reason in passed_over]
             books = books_of(run, fleet, line, start, most_waiting, books)
 
 

@@ -36,7 +36,7 @@ from hydrahive.runtime.runs.run_folder import Identity, RunFolder
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.schedules import schedule_of
 from hydrahive.runtime.schedule.updates import Update
-from hydrahive.runtime.training.asked import Asked
+from hydrahive.runtime.training.asked import Asked, AskedEarly
 from hydrahive.runtime.training.books import Books
 from hydrahive.runtime.training.clock import Clock
 from hydrahive.runtime.training.keeper import Keeper
@@ -68,7 +68,7 @@ class Trainer:
         *,
         again: bool = False,
         until: int | None = None,
-        asked: Sequence[str] = (),
+        asked: AskedEarly | None = None,
     ) -> None:
         """Take over the run.
 
@@ -83,7 +83,7 @@ class Trainer:
             initial: The learner's state whose weights a new run begins with, instead of drawing its own.
             again: The fleet has worked before; the run was taken back.
             until: Train only until so many updates are done, a boundary; None for the run's end.
-            asked: What people asked of the run while its fleet was gathered.
+            asked: Has heard what people asked of the run while its fleet was gathered.
         """
         stop = config.stop if until is None else replace(config.stop, updates=min(until, config.stop.updates or until))
         self._config, self._config_until = config, replace(config, stop=stop)
@@ -99,7 +99,7 @@ class Trainer:
         self._story = story = Story(config, fleet, sinks, books.accounts, self._replayed, clock, begin)
         self._keeper = Keeper(self._config_until, folder, identity, fleet, books, story, clock, start)
         self._side_shows = SideShows(config, fleet, story, clock)
-        self._asked = Asked(config, folder, fleet, self._keeper, story, clock, asked)
+        self._asked = Asked(config, folder, fleet, self._keeper, story, clock, asked or AskedEarly(folder))
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
         """Train until the run's stop, or `until`, and give its summary; None if it was asked to stop before.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from conftest import ROOT
+from conftest import ROOT, full_only
 from hydrahive.core.errors import ConfigError, UsageError
 from hydrahive.policies.central_critic import CentralActorCritic
 from hydrahive.policies.config import Mlp, PolicyConfig
@@ -53,6 +53,7 @@ def explained(central, updates=30):
     return np.mean(told[-10:])
 
 
+@full_only
 def test_a_listeners_value_depends_on_what_the_speaker_sees():
     pytest.importorskip("mpe2")
     assert explained("true") > explained("false") + 0.2

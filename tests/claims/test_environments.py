@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conftest import FULL
+from conftest import FULL, full_only
 
 MARKS = {
     "classic/acrobot": -90,
@@ -21,6 +21,7 @@ def evaluated(hydrahive, name, *options):
     return json.loads(hydrahive("evaluate", name, "--json", *options, timeout_s=600).stdout)
 
 
+@full_only
 def test_self_play_beats_chance(hydrahive, report):
     steps = 3_000_000 if FULL else 100_000
     summary = hydrahive.train("pettingzoo/connect-four", "c", "--stop.env_steps", steps, "--workers", int(FULL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -146,3 +147,20 @@ def test_no_token_is_committed() -> None:
             found = re.search(r"(?<!--hash=sha256:)\b[0-9a-f]{64}\b", path.read_text())
             assert not found, f"{path} holds what looks like a token"
     assert "runs" in ignored
+
+
+def test_what_makes_a_job_too_large_is_named(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("submit", ROOT / "cluster" / "submit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    submit = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(submit)
+    (tmp_path / "data").mkdir()
+    for name, megabytes in (("data/big", 30), ("small", 1), ("left-out", 50)):
+        (tmp_path / name).write_bytes(bytes(megabytes * 10**6))
+    (tmp_path / ".gitignore").write_text("left-out\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    said = submit.too_large(tmp_path)
+    assert "carry 31 MB, most of it data/big (30 MB), small (1 MB)" in said
+    assert ".gitignore" in said
+    assert "left-out" not in said

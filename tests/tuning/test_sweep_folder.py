@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -127,3 +129,13 @@ def test_a_trial_of_another_machine_class_ends_the_sweep_and_stays_to_be_trained
     winner = hydrahive.runs / "s" / "winner.json"
     winner.write_text(winner.read_text()[:-9])
     assert "has no winner yet" in hydrahive("tune", "replay", "s", code=1).stderr
+
+
+def test_a_lock_that_a_killed_process_left_keeps_nobody_waiting(tmp_path):
+    path = tmp_path / "optuna.journal"
+    domains = {"lr": Range(1e-4, 1e-2)}
+    Estimated(Optuna(), 0, domains, path, most_is_best=True).values(0)
+    Path(f"{path}.lock").symlink_to(path)
+    began = time.monotonic()
+    assert Estimated(Optuna(), 0, domains, path, most_is_best=True).values(0)["lr"] > 0
+    assert time.monotonic() - began < 20, "Optuna itself waits for half a minute"

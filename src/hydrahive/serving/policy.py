@@ -18,6 +18,7 @@ from hydrahive.runtime.inspect.playing import policy_of
 from hydrahive.runtime.roles.evaluation import evaluation_columns
 from hydrahive.runtime.roles.pictures import Played, played
 from hydrahive.runtime.runs.checkpoints import Checkpoint
+from hydrahive.runtime.runs.newest import newest_checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
 
 
@@ -108,10 +109,7 @@ class ServedPolicy:
         self._lock = threading.Lock()
         self._seen: set[str] = set()
         folder.refresh()
-        newest, _ = folder.checkpoints().newest()
-        if newest is None:
-            raise UsageError(f"run {folder.name!r} has no checkpoint yet")
-        self._take(newest)
+        self._take(newest_checkpoint(folder))
         env = self.config.env.make_vector(self.config.env.group)
         shown = env.single_observation_space
         self.space: Any = (

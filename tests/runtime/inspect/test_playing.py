@@ -25,7 +25,9 @@ def test_a_world_is_shown_beside_the_untrained_policy(hydrahive, tmp_path):
     ("experiment", "options"),
     [
         ("pettingzoo/connect-four", ["--env", '{"class_path": "PettingZoo", "init_args": {"id": "mpe2.simple_v3"}}']),
-        ("swarm/vtrace-lstm", ["--env.agents", 1, "--env.time_limit", 20, "--policy.core.hidden", 8]),
+        pytest.param(
+            "swarm/vtrace-lstm", ["--env.agents", 1, "--env.time_limit", 20, "--policy.core.hidden", 8], marks=full_only
+        ),
     ],
 )
 def test_a_world_of_one_agent_is_checked_and_shown(hydrahive, tmp_path, experiment, options):

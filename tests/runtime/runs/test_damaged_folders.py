@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -84,3 +85,28 @@ def test_a_run_that_one_may_not_look_into_is_in_nobodys_way(hydrahive, run):
     locked = hydrahive.runs / "b"
     locked.mkdir(mode=0)
     assert "a" in hydrahive("runs").stdout
+
+
+def test_what_is_another_runs_is_not_believed_and_what_is_damaged_is_named(hydrahive):
+    hydrahive.train("snake/vtrace", "mine", *TINY, "--stop.env_steps", 20_000)
+    hydrahive.train("snake/vtrace", "other", *TINY, "--seed", 7, "--stop.env_steps", 40_000)
+    mine, other = hydrahive.runs / "mine", hydrahive.runs / "other"
+    digest = hydrahive("digest", "mine").stdout
+    (mine / "summary.json").write_bytes((other / "summary.json").read_bytes())
+    listed = [json.loads(row) for row in hydrahive("runs", "--json").stdout.splitlines()]
+    assert next(row for row in listed if row["run"] == "mine")["state"] == "unfinished"
+    for path in (other / "checkpoints").iterdir():
+        shutil.copytree(path, mine / "checkpoints" / path.name, dirs_exist_ok=True)
+    assert hydrahive("digest", "mine").stdout == digest, "an older one that is its own is taken"
+    resumed = hydrahive("train", "snake/vtrace", "--name", "mine", *TINY, "--stop.env_steps", 30_000).stderr
+    assert "is of another run" in resumed
+    shutil.rmtree(mine / "checkpoints")
+    shutil.copytree(other / "checkpoints", mine / "checkpoints")
+    for command in ("digest", "evaluate"):
+        assert "is of another run" in hydrahive(command, "mine", code=2).stderr, command
+    for path in (other / "checkpoints").glob("*/state.safetensors"):
+        path.write_bytes(b"short")
+    for command in ("digest", "evaluate"):
+        said = hydrahive(command, "other", code=2).stderr
+        assert f"can be used: checkpoint {other / 'checkpoints'}" in said
+        assert "truncated or altered" in said

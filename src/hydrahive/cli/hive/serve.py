@@ -40,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         _refuse_taken(given.host, given.port)
     runs = runs_folder(given.runs)
     from hydrahive.core.interrupts import Interrupted
+    from hydrahive.runtime.runs.newest import newest_checkpoint
     from hydrahive.serving.policy import require_names, require_one_precision
     from hydrahive.serving.running import serve_runs
 
@@ -47,8 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     if not given.wait:
         folders = [find_run(runs, name) for name in given.names]
         for folder in folders:
-            if folder.checkpoints().newest()[0] is None:
-                raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+            newest_checkpoint(folder)
         require_one_precision({folder.name: folder.config().precision for folder in folders})
     # A folder is found from wherever the server's processes stand.
     names = [str(Path(name).absolute()) if RunFolder(Path(name)).exists() else name for name in given.names]

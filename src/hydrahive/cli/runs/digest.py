@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from hydrahive.cli.arguments import add_run, command_parser
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -16,12 +16,11 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object, with the state digest")
     given = parser.parse_args(arguments)
 
+    from hydrahive.runtime.runs.newest import newest_checkpoint
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
-    checkpoint, _ = folder.checkpoints().newest()
-    if checkpoint is None:
-        raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+    checkpoint = newest_checkpoint(folder)
     digest = checkpoint.boundary.digest()
     if digest != checkpoint.digest:
         raise HydrahiveError(

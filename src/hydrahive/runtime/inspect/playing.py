@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.state import under
 from hydrahive.core.streams import derived_seed
 from hydrahive.policies.agent import Agent
@@ -16,6 +16,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, build_network
 from hydrahive.runtime.roles.pictures import played, side_by_side
 from hydrahive.runtime.runs.checkpoints import Checkpoint
+from hydrahive.runtime.runs.newest import newest_checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.recording import write_gif
 
@@ -28,9 +29,7 @@ def load_policy(folder: RunFolder) -> tuple[RunConfig, Agent, int]:
     Raises:
         UsageError: If the run has no checkpoint yet.
     """
-    newest, _ = folder.checkpoints().newest()
-    if newest is None:
-        raise UsageError(f"run {folder.name!r} has no checkpoint yet")
+    newest = newest_checkpoint(folder)
     config, policy = policy_of(folder, newest)
     return config, policy, newest.boundary.progress.env_steps
 

@@ -47,6 +47,7 @@ def _is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
 
 
 FITS: dict[str, Callable[[Any], bool]] = {
+    "run_id": lambda value: value is None or isinstance(value, str),
     "segment": _is_count,
     "updates": _is_count,
     "resumable": lambda value: isinstance(value, bool),
@@ -112,9 +113,18 @@ class Segment:
 class CheckpointStore:
     """The checkpoints of one run, in a folder of its own."""
 
-    def __init__(self, folder: Path, keep: int = 3, segments: Sequence[Segment] = ()) -> None:
-        """Look after `folder`, which need not exist yet; `segments` are those behind the run's first one."""
-        self._folder, self._keep, self._segments = folder, keep, segments
+    def __init__(
+        self, folder: Path, keep: int = 3, segments: Sequence[Segment] = (), run_id: str | None = None
+    ) -> None:
+        """Look after `folder`, which need not exist yet.
+
+        Args:
+            folder: Of the checkpoints.
+            keep: How many of the newest.
+            segments: Of the run, behind its first one.
+            run_id: The run's, which others' checkpoints do not have; None for any.
+        """
+        self._folder, self._keep, self._segments, self._run_id = folder, keep, segments, run_id
         self._sound_blocks: set[str] = set()
 
     def write(
@@ -147,6 +157,7 @@ class CheckpointStore:
         tensors = save_tensors(boundary.state)
         manifest = {
             "format": FORMAT,
+            "run_id": self._run_id,
             "segment": len(self._segments),
             "updates": boundary.updates,
             "resumable": boundary.resumable,
@@ -196,8 +207,10 @@ class CheckpointStore:
             if up_to is not None and int(path.name) > up_to:
                 continue
             try:
-                if not self._is_on_the_line(_manifest(path)):
+                manifest = _manifest(path)
+                if not self._is_on_the_line(manifest):
                     continue
+                self._refuse_anothers(path, manifest)
                 checkpoint = read_checkpoint(path, with_replay=with_replay)
             except CheckpointError as error:
                 passed_over.append(str(error))
@@ -209,6 +222,11 @@ class CheckpointStore:
     def _paths(self) -> Iterator[Path]:
         if self._folder.is_dir():
             yield from (path for path in self._folder.iterdir() if path.name.isdigit())
+
+    def _refuse_anothers(self, path: Path, manifest: dict[str, Any]) -> None:
+        whose = manifest.get("run_id")  # which older ones do not say
+        if None not in (whose, self._run_id) and whose != self._run_id:
+            raise CheckpointError(f"checkpoint {path}: is of another run ({whose}), not of this one ({self._run_id})")
 
     def _is_on_the_line(self, manifest: dict[str, Any]) -> bool:
         """Whether a checkpoint belongs to the run as it is now: no later segment begins before it."""

@@ -86,7 +86,10 @@ class RunFolder:
 
     def checkpoints(self, keep: int = 3) -> CheckpointStore:
         """Its checkpoints."""
-        return CheckpointStore(self.path / "checkpoints", keep, self.segments())
+        return CheckpointStore(self.path / "checkpoints", keep, self.segments(), self._run_id())
+
+    def _run_id(self) -> str | None:
+        return (read_json(self.path / "run.json") or {}).get("run_id")
 
     def segments(self) -> list[Segment]:
         """The run's segments behind its first one.
@@ -217,8 +220,9 @@ class RunFolder:
         )
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run; None where there is none, or none that can be read."""
-        return read_json(self.summary)
+        """The summary of a finished run; None where there is none that can be read, or only another run's."""
+        summary = read_json(self.summary)
+        return summary if summary is not None and summary.get("run_id") in (None, self._run_id()) else None
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -302,12 +306,7 @@ class RunFolder:
         self._sender.look(tell)
 
     def send(self, most_s: float = SEND_SECONDS, tell: Tell = lambda *_: None) -> None:
-        """Where the folder is a scratch: store what is new, and wait for it; `tell` hears how that goes.
-
-        Raises:
-            OSError: If the storage has not taken it after so long.
-            HydrahiveError: As `store_soon`.
-        """
+        """Where the folder is a scratch: store what is new, and wait for it; errors also as `Sender.finish`."""
         if self.stored:
             self._sender.ask()
             self._sender.finish(most_s, tell)

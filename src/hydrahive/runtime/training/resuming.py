@@ -19,6 +19,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import LearnerCalls
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.checkpoints import Checkpoint, read_checkpoint
+from hydrahive.runtime.runs.newest import newest_checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder, find_run
 
 TAKEN_OVER = ("weights/", "observations/", "returns/")
@@ -102,10 +103,7 @@ def weights_in(given: str, runs: Path, config: RunConfig) -> State:
         state = read_checkpoint(path).boundary.learner()
     else:
         folder = find_run(runs, given)
-        newest, _ = folder.checkpoints().newest()
-        if newest is None:
-            raise UsageError(f"--init-from: run {folder.name!r} has no checkpoint")
-        state = newest.boundary.learner()
+        state = newest_checkpoint(folder).boundary.learner()
     weights = FlatWeights(build_network(config, torch.Generator()))
     try:
         weights.load_named(weights.vector, under("weights", state))

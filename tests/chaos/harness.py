@@ -25,6 +25,9 @@ from chaos.faults import EXPERIMENTS, GAMES, LEAVING, OPTIONS, Fault, faults_of
 NODES = 4
 """Nodes with one CPU each, besides the head, which has none: the learner, two env workers, and one to spare."""
 
+STORE_BYTES = 2 * 10**8
+"""A node's object store; a replay's run wants half of it."""
+
 QUICK_DETECTION = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
@@ -69,7 +72,7 @@ class Nodes:
         with embedded_node():  # nobody looks at its dashboard
             self._cluster = Cluster(
                 initialize_head=True,
-                head_node_args={"num_cpus": 0, "object_store_memory": 10**8, "include_dashboard": False},
+                head_node_args={"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False},
             )
         self._nodes = [self.add() for _ in range(nodes)]
         self.address = self._cluster.address
@@ -112,7 +115,7 @@ class Nodes:
         from hydrahive.runtime.cluster.connecting import embedded_node
 
         with embedded_node():
-            return self._cluster.add_node(num_cpus=1, object_store_memory=10**8, wait=False, **options)
+            return self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, wait=False, **options)
 
 
 TITLES = {

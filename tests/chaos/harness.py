@@ -298,7 +298,8 @@ def undisturbed(experiment: str, runs: Path) -> Undisturbed:
     name = Path(experiment).stem if experiment == LEAVING else experiment.replace("/", "-").replace(" ", "")
     options = [*EXPERIMENTS[experiment], *OPTIONS, str(runs), "--name", name, "--workers", "0"]
     command = [*COMMAND, "train", experiment.partition(" ")[0], *options]
-    environment = {**os.environ, "PYTHONPATH": str(GAMES)}
+    path = os.pathsep.join(filter(None, [str(GAMES), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS, env=environment)
     summary = json.loads((runs / name / "summary.json").read_text())
     journal, problem = journal_of(runs, name)

@@ -1,5 +1,7 @@
 """Memory does not grow: of the driver, the worker, the learner and the object store."""
 
+import json
+import statistics
 import time
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,7 @@ def processes(driver):
             ("learner", "ray::LearnerActor"),
             ("env worker", "ray::EnvWorkerActor"),
             ("object store", "raylet/raylet"),
+            ("coordinator", "ray::CoordinatorActor"),
         ):
             if mark in title:
                 found[role] = int(path.name)
@@ -49,7 +52,7 @@ def test_memory_does_not_grow_in_ten_minutes(hydrahive, report):
     metrics = hydrahive.runs / "a" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 20_000, "the run to warm up")
     roles = processes(process.pid)
-    assert set(roles) == {"driver", "learner", "env worker", "object store"}
+    assert set(roles) == {"driver", "learner", "env worker", "object store", "coordinator"}
     samples = {role: [] for role in roles}
     end = time.monotonic() + 60 * MINUTES
     while time.monotonic() < end:
@@ -67,3 +70,31 @@ def test_memory_does_not_grow_in_ten_minutes(hydrahive, report):
             f"- {role}: {early:.0f} MiB after the first minutes, {late:.0f} MiB after {MINUTES} (anonymous resident memory)",
         )
         assert late < early * 1.1 + 16
+
+
+UPDATES = 400_000
+BYTES_AN_UPDATE = 12
+"""A leak of one number a update would be 8, but allocators and their arenas are not that exact."""
+
+
+@pytest.mark.skipif(not FULL, reason="a quarter of an hour; run by make claims")
+def test_memory_is_flat_over_400_000_updates_of_one_step(hydrahive, report):
+    options = ["--shards", 1, "--envs_per_shard", 1, "--fragment_length", 1, "--boundary_every", 500, "--workers", 1]
+    options += ["--metrics_every", 500, "--checkpoint.every_boundaries", 20, "--stop.env_steps", UPDATES]
+    process = hydrahive.start_training("cartpole/vtrace", "a", *options)
+    metrics = hydrahive.runs / "a" / "metrics.jsonl"
+    updates = lambda: json.loads(metrics.read_text().splitlines()[-1])["updates"]  # noqa: E731
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 20_000, "the run to warm up")
+    roles, samples = processes(process.pid), []
+    while process.poll() is None:
+        samples.append((updates(), {role: resident_mib(pid) for role, pid in roles.items()}))
+        time.sleep(2)
+    assert process.returncode == 0, process.communicate()
+    late = [sample for sample in samples if sample[0] > UPDATES // 4]
+    for role in roles:
+        sizes = [of[role] for _, of in late if of[role]]
+        quarter = len(sizes) // 4
+        grown = statistics.median(sizes[-quarter:]) - statistics.median(sizes[:quarter])
+        each = grown * 2**20 / (0.75 * (late[-1][0] - late[0][0]))
+        report.add("Memory", f"- {role}: {each:.1f} bytes an update over {UPDATES:,} updates of one step")
+        assert each < BYTES_AN_UPDATE, role

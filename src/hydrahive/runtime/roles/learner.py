@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +49,6 @@ class Learner:
         self._intake = Intake(config)
         self._algorithms = algorithms(config)
         self._judged: Judgement | None = None
-        self._beside = ThreadPoolExecutor(1, "hashing")
         self.version = 0
         self.env_steps = 0
 
@@ -100,7 +98,7 @@ class Learner:
         started = time.perf_counter()
         if leased is not None:
             parts = tuple(map(self._intake.fragments, parts, leased))
-        told = self._beside.submit(self._consumed, parts, keep_actions)  # hashing holds no lock of Python's
+        told = self._consumed(parts, keep_actions)
         fragments = sorted((fragment for part in parts for fragment in part), key=lambda fragment: fragment.id.shard)
         round_ = Round(fragments, sample, self.env_steps)
         algorithm = algorithm_at(self._algorithms, version)
@@ -126,7 +124,7 @@ class Learner:
             "gradient_steps": self._rule.gradient_steps,
             "learn_seconds": time.perf_counter() - started,
         }
-        return self.weights(), Learned(metrics, told.result()), self._judged
+        return self.weights(), Learned(metrics, told), self._judged
 
     def judged(self) -> Judgement | None:
         """What the last update found of replayed rows, for the replay to hear with the next round."""

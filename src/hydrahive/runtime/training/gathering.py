@@ -17,7 +17,7 @@ from hydrahive.runtime.fleet.inline import InlineFleet
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.clock import StartTimes
-from hydrahive.runtime.training.memory_plan import memory_plan, weights_bytes
+from hydrahive.runtime.training.memory_plan import MemoryPlan, memory_plan, weights_bytes
 from hydrahive.runtime.training.request import say
 
 THROUGH_A_CLIENT = (
@@ -36,6 +36,7 @@ def gathered_fleet(
     times: StartTimes | None = None,
     interrupts: Interrupts | None = None,
     obey: Callable[[Callable[[], str | None]], None] | None = None,
+    plan: MemoryPlan | None = None,
 ) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
 
@@ -48,13 +49,15 @@ def gathered_fleet(
         times: Is told when the cluster is connected to, and when everybody is there.
         interrupts: What Ray's start must not be cut short by, and must not stop from hearing.
         obey: Does what people ask meanwhile; is given what gives the cluster's next request.
+        plan: What the run keeps in flight; None to find out.
 
     Raises:
         UsageError: If the config does not fit the cluster.
         HydrahiveError: If the cluster cannot be reached.
     """
+    plan = plan or memory_plan(config, weights_bytes(config))
     if config.workers == 0:
-        memory_plan(config, weights_bytes(config)).refuse_inline_above(memory_bytes())
+        plan.refuse_inline_above(memory_bytes())
         inline = InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         with closed(inline.close):
             yield inline
@@ -75,7 +78,7 @@ def gathered_fleet(
         if wanted == "cuda" and not cluster.gpus:
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
         device = chosen_device(wanted, offered=bool(cluster.gpus))
-        memory_plan(config, weights_bytes(config)).refuse_above(cluster.object_store_bytes)
+        plan.refuse_above(cluster.object_store_bytes)
         workers = config.workers if isinstance(config.workers, int) else None
         run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say, obey or obey_nobody)
         with claim():

@@ -66,15 +66,15 @@ def _trained(request: Request, at_the_end: Callable[[], None], interrupts: Inter
     folder, config = run.folder, run.config
     claim, times = partial(claimed_by, folder, config), StartTimes()
     times.note("asked")
-    begin = run.found.start
+    begin, plan = run.found.start, memory_plan(config, weights_bytes(config))
     asked = AskedEarly(folder, begin.boundary.progress.env_steps if begin else 0)
     with folder.claimed() if folder.exists() else nullcontext():
         asked.begin()
         try:
             with gathered_fleet(
-                config, run.run_id, folder.name, request.address, claim, times, interrupts, asked.obey
+                config, run.run_id, folder.name, request.address, claim, times, interrupts, asked.obey, plan
             ) as fleet:
-                summary = train_on(fleet, run, interrupts, times=times, asked=asked)
+                summary = train_on(fleet, run, interrupts, times=times, asked=asked, plan=plan)
                 if summary is not None:
                     at_the_end()
                 return Outcome(summary, trained=True)
@@ -92,10 +92,12 @@ def train_on(
     until: int | None = None,
     times: StartTimes | None = None,
     asked: AskedEarly | None = None,
+    plan: MemoryPlan | None = None,
 ) -> dict[str, Any] | None:
     """Train a run on a fleet, fresh or at work for it before, to its end or `until` so many updates are done.
 
-    The event that training begins carries the `times` of its start; `asked` has heard what people asked meanwhile.
+    The event that training begins carries the `times` of its start; `asked` has heard what people asked meanwhile;
+    `plan` is what the run keeps in flight, where that is known.
 
     Raises:
         HydrahiveError: If the run was stopped by an error; its newest boundary is on disk.
@@ -104,7 +106,7 @@ def train_on(
     folder, config, found, start = run.folder, run.config, run.found, run.found.start
     settled = settled_identity(found.identity, run.run_id, fleet, run.initial, accept_versions=run.accept_versions)
     identity = settled.identity
-    plan = memory_plan(config, weights_bytes(config))
+    plan = plan or memory_plan(config, weights_bytes(config))
     if fleet.worker_count:
         plan.refuse_versions_above(config.faults.kept_versions_mb)
     with readable_disk_errors(), ledger_line(run, fleet) as line, folder.claimed():

@@ -128,6 +128,12 @@ class Chain(gymnasium.Env):
         return np.eye(5, dtype=np.float32)[self.state]
 
 
+class RealChain(Chain):
+    """With a number for an action, which changes nothing."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+
 class Lock(gymnasium.Env):
     """22 digits in a row, each one of two; a wrong one leads back to the first, and only the last pays.
 
@@ -153,5 +159,5 @@ class Lock(gymnasium.Env):
         return np.eye(23, dtype=np.float32)[self.place]
 
 
-for kind in (Cards, ToldCards, Dials, Secret, Slow, Chain, Lock):
+for kind in (Cards, ToldCards, Dials, Secret, Slow, Chain, RealChain, Lock):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)

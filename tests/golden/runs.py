@@ -34,6 +34,9 @@ PPO += ["--policy.normalize", "true"]
 DEEP_ATARI = ["--envs_per_shard", "2", "--fragment_length", "8", "--boundary_every", "5", "--algorithm.warm_up", "20"]
 DEEP_ATARI += ["--replay", "Rows", "--replay.capacity", "600"]
 
+JUDGED = ["--algorithm.warm_up", "40", "--algorithm.env_steps_per_gradient_step", "16", "--algorithm.batch", "32"]
+"""Options that make an actor's critics learn in a small run."""
+
 SHIPPED = {
     "atari/breakout": ATARI,
     "atari/breakout-dqn": DEEP_ATARI,
@@ -45,6 +48,7 @@ SHIPPED = {
     "atari/pong-rainbow": DEEP_ATARI,
     "cartpole/dqn": [*SMALL, "--algorithm.warm_up", "100"],
     "classic/acrobot": [*SMALL, "--algorithm.warm_up", "100"],
+    "classic/pendulum": [*SMALL, *JUDGED],
     "pettingzoo/speaker-listener": ["--envs_per_shard", "8", "--boundary_every", "3"],
     "snake/ai-hydra": ["--boundary_every", "10", "--env.size", "7"],
     "snake/ath-q": ["--boundary_every", "10", "--env.size", "9", "--fragment_length", "64"],
@@ -106,6 +110,21 @@ VARIED = {
     "cartpole, Rainbow": (
         "cartpole/vtrace",
         [*SMALL, "--algorithm", "Rainbow", "--algorithm.warm_up", "100", *ROWS, "--replay.priority_exponent", "0.6"],
+    ),
+    "cartpole, SAC": ("cartpole/vtrace", [*SMALL, "--algorithm", "SAC", *JUDGED, "--policy.normalize", "true"]),
+    "masks, SAC": ("cartpole/vtrace", [*SMALL, "--algorithm", "SAC", *JUDGED, "--env.id", "games:Cards-v0"]),
+    "pendulum, SAC, dropout, slices": (
+        "classic/pendulum",
+        [
+            *[*SMALL, *JUDGED, "--learner.slices", "3", "--algorithm.layer_norm", "true", "--algorithm.dropout", "0.1"],
+            *["--algorithm.n_step", "3", "--replay.priority_exponent", "0.6"],
+        ],
+    ),
+    "pendulum, TQC": ("classic/pendulum", [*SMALL, "--algorithm", "TQC", *JUDGED]),
+    "pendulum, TD3": ("classic/pendulum", [*SMALL, "--algorithm", "TD3", *JUDGED]),
+    "pendulum, DDPG": (
+        "classic/pendulum",
+        [*SMALL, "--algorithm", "DDPG", *JUDGED, "--algorithm.noise_correlation", "0.9"],
     ),
     "cartpole, curious": ("cartpole/ppo", [*SMALL, "--curiosity.bonus", "0.2"]),
     "snake, fisheye": ("snake/vtrace", [*SMALL, "--env.observation", "fisheye"]),

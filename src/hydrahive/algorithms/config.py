@@ -226,4 +226,10 @@ class Rnd:
 
 @dataclass(frozen=True)
 class auto(AlgorithmConfig):  # noqa: N801  as it is written in configs
-    """One of the others, chosen by what the environment shows and takes, and by the replay; told at the start."""
+    """One of the others, chosen by what the environment shows and takes, and by the replay; told at the start.
+
+    Attributes:
+        deterministic: Whether real actions are to be the same in the same state (TD3 instead of SAC).
+    """
+
+    deterministic: bool = False

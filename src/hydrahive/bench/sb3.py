@@ -69,8 +69,24 @@ ZOO: dict[tuple[str, str], dict[str, Any]] = {
         "n_epochs": 4,
         "ent_coef": 0.01,
     },
+    ("Pendulum-v1", "SAC"): {"n_envs": 1, "n_timesteps": 20_000, "learning_rate": 1e-3},
+    ("Pendulum-v1", "TD3"): {
+        "n_envs": 1,
+        "n_timesteps": 20_000,
+        "learning_rate": 1e-3,
+        "gamma": 0.98,
+        "buffer_size": 200_000,
+        "learning_starts": 10_000,
+        "noise_std": 0.1,
+        "gradient_steps": 1,
+        "train_freq": 1,
+        "policy_kwargs": {"net_arch": [400, 300]},
+    },
 }
 """By environment and algorithm, as the zoo has them (LunarLander-v3 with the values of v2)."""
+
+LIKE = {"AthQ": "DQN", "DQN": "DQN", "Rainbow": "DQN", "SAC": "SAC", "TQC": "SAC", "TD3": "TD3", "DDPG": "TD3"}
+"""SB3's algorithm for ours; PPO for others."""
 
 HELD_OUT_SEED = 1_000_003
 """Of the episodes that SB3 is judged by; it trains with small seeds."""
@@ -99,7 +115,7 @@ def sb3(config: RunConfig) -> Learner:
 
 def _like(algorithm: AlgorithmConfig) -> str:
     """The algorithm of SB3's that is nearest."""
-    return "DQN" if type(algorithm).__name__ in ("AthQ", "DQN", "Rainbow") else "PPO"
+    return LIKE.get(type(algorithm).__name__, "PPO")
 
 
 def _trained(made: Any, env_id: str, values: dict[str, Any], seed: int, every: int) -> Iterator[Look]:
@@ -110,7 +126,13 @@ def _trained(made: Any, env_id: str, values: dict[str, Any], seed: int, every: i
     torch.set_float32_matmul_precision("highest")  # SB3's own
     count, steps = values.pop("n_envs"), values.pop("n_timesteps")
     values = {name: _schedule(value) for name, value in values.items()}
-    model = made("MlpPolicy", make_vec_env(env_id, count, seed=seed), seed=seed, device="cpu", **values)
+    environments = make_vec_env(env_id, count, seed=seed)
+    if (deviation := values.pop("noise_std", None)) is not None:
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        width = int(np.prod(environments.action_space.shape or ()))
+        values["action_noise"] = NormalActionNoise(np.zeros(width), deviation * np.ones(width))
+    model = made("MlpPolicy", environments, seed=seed, device="cpu", **values)
     held_out = make_vec_env(env_id, EVALUATION_ENVS, seed=HELD_OUT_SEED)
     # `learn` calls back; whoever asks for looks pulls. A thread hands them over, one at a time.
     looks: Queue[Look | BaseException | None] = Queue(1)

@@ -133,6 +133,11 @@ class AlgorithmConfig:
         return ()
 
     @property
+    def carries_noise(self) -> bool:
+        """Whether its agent carries the noise of each number of an action, `[D]` float32."""
+        return False
+
+    @property
     def avoids_fatal_actions(self) -> bool:
         """Whether its agent asks which actions would end the episode badly."""
         return False

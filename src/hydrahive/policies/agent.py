@@ -170,7 +170,10 @@ class Agent(nn.Module):
 
     def encode(self, observations: Tensor) -> Tensor:
         """The encoder's features `[N, F]` of raw observations `[N, ...]`."""
-        shown = self.normalised(observations)
+        return self.encoded(self.normalised(observations))
+
+    def encoded(self, shown: Tensor) -> Tensor:
+        """Likewise of `normalised` observations."""
         features: Tensor = self.encoder(shown if self._acts_on is None else shown[:, : self._acts_on])
         return features
 

@@ -22,6 +22,10 @@ QUIET = "replay_buckets"
 """The kind of event that is not shown."""
 
 
+EXPLORING = (("entropy", 2), ("epsilon", 3), ("temperature", 3))
+"""How a policy tries things out, by the first of these figures that it has, and its digits."""
+
+
 class ProgressSink:
     """Shows the newest row as one line, and each event as a line of its own."""
 
@@ -83,7 +87,7 @@ class ProgressSink:
             f"{rate:,.0f}/s",
             f"score {_number(row['score_mean'])} best {_number(row['score_max'])}",
             f"loss {_number(row.get('loss'), 3)}",
-            f"entropy {_number(row['entropy'])}" if "entropy" in row else f"epsilon {_number(row['epsilon'], 3)}",
+            *([f"{name} {_number(row[name], digits)}" for name, digits in EXPLORING if name in row][:1]),
             *([f"gear {row['replay_gear']}"] if "replay_gear" in row else []),
             f"lag {_number(row['lag'], 1)}",
         ]

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from hydrahive.algorithms.config import PPO, VTrace
+from hydrahive.algorithms.control_config import SAC, TD3
 from hydrahive.algorithms.q_config import DQN
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config.parsing import load_run_config
@@ -17,7 +18,10 @@ VTRACE, _ = find_config("cartpole/vtrace")
     [
         ([], PPO, "numbers and 2 actions"),
         (["--policy.core", "Gru"], PPO, "memories"),
-        (["--env.id", "Pendulum-v1"], PPO, "10 epochs of 8 minibatches, for numbers and 1 real actions"),
+        (["--env.id", "Pendulum-v1"], SAC, "numbers and 1 real actions"),
+        (["--env.id", "Pendulum-v1", "--replay", "Rows"], SAC, "numbers and 1 real actions"),
+        (["--env.id", "Pendulum-v1", "--algorithm.deterministic", "true"], TD3, "the same in the same state"),
+        (["--env.id", "Pendulum-v1", "--policy.core", "Gru"], PPO, "10 epochs of 8 minibatches"),
         (["--replay", "Rows"], DQN, "replayed rows"),
         (["--replay", "Uniform"], VTrace, "replayed sequences"),
         (["--env", "Atari", "--env.game", "pong", "--policy.encoder", "Nature"], PPO, "pictures and 6 actions"),
@@ -31,7 +35,7 @@ def test_it_is_chosen_by_spaces_and_replay(options, taken, why):
 
 
 def test_what_cannot_be_is_refused():
-    options = ["--algorithm", "auto", "--env.id", "Pendulum-v1", "--replay", "Rows"]
+    options = ["--algorithm", "auto", "--env.id", "Pendulum-v1", "--policy.core", "Gru", "--replay", "Rows"]
     with pytest.raises(UsageError, match="replay"):
         load_run_config(VTRACE, options)
 

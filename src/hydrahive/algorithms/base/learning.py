@@ -51,12 +51,14 @@ class Step:
         loss: Of a slice: a pure function of the weights and the slice.
         rows: Over which the gradient is a mean.
         learning_rate: The optimizer's step size.
+        of: Which of the other networks it moves; empty for the one that acts.
     """
 
     slices: Iterable[Any]
     loss: Callable[[Any], Loss]
     rows: int
     learning_rate: float
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Learning:
         seed: int,
         optimizer: OptimizerSettings,
         returns_discount: float | None,
+        optimizers: Mapping[str, OptimizerSettings] | None = None,
     ) -> None:
         """Lay all weights flat.
 
@@ -105,12 +108,17 @@ class Learning:
             computing: Where and how.
             seed: The run's.
             optimizer: Which, and its values.
+            optimizers: Likewise of the others that learn.
             returns_discount: Of the returns by whose deviation rewards are divided; None where they are not.
         """
         self.network, self.others, self.computing, self.seed = network, dict(others), computing, seed
         self.weights = FlatWeights(network, with_gradients=True)
-        self.flat = {name: FlatWeights(other) for name, other in self.others.items()}
+        learning = optimizers or {}
+        self.flat = {name: FlatWeights(other, with_gradients=name in learning) for name, other in self.others.items()}
         self.optimizer = FlatOptimizer(self.weights, optimizer)
+        self.optimizers = {name: FlatOptimizer(self.flat[name], settings) for name, settings in learning.items()}
+        moved = {"": network, **{name: self.others[name] for name in learning}}
+        self._leaves = {name: list(module.parameters()) for name, module in moved.items()}
         shape = tuple(network.observation_mean.shape) if network.normalizes else ()
         self._observations = Statistics(shape) if network.normalizes else None
         self.returns = None if returns_discount is None else Returns(returns_discount)
@@ -118,8 +126,8 @@ class Learning:
 
     @property
     def gradient_steps(self) -> int:
-        """Taken so far."""
-        return self.optimizer.steps
+        """Taken so far, of the network that takes most."""
+        return max(self.optimizer.steps, *(one.steps for one in self.optimizers.values()), 0)
 
     def normalise(self, round_: Round) -> None:
         """Take a round into the statistics; from here on the networks see with them."""
@@ -193,11 +201,11 @@ class Learning:
             return None
         return Judgement(*(np.concatenate([getattr(one, name) for one in judged]) for name in ("keys", "errors")))
 
-    def follow(self, other: str, share: float) -> None:
-        """Have another network's weights follow the acting one's by a share of their distance."""
+    def follow(self, other: str, share: float, of: str = "") -> None:
+        """Have another network's weights follow those `of` one that learns (empty: that acts) by a share of the way."""
         # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
         with torch.no_grad():
-            self.flat[other].vector.lerp_(self.weights.vector, share)
+            self.flat[other].vector.lerp_((self.flat[of] if of else self.weights).vector, share)
 
     def take(self, step: Step) -> Taken:
         """Take a gradient step: slices are gone through in order, their gradients summed.
@@ -209,10 +217,12 @@ class Learning:
         for batch in step.slices:
             with self.computing.precision():
                 loss = step.loss(batch)
-                torch.autograd.backward(loss.value / step.rows)
+                # Others that learn are left as they are, though the loss may lead through them.
+                inputs = self._leaves[step.of] if self.optimizers else None
+                torch.autograd.backward(loss.value / step.rows, inputs=inputs)
             sums.append(loss.sums)
             errors += [] if loss.errors is None else [loss.errors.detach()]
-        norm = self.optimizer.step(step.learning_rate)
+        norm = (self.optimizers[step.of] if step.of else self.optimizer).step(step.learning_rate)
         return Taken(torch.stack(sums), norm, torch.cat(errors) if errors else None)
 
     def state(self) -> State:
@@ -221,6 +231,11 @@ class Learning:
         for name, flat in self.flat.items():
             state |= nested(name, flat.named(flat.vector))
         state |= self.optimizer.state()
+        if self.optimizers:
+            taken = {"": self.optimizer, **self.optimizers}
+            state["optimizer steps"] = np.array([one.steps for one in taken.values()], np.int64)
+            for name, optimizer in self.optimizers.items():
+                state |= nested(f"optimizers/{name}", optimizer.state())
         if self._observations is not None:
             state |= nested("observations", self._observations.state())
         if self.returns is not None:
@@ -232,7 +247,10 @@ class Learning:
         self.weights.load_named(self.weights.vector, under("weights", state))
         for name, flat in self.flat.items():
             flat.load_named(flat.vector, under(name, state))
-        self.optimizer.restore(state, gradient_steps)
+        steps = [int(count) for count in state["optimizer steps"]] if self.optimizers else [gradient_steps]
+        self.optimizer.restore(state, steps[0])
+        for (name, optimizer), taken in zip(self.optimizers.items(), steps[1:], strict=True):
+            optimizer.restore(under(f"optimizers/{name}", state), taken)
         if self._observations is not None:
             self._observations.restore(under("observations", state))
         if self.returns is not None:
@@ -244,8 +262,11 @@ class Learning:
         Without the statistics the first round's would take their place, and the networks would see another scale.
         """
         self.weights.load_named(self.weights.vector, under("weights", state))
-        for flat in self.flat.values():
-            flat.vector.copy_(self.weights.vector)
+        for name, flat in self.flat.items():
+            if not self.optimizers:
+                flat.vector.copy_(self.weights.vector)
+            elif known := under(name, state):
+                flat.load_named(flat.vector, known)
         if self._observations is not None and (known := under("observations", state)):
             self._observations.restore(known)
             self._see_with_statistics()
@@ -259,7 +280,9 @@ class Algorithm:
     def __init__(self, config: Any, network: Agent, computing: Computing, seed: int) -> None:
         """Have the network learn as `config` says; `seed` is the run's."""
         self.config = config
-        self.on = Learning(network, self.others(network), computing, seed, self.optimizer(), self.returns_discount())
+        self.on = Learning(
+            network, self.others(network), computing, seed, self.optimizer(), self.returns_discount(), self.optimizers()
+        )
         self.begin()
 
     # What pages say.
@@ -271,6 +294,10 @@ class Algorithm:
     def optimizer(self) -> OptimizerSettings:
         """Which optimizer, and its values."""
         raise NotImplementedError(f"{type(self).__name__} must define optimizer")
+
+    def optimizers(self) -> dict[str, OptimizerSettings]:
+        """Likewise of each of the other networks that learns, by name."""
+        return {}
 
     def returns_discount(self) -> float | None:
         """The discount of the returns that rewards are divided by the deviation of; None where they are not."""
@@ -312,6 +339,8 @@ class Algorithm:
         assert isinstance(config, type(self.config))
         self.config = config
         self.on.optimizer.set(self.optimizer())
+        for name, settings in self.optimizers().items():
+            self.on.optimizers[name].set(settings)
         discount = self.returns_discount()
         if self.on.returns is not None and discount is not None:
             self.on.returns.discount = discount

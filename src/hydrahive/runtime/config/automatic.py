@@ -7,6 +7,7 @@ from contextlib import closing
 from gymnasium import spaces
 
 from hydrahive.algorithms.config import PPO, VTrace
+from hydrahive.algorithms.control_config import SAC, TD3
 from hydrahive.algorithms.q_config import DQN
 from hydrahive.core.config import AlgorithmConfig, EnvConfig, ReplayConfig
 
@@ -16,13 +17,22 @@ ROWS = 256
 PICTURE_DIMENSIONS = 3
 
 
-def chosen(env: EnvConfig, replay: ReplayConfig | None, round_rows: int) -> tuple[AlgorithmConfig, str]:
+def chosen(
+    env: EnvConfig,
+    replay: ReplayConfig | None,
+    round_rows: int,
+    *,
+    deterministic: bool = False,
+    has_memory: bool = False,
+) -> tuple[AlgorithmConfig, str]:
     """The algorithm for an environment, and one line that says why.
 
     Args:
         env: Is built once, to be asked for its spaces.
         replay: What the run draws from, if anything.
         round_rows: Env steps of a round.
+        deterministic: Whether real actions are to be the same in the same state.
+        has_memory: Whether the policy has one, which single rows cannot teach.
     """
     with closing(env.make_vector(env.group)) as probe:
         seen, taken = probe.single_observation_space, probe.single_action_space
@@ -32,6 +42,10 @@ def chosen(env: EnvConfig, replay: ReplayConfig | None, round_rows: int) -> tupl
         return VTrace(), f"VTrace, which learns from a round and from replayed sequences, for {what}"
     if replay is not None and isinstance(taken, spaces.Discrete):
         return DQN(), f"DQN, which learns from replayed rows, for {what}"
+    if isinstance(taken, spaces.Box) and taken.is_bounded() and not has_memory:
+        if deterministic:
+            return TD3(), f"TD3, whose actions are the same in the same state, for {what}"
+        return SAC(), f"SAC, which learns most from each step, for {what}"
     minibatches = max(1, round_rows // ROWS)
     if isinstance(taken, spaces.Box):
         algorithm = PPO(minibatches=minibatches, epochs=10, normalize_rewards=True)

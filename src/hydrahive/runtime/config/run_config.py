@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from hydrahive.algorithms import q_config  # noqa: F401  the parser knows the names of imported parts
+from hydrahive.algorithms import control_config, q_config  # noqa: F401  the parser knows the names of imported parts
 from hydrahive.algorithms.config import Rnd, VTrace, auto
 from hydrahive.core.config import (
     AlgorithmConfig,
@@ -264,7 +264,10 @@ class RunConfig:
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)
         if isinstance(self.algorithm, auto):
-            algorithm, because = chosen(self.env, self.replay, self.max_steps_per_round)
+            algorithm, because = chosen(
+                self.env, self.replay, self.max_steps_per_round, deterministic=self.algorithm.deterministic,
+                has_memory=self.policy.memory_size > 0,
+            )  # fmt: skip
             object.__setattr__(self, "algorithm", algorithm)
             object.__setattr__(self, "because", f"algorithm: auto takes {because}")
         object.__setattr__(self, "algorithm", self.algorithm.for_policy(self.policy))

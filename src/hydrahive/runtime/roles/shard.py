@@ -45,8 +45,8 @@ class Shard:
         # Torch's own memory: its operators give other bytes at other alignments.
         dtype = torch.from_numpy(np.empty(0, self._observations.dtype)).dtype
         self._input = torch.empty(self._observations.shape, dtype=dtype)
-        self._carry = self._nothing_carried()
         self._distribution = distribution_of(env.single_action_space)
+        self._carry = self._nothing_carried()
         self._rank = index / max(1, config.shards - 1)
         self._states_every = config.replay.keeps_memory_every if config.replay and config.policy.memory_size else None
 
@@ -150,6 +150,8 @@ class Shard:
         """What an agent carries at the first step of an episode, in memory of torch's own."""
         columns = self.env.num_envs
         carry = {name: torch.zeros(columns, dtype=torch.int64) for name in self.config.algorithm.carries}
+        if self.config.algorithm.carries_noise:
+            carry["noise"] = torch.zeros((columns, *self._distribution.action_shape))
         return {"memory": torch.zeros((columns, self.config.policy.memory_size)), **carry}
 
     def snapshot(self) -> State:

@@ -132,7 +132,7 @@ def test_a_config_that_is_refused_is_refused_in_a_line(hydrahive):
 
 
 def test_a_policy_that_does_not_fit_is_named(monkeypatch):
-    lines = found(monkeypatch, "classic/pendulum", "--algorithm", "AthQ", only=["spaces"])
+    lines = found(monkeypatch, "classic/pendulum", "--algorithm", "AthQ", "--replay", "Uniform", only=["spaces"])
     passed, said = lines["spaces"]
     assert not passed
     assert "Discrete" in said

@@ -79,7 +79,7 @@ def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_par
     fragments, summaries = worker_with(config, [0, 1, 2]).simulate([0, 1, 2], 0, 0, learner.weights())
     with pytest.raises(OutOfStepError, match="update of version 1"):
         learner.update(1, (), None, fragments)
-    first, learned, _ = learner.update(0, (), None, fragments)
+    first, learned, _ = learner.update(0, (True,), None, fragments)
     second, grouped, _ = other.update(0, (True, True), None, [fragments[2]], [fragments[0], fragments[1]])
     np.testing.assert_array_equal(first, second)
     assert learner.env_steps == sum(summary.env_steps for summary in summaries)
@@ -88,8 +88,11 @@ def test_the_learner_refuses_an_update_that_is_not_its_version_and_sorts_its_par
     told, again = learned.consumed[0], [grouped.consumed[1][0], grouped.consumed[1][1], grouped.consumed[0][0]]
     assert [one.digest for one in told] == [one.digest for one in again]
     assert [one.env_steps for one in told] == [summary.env_steps for summary in summaries]
-    assert all(one.actions is None for one in told)
     np.testing.assert_array_equal(again[0].actions, fragments[0].actions)
+    plain = Learner(config, "cpu").update(0, (), None, fragments)[1].consumed[0]
+    assert all(one.actions is None for one in plain), "nobody asks"
+    assert [(one.id, one.acted) for one in plain] == [(one.id, one.acted) for one in told]
+    assert not {one.seen for one in plain} & {one.seen for one in told}, "without what was shown"
 
 
 def test_reset_rows_are_neither_counted_nor_learned_from(config):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hydrahive.algorithms.q_config import ByEnvSteps
 from hydrahive.core.config import AlgorithmConfig, changing, made, require, require_integer, require_number
-from hydrahive.core.replayed import Draw, Told
 from hydrahive.core.schedules import Linear, bounds
 from hydrahive.policies.config import PolicyConfig
 
 
 @dataclass(frozen=True)
-class _OffPolicy(AlgorithmConfig):
+class _OffPolicy(ByEnvSteps, AlgorithmConfig):
     """What actors with critics have in common; not chosen itself.
 
     Attributes:
@@ -84,20 +84,6 @@ class _OffPolicy(AlgorithmConfig):
         kind = policy.core_kind
         require(kind == "none", "policy.core", kind, f"none for {type(self).__name__}, which learns from single rows")
         return self
-
-    @property
-    def reach(self) -> int:
-        """As far as rewards are summed."""
-        return self.n_step
-
-    def wants(self, told: Told) -> Draw:
-        """Gradient steps by env steps."""
-        due = [self._due(env_steps) for env_steps in (told.before, told.env_steps)]
-        return Draw(due[1] - due[0], self.batch)
-
-    def _due(self, env_steps: int) -> int:
-        """Gradient steps after so many env steps."""
-        return int(max(0, env_steps - self.warm_up) / self.env_steps_per_gradient_step)
 
 
 @dataclass(frozen=True)

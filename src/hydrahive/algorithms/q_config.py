@@ -159,8 +159,31 @@ class AthQ(AlgorithmConfig):
         return made(self.network_maker, policy, observation_space, action_space, generator, how.ladder, detours)
 
 
+class ByEnvSteps:
+    """Gradient steps on batches of rows, as env steps come; what they are set to are fields of whoever is one."""
+
+    n_step: int
+    batch: int
+    warm_up: int
+    env_steps_per_gradient_step: float
+
+    @property
+    def reach(self) -> int:
+        """As far as rewards are summed."""
+        return self.n_step
+
+    def wants(self, told: Told) -> Draw:
+        """Gradient steps by env steps."""
+        due = [self._due(env_steps) for env_steps in (told.before, told.env_steps)]
+        return Draw(due[1] - due[0], self.batch)
+
+    def _due(self, env_steps: int) -> int:
+        """Gradient steps after so many env steps."""
+        return int(max(0, env_steps - self.warm_up) / self.env_steps_per_gradient_step)
+
+
 @dataclass(frozen=True)
-class DQN(AlgorithmConfig):
+class DQN(ByEnvSteps, AlgorithmConfig):
     """Deep Q-learning (Mnih et al. 2015) from a replay of rows, and each of its improvements as a switch.
 
     Prioritised draws are the replay's: `replay: {class_path: Rows, init_args: {priority_exponent: 0.5}}`.
@@ -256,20 +279,6 @@ class DQN(AlgorithmConfig):
         kind = policy.core_kind
         require(kind == "none", "policy.core", kind, f"none for {type(self).__name__}, or AthQ, which learns sequences")
         return self
-
-    @property
-    def reach(self) -> int:
-        """As far as rewards are summed."""
-        return self.n_step
-
-    def wants(self, told: Told) -> Draw:
-        """Gradient steps by env steps."""
-        due = [self._due(env_steps) for env_steps in (told.before, told.env_steps)]
-        return Draw(due[1] - due[0], self.batch)
-
-    def _due(self, env_steps: int) -> int:
-        """Gradient steps after so many env steps."""
-        return int(max(0, env_steps - self.warm_up) / self.env_steps_per_gradient_step)
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
         """A `hydrahive.policies.deep_q_network.DeepQNetwork`."""

@@ -81,9 +81,9 @@ class Crew:
         return self.workers[worker].actor
 
     @property
-    def slots(self) -> dict[int, int]:
-        """Of the workers and newcomers: their numbers among those that are there at once."""
-        return {worker: member.slot for worker, member in {**self.workers, **self.newcomers}.items()}
+    def slots(self) -> set[int]:
+        """The numbers that workers and newcomers have among those that are there at once."""
+        return {member.slot for member in (*self.workers.values(), *self.newcomers.values())}
 
     def staying(self) -> list[int]:
         """The workers that have joined and are not leaving; those that leave, if there are no others."""

@@ -104,7 +104,8 @@ class Hiring:
         crew = self._crew
         name = f"env-worker-{self._next_id}:{crew.generation}"
         actor: Any = ray.remote(EnvWorkerActor)
-        slot = next(slot for slot in itertools.count() if slot not in crew.slots.values())
+        taken = crew.slots
+        slot = next(slot for slot in itertools.count() if slot not in taken)
         options = {**self._options(name, 1, 0), **crew.room.worker_options(node, slot)}
         handle = actor.options(**options).remote(crew.config, crew.run.run_id)
         title = f"env worker {self._next_id}"

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.core.replayed import Draw, Told
@@ -17,7 +17,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class EnvConfig:
+class Part:
+    """What a config chooses by `class_path`. Its annotations are evaluated where its class stands.
+
+    Parsers look at them from the module of a subclass, where their names may mean nothing: then they check nothing.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Evaluate the annotations.
+
+        Raises:
+            TypeError: If one of their names is not known yet, or to type checkers only.
+        """
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__annotations__", {})
+        try:
+            hints = get_type_hints(cls)
+        except NameError as error:
+            cls.__annotations__ = {}  # Python still lists the class among its base's subclasses for a while
+            raise TypeError(f"{cls.__name__}: {error} where the class stands, and its fields' types need it") from None
+        cls.__annotations__ = {name: hints[name] for name in own}
+
+
+@dataclass(frozen=True)
+class EnvConfig(Part):
     """An environment: how to build it as a vector of environments and as a single one.
 
     `step_weight` is what an env step counts in the ledger, in Snake steps: a class declares what its steps cost.
@@ -69,7 +92,7 @@ class EnvConfig:
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Part):
     """A network that turns observations into features; `maker` names its class, as `made` takes it."""
 
     maker: ClassVar[str]
@@ -80,7 +103,7 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class CoreConfig:
+class CoreConfig(Part):
     """A policy's memory between steps."""
 
     @property
@@ -104,7 +127,7 @@ def changing(default: T) -> T:
 
 
 @dataclass(frozen=True)
-class AlgorithmConfig:
+class AlgorithmConfig(Part):
     """A learning rule: which network acts, what acting records besides the action, and the update.
 
     `replays` is what it draws from a replay: `nothing`, `sequences` where there is one, or `transitions`, which it
@@ -168,7 +191,7 @@ class AlgorithmConfig:
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayConfig(Part):
     """A memory that updates draw from; `maker` names its class, as `made` takes it.
 
     `gives` is what is drawn: `sequences` or `transitions`. `needs_scores` declares that it goes by episodes' scores.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from hydrahive.core.config import require, require_integer, require_number
+from hydrahive.core.config import Part, require, require_integer, require_number
 from hydrahive.runtime.config.changes import value_of, with_values
 from hydrahive.runtime.config.parsing import config_arguments, load_run_config, parse
 from hydrahive.runtime.config.parts import choose_among
@@ -39,7 +39,7 @@ EVALUATED = "evaluation_"
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Part):
     """Where trials' values come from."""
 
     depends_on_results: ClassVar[bool] = False
@@ -84,7 +84,7 @@ class Optuna(SearchConfig):
 
 
 @dataclass(frozen=True)
-class SchedulerConfig:
+class SchedulerConfig(Part):
     """Which trials go on, and with what."""
 
     depends_on_arrival: ClassVar[bool] = True

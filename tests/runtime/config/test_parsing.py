@@ -99,6 +99,48 @@ def test_refusals_name_the_key_the_value_and_what_is_accepted(overrides, key, hi
     assert "\n" not in str(refusal.value)
 
 
+MIXED = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from hydrahive.algorithms.config import VTrace
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+class Plain:
+    depth: int
+
+    def twice(self) -> int:
+        return 2 * self.depth
+
+@dataclass(frozen=True)
+class Mixed(Plain, VTrace):
+    depth: int = 3
+    rule: Literal["one", "two"] = "one"
+"""
+
+
+def test_types_of_a_users_part_hold_though_it_mixes_in_a_plain_class(tmp_path, monkeypatch):
+    (tmp_path / "mixing.py").write_text(MIXED)
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = ["--algorithm", "mixing.Mixed", "--algorithm.rule", "two", "--algorithm.learning_rate", "1e-4"]
+    algorithm = load_run_config(VTRACE, chosen).algorithm
+    assert (algorithm.rule, algorithm.learning_rate) == ("two", 1e-4)
+    for key, value, hint in (("rule", "three", "'one' or 'two'"), ("depth", "deep", "int"), ("discount", "x", "float")):
+        with pytest.raises(UsageError) as refusal:
+            load_run_config(VTRACE, ["--algorithm", "mixing.Mixed", f"--algorithm.{key}", value])
+        assert str(refusal.value).startswith(f"algorithm.init_args.{key}:")
+        assert hint in str(refusal.value)
+
+
+def test_a_users_part_whose_types_nobody_can_evaluate_is_refused_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "unknowing.py").write_text(MIXED.replace("depth: int = 3", "depth: Sequence[int] = ()"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="name 'Sequence' is not defined") as refusal:
+        load_run_config(VTRACE, ["--algorithm", "unknowing.Mixed"])
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [

@@ -210,6 +210,7 @@ def test_who_was_superseded_ends_and_writes_nothing_more(tmp_path, monkeypatch, 
     before = []
 
     def take_over():
+        folder.send()  # what was begun before is not what this is about
         marked.write_text(json.dumps({"nonce": "another", "host": "elsewhere", "pid": 7}))
         before.extend(sorted(path.name for path in (marked.parent / "checkpoints").iterdir()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ class Part:
             TypeError: If one of their names is not known yet, or to type checkers only.
         """
         super().__init_subclass__(**options)
-        own = cls.__dict__.get("__annotations__", {})
+        own = inspect.get_annotations(cls)
         try:
             hints = get_type_hints(cls)
         except NameError as error:

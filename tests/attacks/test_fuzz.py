@@ -22,7 +22,7 @@ from conftest import FULL
 from hydrahive.core.errors import CheckpointError, HydrahiveError, RefusedWorkError, StateRefusedError
 from hydrahive.core.fragment import FragmentId
 from hydrahive.core.state import as_json_array, from_json_array
-from hydrahive.envs import plain_state
+from hydrahive.envs.plain import state as plain_state
 from hydrahive.ledger.posting import sealed
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.accounting.run_accounts import read_outbox

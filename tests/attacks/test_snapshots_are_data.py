@@ -12,7 +12,7 @@ import pytest
 
 from hydrahive.core.errors import SnapshotUnsupportedError, StateRefusedError
 from hydrahive.core.state import as_json_array, from_json_array
-from hydrahive.envs import plain_state
+from hydrahive.envs.plain import state as plain_state
 
 RAN = []
 

@@ -23,10 +23,6 @@ def grid(name: str) -> Kind:
     return gym(f"minigrid:MiniGrid-{name}-v0", "minigrid.wrappers.ImgObsWrapper")
 
 
-def mujoco(name: str) -> Kind:
-    return gym(f"{name}-v5", snapshots="none")
-
-
 GYMNASIUM = {
     name: gym(name)
     for name in (
@@ -41,10 +37,27 @@ BOX2D = {
 } | {"CarRacing-v3": gym("CarRacing-v3", snapshots="none")}
 
 MUJOCO = {
-    f"{name}-v5": mujoco(name)
+    f"{name}-v5": gym(f"{name}-v5")
     for name in (
         "HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid", "HumanoidStandup", "Swimmer", "Pusher", "Reacher",
         "InvertedPendulum", "InvertedDoublePendulum",
+    )
+}  # fmt: skip
+
+ROBOTICS = {
+    name: gym(f"gymnasium_robotics:{name}")
+    for name in (
+        "FetchReach-v4", "FetchPush-v4", "FetchPickAndPlace-v4", "HandReach-v3", "PointMaze_UMaze-v3", "AntMaze_UMaze-v5",
+        "AdroitHandDoor-v1", "FrankaKitchen-v1",
+    )
+}  # fmt: skip
+
+DM_CONTROL = {
+    name: gym(f"shimmy:dm_control/{name}-v0")
+    for name in (
+        "cheetah-run", "walker-walk", "humanoid-walk", "ball_in_cup-catch", "acrobot-swingup", "cartpole-swingup",
+        "finger-spin", "fish-swim", "hopper-hop", "manipulator-bring_ball", "pendulum-swingup", "quadruped-run",
+        "reacher-hard", "swimmer-swimmer6", "point_mass-easy", "dog-run",
     )
 }  # fmt: skip
 
@@ -125,6 +138,8 @@ FAMILIES = {
     "Gymnasium": GYMNASIUM,
     "Box2D": BOX2D,
     "MuJoCo": MUJOCO,
+    "Gymnasium-Robotics": ROBOTICS,
+    "DeepMind's control suite": DM_CONTROL,
     "MiniGrid": MINIGRID,
     "MinAtar": MINATAR,
     "PettingZoo": PETTINGZOO,

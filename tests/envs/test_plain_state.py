@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrahive.core.errors import SnapshotUnsupportedError
-from hydrahive.envs import plain_state
+from hydrahive.envs.plain import state as plain_state
 
 
 class Phase(Enum):

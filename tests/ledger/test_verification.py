@@ -3,6 +3,7 @@
 import pytest
 from books import opened, posting, settle, tampered
 
+from hydrahive.ledger.verdicts import Verdicts
 from hydrahive.ledger.verification import verify
 
 EDITS = {
@@ -86,3 +87,32 @@ def test_a_damaged_page_is_found(tmp_path):
         problem = str(error)
     assert problem
     assert "damaged" in problem or "journal row" in problem
+
+
+def work_of(db, call):
+    """What SQLite's machine executes for a call, in thousands of its instructions."""
+    ticks = []
+    db.set_progress_handler(lambda: ticks.append(None), 1_000)
+    try:
+        call()
+    finally:
+        db.set_progress_handler(None, 0)
+    return len(ticks)
+
+
+def test_its_work_grows_as_the_journal_does(tmp_path):
+    """Not with its square: a ledger of many runs is read through in minutes."""
+    work = {}
+    for rounds in (400, 1_600):
+        ledger = opened(tmp_path / f"{rounds}.sqlite")
+        settle(ledger, posting(0, rounds))
+        work[rounds] = work_of(ledger.journal.db, lambda ledger=ledger: verify(ledger.journal))
+        ledger.close()
+    assert work[1_600] < 5 * work[400]
+
+
+def test_clawing_back_looks_its_entry_up(tmp_path):
+    ledger = opened(tmp_path / "ledger.sqlite")
+    settle(ledger, posting(0, 1_500))
+    verdicts = Verdicts(ledger.journal, None)
+    assert work_of(ledger.journal.db, lambda: [verdicts._moved_by(5) for _ in range(50)]) <= 5

@@ -83,6 +83,15 @@ class EnvConfig(Part):
         """Environments that belong together, as the agents of one world; a vector has whole groups."""
         return 1
 
+    def goal_judge(self) -> Any:
+        """What says what other goals would have been worth, as `hydrahive.envs.gym.goals.GoalJudge`.
+
+        Raises:
+            ConfigError: If there are no goals, or the environment does not say.
+        """
+        accepted = "an environment with goals: a Dict with observation, achieved_goal and desired_goal"
+        raise ConfigError("env", type(self).__name__, accepted)
+
     def make_vector(self, num_envs: int) -> Any:
         """A `hydrahive.envs.vector.SnapshotVectorEnv` of `num_envs` environments."""
         raise NotImplementedError(f"{type(self).__name__} must define make_vector")
@@ -195,7 +204,8 @@ class AlgorithmConfig(Part):
 class ReplayConfig(Part):
     """A memory that updates draw from; `maker` names its class, as `made` takes it.
 
-    `gives` is what is drawn: `sequences` or `transitions`. `needs_scores` declares that it goes by episodes' scores.
+    `gives` is what is drawn: `sequences` or `transitions`. `needs_scores` declares that it goes by episodes' scores,
+    `needs_goals` that it puts other goals in the place of those that were played for.
 
     Attributes:
         capacity: Frames that are kept; the oldest leave first, of sequences whole finished episodes.
@@ -204,6 +214,7 @@ class ReplayConfig(Part):
     maker: ClassVar[str]
     gives: ClassVar[Literal["sequences", "transitions"]]
     needs_scores: ClassVar[bool] = False
+    needs_goals: ClassVar[bool] = False
 
     capacity: int = 125_000
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -51,16 +52,39 @@ class Part:
     scale: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Goals:
+    """Where a row tells which goal was reached, and which one is to be: as many numbers each.
+
+    Attributes:
+        achieved: Where the one begins.
+        desired: Where the other begins.
+        shape: Of a goal.
+        dtype: Of a goal as the environment itself tells it.
+    """
+
+    achieved: int
+    desired: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Numbers of a goal."""
+        return math.prod(self.shape)
+
+
 class PartsBox(spaces.Box):
     """Rows of an observation's parts side by side.
 
     Attributes:
         parts: Those in order, without gaps.
+        goals: Where among them goals stand; None where there are none.
     """
 
-    def __init__(self, low: np.ndarray, high: np.ndarray, parts: Sequence[Part]) -> None:
+    def __init__(self, low: np.ndarray, high: np.ndarray, parts: Sequence[Part], goals: Goals | None = None) -> None:
         """For parts whose numbers lie between bounds, float32 `[F]` each."""
-        self.parts = tuple(parts)
+        self.parts, self.goals = tuple(parts), goals
         super().__init__(low, high, dtype=np.float32)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from hydrahive.core.errors import ConfigError, NotAsDeclaredError
-from hydrahive.core.laid_out import Part, PartsBox, whole_bounds
+from hydrahive.core.laid_out import Goals, Part, PartsBox, whole_bounds
 from hydrahive.envs.given import as_declared, cast, in_words
 
 MASK = "action_mask"
@@ -70,7 +70,7 @@ class Flattener:
             return
         parts = _parts_of(space, 0)
         low, high = (np.concatenate(ends) for ends in zip(*_bounds(space), strict=True))
-        self.space = PartsBox(low, high, parts)
+        self.space = PartsBox(low, high, parts, _goals(space))
 
     def observations(self, given: Any, count: int) -> np.ndarray:
         """`count` observations, as a vector environment gives them together, laid out.
@@ -115,6 +115,20 @@ def _refuse_empty(space: spaces.Box) -> None:
 
 def _children(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, spaces.Space[Any]]]:
     return list(space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces))
+
+
+def _goals(space: spaces.Space[Any]) -> Goals | None:
+    """Where goals stand in a laid-out observation, if its keys are those of Gymnasium's `GoalEnv`."""
+    if not isinstance(space, spaces.Dict) or not {"achieved_goal", "desired_goal"} <= set(space.spaces):
+        return None
+    achieved, desired = space["achieved_goal"], space["desired_goal"]
+    if not (isinstance(achieved, spaces.Box) and isinstance(desired, spaces.Box) and achieved.shape == desired.shape):
+        return None
+    places, start = {}, 0
+    for key, part in _children(space):
+        places[key] = start
+        start += sum(one.size for one in _parts_of(part, 0))
+    return Goals(places["achieved_goal"], places["desired_goal"], desired.shape, np.dtype(desired.dtype))
 
 
 def _bounds(space: spaces.Space[Any]) -> list[tuple[np.ndarray, np.ndarray]]:

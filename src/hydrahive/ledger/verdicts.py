@@ -124,6 +124,8 @@ class Verdicts:
     def _moved_by(self, seq: int) -> int:
         """The entry that moved a credit's tokens: its own, or the one that let it go."""
         assert seq >= 1, "entries are numbered from 1"
-        row = self._journal.db.execute("SELECT seq FROM journal WHERE refers = ? AND kind = 'post'", (seq,)).fetchone()
+        row = self._journal.db.execute(  # said twice: the index is of all three
+            "SELECT seq FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire') AND kind = 'post'", (seq,)
+        ).fetchone()
         assert row is None or row[0] > seq, "later"
         return int(row[0]) if row else seq

@@ -203,14 +203,16 @@ def _wrong_keys(journal: Journal) -> Iterator[str]:
 def _wrong_credits(journal: Journal) -> Iterator[str]:
     """Credits that the journal does not show, or shows otherwise."""
     assert journal.db.in_transaction, "one view of the file"
+    # Looked up once: one pass through the journal for each of its credits would be its square.
     rows = journal.db.execute(
+        "WITH reversed AS MATERIALIZED (SELECT refers FROM journal WHERE code = 'correction' AND refers IS NOT NULL) "
         "SELECT r.run_id, c.segment, c.round, c.shard, c.env_steps, c.amount, c.digest, w.name, w.owner, c.state, "
         "j.kind, j.amount, j.credit, j.memo, EXISTS (SELECT 1 FROM journal k WHERE k.key = 'clawback/' || c.seq), "
-        "EXISTS (SELECT 1 FROM journal k WHERE k.code = 'correction' AND k.refers IN (c.seq, p.seq)), "
+        "c.seq IN reversed OR coalesce(p.seq IN reversed, 0), "
         "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq), p.seq IS NOT NULL "
         "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
         "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' "
-        "LEFT JOIN journal p ON p.refers = c.seq AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
+        "LEFT JOIN journal p ON p.refers = c.seq AND p.kind IN ('post', 'void', 'expire') AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
     )
     for row, (state, kind, moved, account, memo), resolved in ((list(r[:9]), r[9:14], r[14:]) for r in rows):
         where = f"credits row of run {row[0]}, segment {row[1]}, round {row[2]}, shard {row[3]}"

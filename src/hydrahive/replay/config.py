@@ -208,3 +208,29 @@ class Rows(ReplayConfig):
         """Of frames, each once."""
         row: int = layout.row_bytes
         return self.capacity * row
+
+
+@dataclass(frozen=True)
+class Hindsight(Rows):
+    """Rows, most of which are learned from as if another goal had been played for (Andrychowicz et al. 2017).
+
+    Needs an environment with goals, as Gymnasium-Robotics has them: observations are a Dict with `observation`,
+    `achieved_goal` and `desired_goal`, and `compute_reward(achieved_goal, desired_goal, info)` says what a goal would
+    have been worth.
+
+    Attributes:
+        goals: Which ones: `future`, reached later in the row's episode; `episode`, at any time in it; `final`, at its
+            end.
+        relabelled: Rows with another goal for each one with its own (k of the paper).
+    """
+
+    maker = "hydrahive.replay.hindsight:HindsightReplay"
+    needs_goals = True
+
+    goals: Literal["future", "final", "episode"] = "future"
+    relabelled: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        require_number("relabelled", self.relabelled, 0, above=True)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from hydrahive.core.fragment import Fragment, FragmentSummary
+
+
+class GoalJudge(Protocol):
+    """Says what goals are worth."""
+
+    def __call__(self, achieved: np.ndarray, desired: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The reward of each, float32 `[S]`, and whether it ends the episode, bool `[S]`; of goals `[S, size]`."""
+
+
+class JudgedGoals(NamedTuple):
+    """Goals within observations, and what judges them."""
+
+    achieved: slice
+    desired: slice
+    judge: GoalJudge
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,7 @@ class Layout:
         stack: Frames in an observation, of which fragments hold each once; an episode is stored as whole observations.
         masks: Choices that a mask of legal actions covers; 0 where there are no masks.
         steps: Of a transition: env steps from its observation to the one that it leads to.
+        goals: Where observations tell goals, and what judges these; None for replays that do not need them.
     """
 
     columns: int
@@ -40,6 +56,7 @@ class Layout:
     stack: int = 1
     masks: int = 0
     steps: int = 1
+    goals: JudgedGoals | None = None
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """What is kept of each frame."""

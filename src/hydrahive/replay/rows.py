@@ -109,12 +109,12 @@ class Rows:
         That is who was played, and whose next `layout.steps` steps are known or end its episode before.
         """
         times = np.arange(start, end)
-        valid, ended = self._read("valid", times), self._ended(times)
+        valid, ended = self.read("valid", times), self.ended(times)
         whole, going = valid.copy(), valid & ~ended
         for k in range(1, self.layout.steps + 1):
-            following = self._read("valid", times + k)
+            following = self.read("valid", times + k)
             whole &= following | ~going  # nobody knows where a row led to whose agent just vanished
-            going &= following & ~self._ended(times + k)
+            going &= following & ~self.ended(times + k)
         return whole
 
     def transitions(self, places: Places, probabilities: np.ndarray, rows: int) -> Transitions:
@@ -153,6 +153,29 @@ class Rows:
             rows=rows,
         )
 
+    def truncated(self, places: Places) -> np.ndarray:
+        """Of which rows the episode was truncated, `[S]` bool."""
+        cut: np.ndarray = self._arrays["truncated"][places.times % self.size, places.columns]
+        return cut
+
+    def seen_at(self, places: Places, cut: np.ndarray) -> np.ndarray:
+        """Observations `[S, ...]` of single frames; where `cut`, `[S]` bool, the last one of the episode before it."""
+        seen: np.ndarray = self._arrays["frames"][places.times % self.size, places.columns]
+        if cut.any():
+            last = Places(places.times[cut] - 1, places.columns[cut])
+            seen[cut] = self._cut_observations[np.searchsorted(self._cut_keys, self.keys(last))]
+        return seen
+
+    def read(self, name: str, times: np.ndarray | int) -> np.ndarray:
+        """All columns of one array at some steps, `[K, columns, ...]`."""
+        read: np.ndarray = self._arrays[name][times % self.size]
+        return read
+
+    def ended(self, times: np.ndarray | int) -> np.ndarray:
+        """Which rows of some steps were their episode's last, `[K, columns]` bool."""
+        ended: np.ndarray = self.read("terminated", times) | self.read("truncated", times)
+        return ended
+
     def _observations(self, places: Places) -> np.ndarray:
         """Observations `[S, ...]`; of stacked frames, with zeros where the episode had no frame yet."""
         times, columns = places
@@ -169,11 +192,3 @@ class Rows:
             going &= (times > age) & self._arrays["valid"][before, columns]
             going &= ~(self._arrays["terminated"] | self._arrays["truncated"])[before, columns]
         return observations
-
-    def _read(self, name: str, times: np.ndarray) -> np.ndarray:
-        read: np.ndarray = self._arrays[name][times % self.size]
-        return read
-
-    def _ended(self, times: np.ndarray) -> np.ndarray:
-        ended: np.ndarray = self._read("terminated", times) | self._read("truncated", times)
-        return ended

@@ -115,6 +115,13 @@ class Gym(EnvConfig):
         maker = Maker(self._registered(), self.kwargs | drawn, tuple(self._wrappers()))
         return FlatSingle(maker.make(), tells_score=maker.tells_score)
 
+    def goal_judge(self) -> Any:
+        """The environment's own `compute_reward`."""
+        from hydrahive.envs.gym.goals import GymGoals
+
+        with failures_in_a_line():
+            return GymGoals(Maker(self._registered(), self.kwargs, tuple(self._wrappers())))
+
     def _wrappers(self) -> list[Callable[[Any], Any]]:
         return wrappers_of(self.wrappers, "gymnasium.Wrappers")
 

@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode
 
 from hydrahive.core.errors import NotAsDeclaredError
 from hydrahive.core.state import State, nested, under
-from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener
 from hydrahive.envs.given import Masks, begun, is_over, number, stepped
 from hydrahive.envs.gym.maker import Maker
-from hydrahive.envs.plain_names import Names
+from hydrahive.envs.plain import state as plain_state
+from hydrahive.envs.plain.names import Names
 from hydrahive.envs.taken import Actions
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, several
 

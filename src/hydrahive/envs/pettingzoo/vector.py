@@ -15,12 +15,12 @@ from hydrahive.core.errors import ConfigError, NotAsDeclaredError
 from hydrahive.core.laid_out import GroupedBox, StatedBox
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import derived_seed
-from hydrahive.envs import plain_state
 from hydrahive.envs.flat import MASK, Flattener, as_row
 from hydrahive.envs.given import Masks, begun, in_words, is_over, number, stepped
 from hydrahive.envs.pettingzoo.groups import members_of
 from hydrahive.envs.pettingzoo.states import States
-from hydrahive.envs.plain_names import Names
+from hydrahive.envs.plain import state as plain_state
+from hydrahive.envs.plain.names import Names
 from hydrahive.envs.taken import Actions
 from hydrahive.envs.vector import SnapshotVectorEnv, refuse_hidden_state, several, take_state
 from hydrahive.envs.world import World

@@ -298,7 +298,7 @@ class RunConfig:
         if self.replay is None:
             return
         require(wanted != "nothing", "replay", "one", f"null, for {name} learns from fresh rounds only")
-        accepted = {"sequences": "Ath or Uniform", "transitions": "Rows"}.get(wanted, "")
+        accepted = {"sequences": "Ath or Uniform", "transitions": "Rows or Hindsight"}.get(wanted, "")
         given = type(self.replay).__name__
         require(self.replay.gives == wanted, "replay", given, f"{accepted}, for {name} learns from {wanted}")
         if self.replay.needs_scores:

@@ -14,7 +14,7 @@ from hydrahive.core.replayed import Draw, Judgement, ReplayEvent, Sample, Told
 from hydrahive.core.state import State, nested
 from hydrahive.core.streams import stream
 from hydrahive.policies.distributions import distribution_of
-from hydrahive.replay.episodes import Layout
+from hydrahive.replay.episodes import JudgedGoals, Layout
 from hydrahive.replay.interface import Memory
 from hydrahive.replay.memory import SequenceReplay
 from hydrahive.runtime.config.run_config import RunConfig
@@ -46,7 +46,17 @@ def replay_layout(config: RunConfig) -> Layout:
         stack=stack,
         masks=masks,
         steps=config.algorithm.reach,
+        goals=_goals(config, space),
     )
+
+
+def _goals(config: RunConfig, space: Any) -> JudgedGoals | None:
+    """Where observations tell goals, and the environment that judges them, if the replay needs them."""
+    if config.replay is None or not config.replay.needs_goals:
+        return None
+    judge, goals = config.env.goal_judge(), space.goals
+    achieved, desired = (slice(start, start + goals.size) for start in (goals.achieved, goals.desired))
+    return JudgedGoals(achieved, desired, judge)
 
 
 class Replay:

@@ -83,6 +83,8 @@ class UnlikeError(WrongError):
 
 
 def _looked(config: RunConfig) -> tuple[str, ...]:
+    if config.replay is not None and config.replay.needs_goals:
+        config.env.goal_judge()  # which tries it
     group, is_rebuilt = config.env.group, config.env.snapshot_kind == SnapshotKind.REBUILT
     games = group if is_rebuilt or config.envs_per_shard < 2 * group else 2 * group  # rebuilding takes longer
     began = time.perf_counter()

@@ -7,7 +7,7 @@ they close over, and of spaces what they draw with. Specs and the like are const
 it is refused by name rather than silently lost.
 
 A snapshot is data, whoever wrote it: restoring one imports nothing and calls nothing of what it names
-(`hydrahive.envs.plain_names`), reads no memory but the snapshot's own, and refuses in one line what no capture writes.
+(`hydrahive.envs.plain.names`), reads no memory but the snapshot's own, and refuses in one line what no capture writes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from hydrahive.core.errors import StateRefusedError, first_line
 from hydrahive.core.state import State, as_json_array, from_json_array
-from hydrahive.envs.plain_names import Names
-from hydrahive.envs.plain_reading import Decoder
-from hydrahive.envs.plain_writing import Encoder
+from hydrahive.envs.plain.names import Names
+from hydrahive.envs.plain.reading import Decoder
+from hydrahive.envs.plain.writing import Encoder
 
 
 def capture(env: Any, names: Names | None = None) -> State:

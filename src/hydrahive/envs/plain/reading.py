@@ -1,4 +1,4 @@
-"""Values made again from JSON and arrays: the reading half of `hydrahive.envs.plain_state`."""
+"""Values made again from JSON and arrays: the reading half of `hydrahive.envs.plain.state`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from hydrahive.core.errors import StateRefusedError
 from hydrahive.core.state import State
-from hydrahive.envs.plain_names import (
+from hydrahive.envs.plain.compiled import is_window
+from hydrahive.envs.plain.names import (
     HOLDERS,
     Names,
     attributes,
@@ -23,7 +24,7 @@ from hydrahive.envs.plain_names import (
     owner_of,
     put_attributes,
 )
-from hydrahive.envs.plain_writing import SEEDS, SPELT, content_of
+from hydrahive.envs.plain.writing import SEEDS, SPELT, content_of
 
 REBUILT = {"OrderedDict": OrderedDict, "Counter": Counter}
 """Dicts of a kind of their own that can be made anew."""
@@ -156,14 +157,17 @@ class Decoder:
 
     def _filled(self, kind: str, content: Any, current: Any) -> Any:
         """A container; it is met before what it holds is, which may hold it in turn."""
-        if kind == "holder":
-            return self._holder(content, current)
+        standing = {
+            "holder": self._holder,
+            "function": self._function,
+            "space": self._space,
+            "window": self._window,
+            "compiled": self._compiled,
+        }
+        if kind in standing:
+            return standing[kind](content, current)
         if kind == "object":
             return self._object(content[0], content[1], current)
-        if kind == "function":
-            return self._function(content, current)
-        if kind == "space":
-            return self._space(content, current)
         if kind == "list":
             made: Any = []
             self._met.append(made)
@@ -185,6 +189,19 @@ class Decoder:
             if len(named) > 1:
                 put_attributes(made, {name: self.decoded(item, own.get(name)) for name, item in named[1]})
         return made
+
+    def _window(self, _: Any, current: Any) -> Any:
+        """An array that shows a compiled structure's memory: the one that stands there."""
+        if not isinstance(current, np.ndarray) or not is_window(current):
+            raise StateRefusedError(f"state with a window on MuJoCo's memory where a {type(current).__name__} is")
+        self._met.append(current)
+        return current
+
+    def _compiled(self, content: Any, current: Any) -> Any:
+        """A model or data of MuJoCo's: those that stand there."""
+        self._met.append(current)
+        self._names.compiled.put(current, {name: self._array(path) for name, path in content})
+        return current
 
     def _function(self, content: Any, current: Any) -> Any:
         """A function without a name: the one that stands there, which closes over what is put into it."""

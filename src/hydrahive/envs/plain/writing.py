@@ -1,8 +1,9 @@
-"""An environment's state as JSON and arrays: the writing half of `hydrahive.envs.plain_state`."""
+"""An environment's state as JSON and arrays: the writing half of `hydrahive.envs.plain.state`."""
 
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum, Flag
@@ -15,7 +16,8 @@ from gymnasium.envs.registration import EnvSpec
 
 from hydrahive.core.errors import SnapshotUnsupportedError, StateRefusedError
 from hydrahive.core.state import State
-from hydrahive.envs.plain_names import (
+from hydrahive.envs.plain.compiled import is_window, kind_of
+from hydrahive.envs.plain.names import (
     HOLDERS,
     Names,
     attributes,
@@ -30,6 +32,9 @@ from hydrahive.envs.plain_names import (
 DRAWING = ("pygame.surface.Surface", "pygame.font.Font", "pygame.freetype.Font", "pygame.time.Clock")
 """Types that pictures are made with; left as they are, too."""
 
+WINDOWS = "dm_control.mujoco.index"
+"""Of this module are names for MuJoCo's arrays; left as they are, for the arrays are put back in their places."""
+
 CONSTANTS = (
     EnvSpec,
     type,
@@ -38,8 +43,10 @@ CONSTANTS = (
     BuiltinFunctionType,
     MethodType,
     ModuleType,
+    type(threading.Lock()),
+    type(threading.RLock()),
 )
-"""Objects that are left as they are."""
+"""Objects that are left as they are; nobody holds a lock between two steps."""
 
 DRAWERS = (np.random.Generator, np.random.RandomState, random.Random)
 """What random numbers are drawn with."""
@@ -129,6 +136,9 @@ class Encoder:
     def _encoded_object(self, value: Any, path: str) -> Any:
         if type(value) is np.ndarray and value.dtype.kind != "O":
             return self._encoded_array(value, path)
+        if kind_of(value):
+            taken = self._names.compiled.taken(value, path)
+            return {"compiled": [[name, self._placed(array, f"{path}.{name}")] for name, array in taken.items()]}
         if isinstance(value, DRAWERS):
             return self._encoded_drawer(value, path)
         if type(value) is list:
@@ -164,6 +174,8 @@ class Encoder:
         raise SnapshotUnsupportedError(f"its attribute {path!r} holds a {type(value).__name__}")
 
     def _encoded_array(self, value: np.ndarray, path: str) -> Any:
+        if is_window(value):
+            return {"window": str(value.dtype)}
         if (root := _root_of(value)) is not None:
             offset = value.__array_interface__["data"][0] - root.__array_interface__["data"][0]
             place = [offset, value.dtype.str, list(value.shape), list(value.strides)]
@@ -234,7 +246,11 @@ def _root_of(array: np.ndarray) -> np.ndarray | None:
 def _is_constant(value: Any) -> bool:
     """Whether a value is left as it is."""
     kind = type(value)
-    return isinstance(value, (*CONSTANTS, gymnasium.Space)) or f"{kind.__module__}.{kind.__name__}" in DRAWING
+    return (
+        isinstance(value, (*CONSTANTS, gymnasium.Space))
+        or f"{kind.__module__}.{kind.__name__}" in DRAWING
+        or kind.__module__ == WINDOWS
+    )
 
 
 def _draws(space: Any) -> bool:

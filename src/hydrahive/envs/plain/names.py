@@ -20,6 +20,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils import AgentSelector
 
 from hydrahive.core.errors import StateRefusedError
+from hydrahive.envs.plain.compiled import Compiled
 
 HOLDERS = (gymnasium.Env, gymnasium.vector.VectorEnv, AECEnv, ParallelEnv, AgentSelector)
 """Objects that are looked into."""
@@ -55,7 +56,9 @@ def is_tuples_only(value: Any) -> bool:
 class Names:
     """What a snapshot of one environment may name."""
 
-    def __init__(self, held: dict[Name, Any], modules: frozenset[str], used: frozenset[Name]) -> None:
+    def __init__(
+        self, held: dict[Name, Any], modules: frozenset[str], used: frozenset[Name], compiled: Compiled
+    ) -> None:
         """Know what is held by name, the modules that define its classes, and what of builtin objects is called.
 
         Args:
@@ -63,7 +66,9 @@ class Names:
             modules: The environment's own.
             used: Types of containers and arrays with the names of their methods that are held; and classes with the
                 names of their methods that an object has replaced by an attribute of its own.
+            compiled: What of MuJoCo's it holds.
         """
+        self.compiled = compiled
         self._held, self._modules, self._used = held, modules, used
         self._shared = {
             id(space): space for kind in held.values() if _is_class(kind) for _, space in class_spaces(kind)
@@ -79,7 +84,8 @@ class Names:
         held: dict[Name, Any] = {}
         modules: set[str] = set()
         used: set[Name] = set()
-        for value in _reached(env):
+        reached = list(_reached(env))
+        for value in reached:
             used |= _used_by(value)
             for kind in value.__mro__ if _is_class(value) else type(value).__mro__:
                 if is_named(kind):
@@ -92,7 +98,7 @@ class Names:
             for value in list(vars(sys.modules[module]).values()):
                 if _is_class(value) and is_named(value) and not _is_foreign(value):
                     held[value.__module__, value.__qualname__] = value
-        return Names(held, frozenset(modules), frozenset(used))
+        return Names(held, frozenset(modules), frozenset(used), Compiled(reached))
 
     def has_drawn(self, space: Any) -> bool:
         """Whether a class's own space, which all its objects share, has been drawn from since these were made."""

@@ -1,0 +1,1 @@
+"""State of Python environments that know nothing of snapshots."""

@@ -64,6 +64,9 @@ class FragileFleet(InlineFleet):
     def snapshot(self, worker, shard):
         return self._on(worker, lambda target: target.snapshot(shard))
 
+    def snapshots(self, worker, shards):
+        return [self.snapshot(worker, shard) for shard in shards]
+
     def simulate(self, worker, shards, round_, version, weights):
         self._calls += 1
         what = self._plan.get(self._calls)

@@ -212,7 +212,8 @@ def _wrong_credits(journal: Journal) -> Iterator[str]:
         "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq), p.seq IS NOT NULL "
         "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
         "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' "
-        "LEFT JOIN journal p ON p.refers = c.seq AND p.kind IN ('post', 'void', 'expire') AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
+        "LEFT JOIN journal p ON p.refers = c.seq AND p.kind IN ('post', 'void', 'expire') "
+        "AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
     )
     for row, (state, kind, moved, account, memo), resolved in ((list(r[:9]), r[9:14], r[14:]) for r in rows):
         where = f"credits row of run {row[0]}, segment {row[1]}, round {row[2]}, shard {row[3]}"

@@ -273,6 +273,13 @@ class RayFleet:
         """The shard's state after all calls made so far."""
         return Ref(self._members.crew.actor(worker).snapshot.remote(shard))
 
+    def snapshots(self, worker: int, shards: Sequence[int]) -> list[Ref]:
+        """Likewise of several shards, in one call."""
+        if len(shards) == 1:
+            return [self.snapshot(worker, shards[0])]
+        call = self._members.crew.actor(worker).snapshots.options(num_returns=len(shards))
+        return [Ref(state) for state in call.remote(list(shards))]
+
     def learner_state(self) -> Ref:
         """The learner's state after all calls made so far."""
         return Ref(self._members.crew.learner.actor.state.remote())

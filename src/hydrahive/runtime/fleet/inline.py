@@ -222,6 +222,10 @@ class InlineFleet:
         """The shard's state."""
         return Ref(self._worker.snapshot(shard))
 
+    def snapshots(self, worker: int, shards: Sequence[int]) -> list[Ref]:
+        """Likewise of several shards."""
+        return [self.snapshot(worker, shard) for shard in shards]
+
     def learner_state(self) -> Ref:
         """The learner's state."""
         return Ref(self._learner.state())

@@ -45,6 +45,9 @@ class EnvWorkerCalls(Protocol):
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""
 
+    def snapshots(self, worker: int, shards: Sequence[int]) -> list[Ref]:
+        """Likewise of several shards on one worker."""
+
     def facts(self, worker: int) -> WorkerFacts:
         """A worker as its receipts name it, also once it is gone."""
 

@@ -159,6 +159,10 @@ class EnvWorker:
         """
         return self._shard(shard).snapshot()
 
+    def snapshots(self, shards: Sequence[int]) -> list[State]:
+        """Likewise of several shards."""
+        return [self.snapshot(shard) for shard in shards]
+
     def _shard(self, index: int) -> Shard:
         if index not in self._shards:
             raise OutOfStepError(f"shard {index} is not on this worker")

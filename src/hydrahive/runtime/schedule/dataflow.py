@@ -338,8 +338,14 @@ class Schedule:
 
     def snapshot_shards(self) -> list[Taken]:
         """Every shard's state after all calls made so far, in shard order."""
-        homes = [self.homes[shard] for shard in range(self.config.shards)]
-        return [Taken(worker, self.fleet.snapshot(worker, shard)) for shard, worker in enumerate(homes)]
+        of_workers: dict[int, list[int]] = {}
+        for shard in range(self.config.shards):
+            of_workers.setdefault(self.homes[shard], []).append(shard)
+        taken: dict[int, Taken] = {}
+        for worker, shards in of_workers.items():
+            states = self.fleet.snapshots(worker, shards)
+            taken |= {shard: Taken(worker, state) for shard, state in zip(shards, states, strict=True)}
+        return [taken[shard] for shard in range(self.config.shards)]
 
     def is_boundary(self, version: int) -> bool:
         """Whether the run is cut behind so many updates."""

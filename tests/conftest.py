@@ -191,6 +191,23 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ob
     return training_in(tmp_path, monkeypatch)
 
 
+SERVED = ("tests/attacks/test_the_gate.py", "tests/serving/test_serving.py")
+"""Files that ask one server: it takes most of a minute to come up."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """By file, as `--dist loadfile`, but for those that share a server."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "served" if file in SERVED else file
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A real server, for all tests of it."""

@@ -78,7 +78,16 @@ OTHERS = {
 }
 
 
-ONLY_FULL = ("odd sizes", "cartpole", "planes", "masks", "masks in infos, wrapped", "atari, lives, residual", "groups")
+ONLY_FULL = (
+    "odd sizes",
+    "cartpole",
+    "ppo",
+    "planes",
+    "masks",
+    "masks in infos, wrapped",
+    "atari, lives, residual",
+    "groups",
+)
 ONLY_FULL += ("MultiDiscrete", "no snapshots")
 """What differs least from others; half a minute each."""
 
@@ -108,9 +117,9 @@ def test_other_experiments_keep_theirs(hydrahive, report, name):
     config, options = OTHERS[name]
     many = {"cartpole": 200_000, "odd sizes": 200_000}
     is_swarm = name.startswith("swarm")
-    steps = many.get(name, 60_000 if is_swarm else 30_000) if FULL else 6_000 if is_swarm or name == "ppo" else 12_000
+    steps = many.get(name, 60_000 if is_swarm else 30_000) if FULL else 6_000 if is_swarm else 12_000
     if name.startswith(("atari", "residual")):
-        steps = 12_000 if FULL else 1_200
+        steps = 12_000 if FULL else 800
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = [*options, "--stop.env_steps", steps, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
     inline = digests_of(hydrahive.train(config, "inline", *options, "--workers", 0))

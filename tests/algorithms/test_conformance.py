@@ -72,8 +72,9 @@ def test_every_boundary_is_the_same_whatever_is_lost(variant):
     plans = [{14: "die"}, {23: "lose update"}, {31: "lose result", 40: "die", 44: "join"}]
     if config.replay:
         plans += [{27: "lose replay"}, {47: "lose replay", 60: "die"}]
-    for plan in plans:
-        fleet = FragileFleet(config, plan)
+    at_once = load_run_config(CARTPOLE, [*options, "--learner.at_once", "3"])
+    for number, plan in enumerate(plans):
+        fleet = FragileFleet(at_once if number == 1 else config, plan)
         assert trained(config, fleet) == undisturbed, f"{plan}: {fleet.events}"
         assert fleet.events, f"{plan}: something was lost"
 

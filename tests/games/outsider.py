@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from hydrahive.algorithms.base.batch import stack
-from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, means, summed
+from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
+from hydrahive.algorithms.base.steps import Loss, Step, means, summed
 from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.core.config import AlgorithmConfig, changing, require_number
 

@@ -13,9 +13,10 @@ from torch.nn.functional import huber_loss
 
 from hydrahive.algorithms.base.batch import Batch, stack
 from hydrahive.algorithms.base.exploring import Exploring, finished
-from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, Taken, means, summed
+from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.base.unroll import Features, unrolled
 from hydrahive.algorithms.q_config import AthQ
 from hydrahive.core.schedules import value_at

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from hydrahive.algorithms.base.batch import edges
 from hydrahive.algorithms.base.exploring import Exploring
-from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, Taken, means, summed
+from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.q_config import DQN
 from hydrahive.algorithms.returns import cross_entropy, discounted, distance, projected, quantile_huber
 from hydrahive.core.fragment import MASKED
@@ -79,7 +80,7 @@ class DQNUpdate(Algorithm):
         taken: list[Taken] = []
         rows: list[int] = []
         for drawn in round_.sample.transitions if round_.sample else ():
-            step = yield Step(self._slices(drawn, beta), self.loss, drawn.frames, rate)
+            step = yield Step(self._slices(drawn, beta), self.loss, drawn.frames, rate, alone=config.noisy)
             on.judge(drawn.keys, step)
             if on.gradient_steps % config.target_every == 0:
                 on.follow("target", config.target_update)

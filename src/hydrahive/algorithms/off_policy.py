@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from hydrahive.algorithms.base.batch import edges
-from hydrahive.algorithms.base.learning import Algorithm, Loss, summed
+from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, summed
 from hydrahive.algorithms.control_config import _OffPolicy
 from hydrahive.algorithms.returns import discounted
 from hydrahive.core.fragment import MASKED

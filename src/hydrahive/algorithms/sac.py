@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from hydrahive.algorithms.base.learning import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.control_config import SAC
 from hydrahive.algorithms.off_policy import CRITIC_SUMS, Judging, Rows, without_illegal
 from hydrahive.core.schedules import value_at
@@ -75,14 +75,15 @@ class SACUpdate(Judging):
         counts: list[int] = []
         for drawn in round_.sample.transitions if round_.sample else ():
             slices, count = self.slices(drawn, beta, on.gradient_steps), drawn.frames
-            step = yield Step(slices, self.critics_loss, count, critics_rate, of="critics")
+            actors = Step(slices, self.actor_loss, count, rate)
+            step = yield Step(slices, self.critics_loss, count, critics_rate, of="critics", beside=actors)
             on.judge(drawn.keys, step)
             judged.append(step)
-            step = yield Step(slices, self.actor_loss, count, rate)
-            acted.append(step)
+            assert step.beside is not None, "the actor's"
+            acted.append(step.beside)
             counts.append(count)
             if warmth:
-                entropy = step.sums.sum(0)[1:] / count
+                entropy = step.beside.sums.sum(0)[1:] / count
                 yield Step([entropy.float()], self.temperature_loss, 1, warmth, of="temperature")
             on.follow("targets", config.target_update, of="critics")
         figures = {**means(CRITIC_SUMS, judged, counts), **means(ACTOR_SUMS, acted, counts)}

@@ -8,8 +8,8 @@ from typing import cast
 import numpy as np
 from torch import Tensor, nn
 
-from hydrahive.algorithms.base.learning import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.control_config import TD3
 from hydrahive.algorithms.off_policy import CRITIC_SUMS, Judging, Rows
 from hydrahive.core.schedules import value_at
@@ -38,12 +38,14 @@ class TD3Update(Judging):
         counts: list[int] = []
         for drawn in round_.sample.transitions if round_.sample else ():
             slices = self.slices(drawn, beta, on.gradient_steps)
-            step = yield Step(slices, self.critics_loss, drawn.frames, critics_rate, of="critics")
+            is_due = (on.gradient_steps + 1) % config.policy_delay == 0
+            actors = Step(slices, self.actor_loss, drawn.frames, rate) if is_due else None
+            step = yield Step(slices, self.critics_loss, drawn.frames, critics_rate, of="critics", beside=actors)
             on.judge(drawn.keys, step)
             judged.append(step)
             counts.append(drawn.frames)
-            if on.gradient_steps % config.policy_delay == 0:
-                acted.append((yield Step(slices, self.actor_loss, drawn.frames, rate)))
+            if step.beside is not None:
+                acted.append(step.beside)
                 on.follow("targets", config.target_update, of="critics")
                 on.follow("target actor", config.target_update)
         figures = {**means(CRITIC_SUMS, judged, counts), **means(ACTOR_SUMS, acted, counts[: len(acted)])}

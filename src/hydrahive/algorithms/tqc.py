@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hydrahive.algorithms.base.learning import Loss, summed
+from hydrahive.algorithms.base.steps import Loss, summed
 from hydrahive.algorithms.control_config import TQC
 from hydrahive.algorithms.off_policy import Rows
 from hydrahive.algorithms.sac import SACUpdate

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from hydrahive.algorithms.base.batch import Batch
-from hydrahive.algorithms.base.learning import Algorithm, Loss, Step, Story, summed
+from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
 from hydrahive.algorithms.base.rule import Round
+from hydrahive.algorithms.base.steps import Loss, Step, Story, summed
 from hydrahive.algorithms.base.unroll import unrolled
 from hydrahive.algorithms.config import VTrace
 from hydrahive.algorithms.vtrace_targets import Targets, deciding, standardised, vtrace_targets

@@ -6,8 +6,8 @@ An algorithm is a page (`vtrace.py`, `ppo.py`, `ath_q.py`): it says which gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,65 +19,13 @@ from hydrahive.algorithms.base.minibatches import Minibatch, cut
 from hydrahive.algorithms.base.normalisers import Returns, Statistics
 from hydrahive.algorithms.base.optimizer import FlatOptimizer, OptimizerSettings
 from hydrahive.algorithms.base.rule import Computing, Round
+from hydrahive.algorithms.base.steps import Gradients, Step, Story, Taken
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.replayed import Judgement, Sequences
 from hydrahive.core.state import State, nested, under
 from hydrahive.core.streams import stream
 from hydrahive.policies.agent import CLAMP, Agent
 from hydrahive.policies.flat_weights import FlatWeights
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a slice adds to a gradient step.
-
-    Attributes:
-        value: To be made smaller: a sum over the slice's rows, with gradient.
-        sums: Figures, sums over its rows likewise, float64 `[F]`; without gradient.
-        errors: `[N]`, how far off each row was, where a replay is to hear of it.
-    """
-
-    value: Tensor
-    sums: Tensor
-    errors: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A gradient step that an algorithm wants taken.
-
-    Attributes:
-        slices: What it is taken on, in order: batches, or whatever else `loss` takes.
-        loss: Of a slice: a pure function of the weights and the slice.
-        rows: Over which the gradient is a mean.
-        learning_rate: The optimizer's step size.
-        of: Which of the other networks it moves; empty for the one that acts.
-    """
-
-    slices: Iterable[Any]
-    loss: Callable[[Any], Loss]
-    rows: int
-    learning_rate: float
-    of: str = ""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What came of a gradient step.
-
-    Attributes:
-        sums: Of each slice's figures, float64 `[S, F]`.
-        norm: The gradient's Euclidean length before it was clipped.
-        errors: Of its rows in the slices' order, where the loss tells them.
-    """
-
-    sums: Tensor
-    norm: float
-    errors: Tensor | None = None
-
-
-Story = Generator[Step, Taken, dict[str, float]]
-"""An update: its gradient steps, what came of each, and in the end its figures."""
 
 
 class Learning:
@@ -118,7 +66,8 @@ class Learning:
         self.optimizer = FlatOptimizer(self.weights, optimizer)
         self.optimizers = {name: FlatOptimizer(self.flat[name], settings) for name, settings in learning.items()}
         moved = {"": network, **{name: self.others[name] for name in learning}}
-        self._leaves = {name: list(module.parameters()) for name, module in moved.items()}
+        leaves = {name: list(module.parameters()) for name, module in moved.items()}
+        self._gradients = Gradients(computing, leaves)
         shape = tuple(network.observation_mean.shape) if network.normalizes else ()
         self._observations = Statistics(shape) if network.normalizes else None
         self.returns = None if returns_discount is None else Returns(returns_discount)
@@ -208,22 +157,18 @@ class Learning:
             self.flat[other].vector.lerp_((self.flat[of] if of else self.weights).vector, share)
 
     def take(self, step: Step) -> Taken:
-        """Take a gradient step: slices are gone through in order, their gradients summed.
+        """Take a gradient step, and the one beside it; errors as `Gradients.summed`, and of the optimizer.
 
         Raises:
-            DivergedError: If the gradient is not finite; the weights are left as they were.
+            DivergedError: If a gradient is not finite; the weights are left as they were.
         """
-        sums, errors = [], []
-        for batch in step.slices:
-            with self.computing.precision():
-                loss = step.loss(batch)
-                # Others that learn are left as they are, though the loss may lead through them.
-                inputs = self._leaves[step.of] if self.optimizers else None
-                torch.autograd.backward(loss.value / step.rows, inputs=inputs)
-            sums.append(loss.sums)
-            errors += [] if loss.errors is None else [loss.errors.detach()]
-        norm = (self.optimizers[step.of] if step.of else self.optimizer).step(step.learning_rate)
-        return Taken(torch.stack(sums), norm, torch.cat(errors) if errors else None)
+        found = self._gradients.summed(step)
+        taken: Taken | None = None
+        for one, (sums, errors) in reversed(found):
+            norm = (self.optimizers[one.of] if one.of else self.optimizer).step(one.learning_rate)
+            taken = Taken(sums, norm, errors, taken)
+        assert taken is not None, "at least one"
+        return taken
 
     def state(self) -> State:
         """Weights, the optimizer's moments, and the normalisers' statistics, as named arrays."""
@@ -378,15 +323,3 @@ class Algorithm:
         """Begin version 0 with the weights of `state`."""
         self.on.load_weights(state)
         self.begin()
-
-
-def summed(values: Sequence[Tensor]) -> Tensor:
-    """Figures of a slice as `Loss.sums` holds them."""
-    with torch.no_grad():
-        return torch.stack([value.double() for value in values])
-
-
-def means(names: Sequence[str], taken: Sequence[Taken], rows: Sequence[int]) -> dict[str, float]:
-    """Each figure's mean over the rows of each gradient step, and over the steps."""
-    each = [(one.sums.sum(0) / count).tolist() for one, count in zip(taken, rows, strict=True)]
-    return dict(zip(names, np.mean(each, axis=0).tolist(), strict=True)) if each else {}

@@ -24,11 +24,13 @@ class Computing:
         device: Of the weights.
         slices: Parts that a round's gradient is summed from, in order.
         autocast: Whether layers compute in bfloat16 where that is faster.
+        at_once: Slices, of one gradient step or of some that go together, that are computed at a time.
     """
 
     device: torch.device
     slices: int = 1
     autocast: bool = False
+    at_once: int = 1
 
     def precision(self) -> torch.autocast:
         """The context that layers run in."""

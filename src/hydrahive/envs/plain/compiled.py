@@ -31,7 +31,8 @@ STATE = "state"
 def kind_of(value: Any) -> str | None:
     """Whether a value is an `MjModel` or an `MjData`, without importing MuJoCo; None if it is neither."""
     kind = type(value)
-    return kind.__name__ if kind.__module__ == "mujoco._structs" and kind.__name__ in ("MjModel", "MjData") else None
+    module = getattr(kind, "__module__", None)  # some compiled types have none
+    return kind.__name__ if module == "mujoco._structs" and kind.__name__ in ("MjModel", "MjData") else None
 
 
 def is_window(array: np.ndarray) -> bool:

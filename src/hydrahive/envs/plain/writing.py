@@ -246,11 +246,9 @@ def _root_of(array: np.ndarray) -> np.ndarray | None:
 def _is_constant(value: Any) -> bool:
     """Whether a value is left as it is."""
     kind = type(value)
-    return (
-        isinstance(value, (*CONSTANTS, gymnasium.Space))
-        or f"{kind.__module__}.{kind.__name__}" in DRAWING
-        or kind.__module__ == WINDOWS
-    )
+    module = getattr(kind, "__module__", None)  # some compiled types have none
+    is_drawn_with = f"{module}.{kind.__name__}" in DRAWING
+    return isinstance(value, (*CONSTANTS, gymnasium.Space)) or is_drawn_with or module == WINDOWS
 
 
 def _draws(space: Any) -> bool:

@@ -75,7 +75,7 @@ def first_difference(old: RunConfig, new: RunConfig) -> tuple[str, Any, Any] | N
     """The first key that changes results and differs: (key, old value, new value)."""
     before, after = dict(flat(as_plain(old))), dict(flat(as_plain(new)))
     for key in dict.fromkeys([*before, *after]):
-        if key.split(".")[0] not in BYTE_NEUTRAL and before.get(key) != after.get(key):
+        if not {key, key.split(".")[0]} & set(BYTE_NEUTRAL) and before.get(key) != after.get(key):
             return key, before.get(key), after.get(key)
     return None
 

@@ -33,6 +33,7 @@ from hydrahive.runtime.config.automatic import chosen
 
 BYTE_NEUTRAL = (
     "workers",
+    "learner.at_once",
     "stop",
     "checkpoint",
     "faults",
@@ -59,16 +60,20 @@ class LearnerConfig:
         threads: CPU threads of the learner; part of the machine class.
         slices: Parts that a round's gradient is summed from, in order. They bound the learner's memory and let
             several learners share a round; smaller parts stay in the CPU's cache. Changes the bytes.
+        at_once: Slices that are computed at a time, each by as many `threads`, on a CPU; also gradient steps that an
+            algorithm takes together, as SAC's of critics and actor. Changes no byte.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     slices: int = 1
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         """Refuse counts below one."""
         require_integer("threads", self.threads, 1, 1024)
         require_integer("slices", self.slices, 1)
+        require_integer("at_once", self.at_once, 1, 1024)
 
 
 @dataclass(frozen=True)

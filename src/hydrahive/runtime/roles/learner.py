@@ -42,7 +42,8 @@ class Learner:
         self._config = config
         self._device = learner_device(device)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, "weights"))
-        computing = Computing(self._device, config.learner.slices, config.precision == "bfloat16")
+        own = config.learner
+        computing = Computing(self._device, own.slices, config.precision == "bfloat16", own.at_once)
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
         self._curiosity = self._curiosity_of(computing)

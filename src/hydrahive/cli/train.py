@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from hydrahive.runtime.config.named_code import trust_code
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
 from hydrahive.runtime.config.portable import ensure_pinned
 from hydrahive.runtime.config.run_config import RunConfig
-from hydrahive.runtime.config.shipped import find_config, shipped_experiments
+from hydrahive.runtime.config.shipped import default_name, find_config, shipped_experiments
 from hydrahive.runtime.runs.run_folder import RunFolder, new_run_folder, runs_folder
 
 USAGE = (
@@ -45,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.training.train import readable_disk_errors, train
 
     runs = runs_folder(given.runs)
-    name = given.name or default_name(path, experiment, config.seed)
+    name = given.name or default_name(experiment, config.seed, is_runs_own=path.name == "config.yaml")
     config = with_experiment(config, experiment)
     folder = new_run_folder(runs, name)
     request = Request(
@@ -132,12 +131,6 @@ def help_text(parser: ArgumentParser) -> str:
     parser.usage = USAGE
     experiments = ", ".join(shipped_experiments())
     return f"{parser.format_help()}\n{part_help()}\n\nCONFIG: a YAML file, or a shipped experiment: {experiments}\n"
-
-
-def default_name(path: Path, experiment: str, seed: int) -> str:
-    """The name of a run that was given none, fit for a folder; a run's own `config.yaml` keeps its folder's."""
-    fit = re.sub(r"[^A-Za-z0-9._+=-]+", "-", experiment).strip("-.") or "run"
-    return fit if path.name == "config.yaml" else f"{fit[:90]}-s{seed}"
 
 
 def summary_text(summary: dict[str, Any], place: str, recording: Path | None) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.laid_out import StatedBox
+from hydrahive.policies.agent import Agent
 from hydrahive.runtime.inspect.playing import policy_of
 from hydrahive.runtime.roles.evaluation import evaluation_columns
 from hydrahive.runtime.roles.pictures import Played, played
@@ -195,8 +196,13 @@ class ServedPolicy:
         return mask.astype(np.bool_)
 
     @torch.inference_mode()
-    def answer(self, asked: Sequence[Asked]) -> list[Given]:
-        """Actions for the rows of several queries, computed together in batches of the evaluator's shape."""
+    def answer(self, asked: Sequence[Asked], draws: np.random.Generator | None = None) -> list[Given]:
+        """Actions for the rows of several queries, computed together in batches of the evaluator's shape.
+
+        Args:
+            asked: The queries.
+            draws: Draws the actions, as in training; None takes the likeliest.
+        """
         with self._lock:
             network, columns, updates = self._network, self.columns, self.checkpoint.boundary.updates
             observations = np.concatenate([one.observations for one in asked])
@@ -212,7 +218,7 @@ class ServedPolicy:
                 if legal is not None:
                     mask = torch.tensor(_padded(legal[part], columns, True))
                     scores = network.distribution.masked(scores, mask)
-                chosen = network.distribution.for_env(network.distribution.mode(scores).numpy())
+                chosen = network.distribution.for_env(_chosen(network, scores, draws).numpy())
                 actions.append(chosen[:rows].copy())
                 after.append(kept[:rows].numpy().copy())
         bounds = np.cumsum([len(one.observations) for one in asked])[:-1]
@@ -238,6 +244,14 @@ class ServedPolicy:
         with self._lock:
             config, network, updates = self.config, self._network, self.checkpoint.boundary.updates
         return played(config, network, episode, frames), updates
+
+
+def _chosen(network: Agent, scores: torch.Tensor, draws: np.random.Generator | None) -> torch.Tensor:
+    """The likeliest actions, or drawn ones, `[N, ...]`."""
+    if draws is None:
+        return network.distribution.mode(scores)
+    noise = torch.from_numpy(network.distribution.noise(draws, (len(scores),)))
+    return network.distribution.drawn(network.behaviour(scores, 1.0), noise)
 
 
 def _padded(rows: np.ndarray, columns: int, fill: Any = 0) -> np.ndarray:

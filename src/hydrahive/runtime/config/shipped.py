@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from hydrahive.core.errors import UsageError
@@ -34,6 +35,12 @@ def shipped_experiments() -> dict[str, Path]:
 def shipped_sweeps() -> dict[str, Path]:
     """The shipped sweeps' files by name, as in `sweeps/snake-pbt`."""
     return {name: path for name, path in _shipped().items() if name.startswith(SWEEPS)}
+
+
+def default_name(experiment: str, seed: int, *, is_runs_own: bool) -> str:
+    """The name of a run that was given none, fit for a folder; a run's own `config.yaml` keeps its folder's."""
+    fit = re.sub(r"[^A-Za-z0-9._+=-]+", "-", experiment).strip("-.") or "run"
+    return fit if is_runs_own else f"{fit[:90]}-s{seed}"
 
 
 def find_config(given: str, among: dict[str, Path] | None = None, what: str = "CONFIG") -> tuple[Path, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydrahive.core.errors import UsageError
+from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.ledger.ledger import ledger_path
 from hydrahive.runtime.cluster.address import is_embedded
@@ -31,6 +32,7 @@ class Admitted:
         initial: The weights it begins with, where it does not draw its own.
         accept_versions: Whether it goes on with other versions than it was computed with so far.
         quiet: Whether to show no progress.
+        sinks: Who else hears its story.
         oddities: What a look at its environment found worth telling.
     """
 
@@ -43,6 +45,7 @@ class Admitted:
     initial: State | None = None
     accept_versions: bool = False
     quiet: bool = False
+    sinks: tuple[Sink, ...] = ()
     oddities: tuple[str, ...] = ()
 
 
@@ -73,6 +76,7 @@ def admitted(request: Request) -> Admitted:
         initial_weights(folder, found.identity, given),
         request.accept_versions,
         request.quiet,
+        request.sinks,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hydrahive.core.sink import Sink
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_folder import RunFolder
 
@@ -26,6 +27,7 @@ class Request:
         quiet: Whether to show no progress.
         title: What the ledger calls the run; None for its name.
         accept_versions: Whether a run goes on with other versions than it was computed with so far.
+        sinks: Who else hears the run's story.
     """
 
     config: RunConfig
@@ -37,6 +39,7 @@ class Request:
     quiet: bool = False
     title: str | None = None
     accept_versions: bool = False
+    sinks: tuple[Sink, ...] = ()
 
 
 def with_experiment(config: RunConfig, name: str) -> RunConfig:

@@ -184,6 +184,7 @@ def _sinks(run: Admitted, start: Checkpoint | None, fleet: Fleet) -> Iterator[li
         TensorBoardSink(folder.tensorboard, purge_from),
     ]
     sinks += [] if run.quiet else [ProgressSink(config.stop.env_steps)]
+    sinks += run.sinks
     exported = fleet.metrics_sink(run.title)
     sinks += [exported] if exported else []
     try:

@@ -1,0 +1,1 @@
+"""Hydrahive for Python programs and notebooks; `hydrahive` itself offers all of it."""

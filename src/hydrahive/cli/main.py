@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "play a trained policy on held-out seeds",
     "play": "record an episode of a trained policy as a GIF",
     "snapshot": "write the report of a run: tables and plots",
+    "plot": "draw curves of runs, with intervals over their seeds",
     "digest": "print the digest and machine class of a run",
     "runs": "list runs, or compare some",
     "watch": "show a run in the terminal while it is trained",
@@ -40,7 +41,7 @@ COMMANDS = {
 
 MODULES = {
     "check-env": "check_env",
-    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "digest", "watch")},
+    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "plot", "digest", "watch")},
     **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query")},
     "runs": "runs.listing",
     **dict.fromkeys(("pause", "continue", "stop"), "runs.control"),

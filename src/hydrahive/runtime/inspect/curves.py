@@ -1,0 +1,92 @@
+"""Runs as groups that differ in their seeds only, for curves over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from hydrahive.core.errors import HydrahiveError, UsageError, one_line
+from hydrahive.runtime.config.plain import flat
+from hydrahive.runtime.config.run_config import BYTE_NEUTRAL
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.telemetry.curves import Group
+from hydrahive.telemetry.jsonl import read_rows
+
+SCORES = ("evaluation_mean", "score_mean")
+"""What is drawn where nobody says what: the first that every run has."""
+
+
+def groups_of(folders: Sequence[RunFolder], x: str, y: str | None) -> tuple[list[Group], str]:
+    """The runs in groups, and the column that is drawn.
+
+    Args:
+        folders: The runs.
+        x: The column that is drawn over.
+        y: The column that is drawn; None for the first of `SCORES` that all have.
+
+    Raises:
+        UsageError: If a run has no such column, or nothing in it; says which it has.
+        HydrahiveError: If a config cannot be read.
+    """
+    rows = {folder.name: _rows(folder) for folder in folders}
+    column = y or next((name for name in SCORES if all(_has(told, x, name) for told in rows.values())), SCORES[-1])
+    for name, told in rows.items():
+        for wanted in (x, column):
+            if not _has(told, x, wanted):
+                known = sorted({key for row in told for key, value in row.items() if isinstance(value, int | float)})
+                raise UsageError(f"RUN: {name!r} has no {wanted!r} to draw; it has {', '.join(known) or 'no rows yet'}")
+    keys = {folder.name: _told_apart(folder) for folder in folders}
+    differing = [key for key in dict.fromkeys(k for one in keys.values() for k in one) if _differs(keys, key)]
+    groups: dict[str, list[RunFolder]] = {}
+    for folder in folders:
+        groups.setdefault(_label(keys[folder.name], differing), []).append(folder)
+    found = []
+    for label, members in groups.items():
+        curves = [_curve(rows[folder.name], x, column) for folder in members]
+        found.append(Group(label, [curve[0] for curve in curves], [curve[1] for curve in curves]))
+    return found, column
+
+
+def _rows(folder: RunFolder) -> list[dict[str, Any]]:
+    return list(read_rows(folder.metrics))
+
+
+def _has(rows: Sequence[dict[str, Any]], x: str, y: str) -> bool:
+    return any(_is_number(row.get(x)) and _is_number(row.get(y)) for row in rows)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _curve(rows: Sequence[dict[str, Any]], x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where a column has values; of several at one place the last."""
+    known = {row[x]: row[y] for row in rows if _is_number(row.get(x)) and _is_number(row.get(y))}
+    places = sorted(known)
+    return np.array(places, np.float64), np.array([known[place] for place in places], np.float64)
+
+
+def _told_apart(folder: RunFolder) -> dict[str, Any]:
+    """The values of a run's config that its bytes depend on, but for the seed."""
+    try:
+        plain = yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))
+        every = dict(flat(plain))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None
+    left_out = {"seed", *BYTE_NEUTRAL} - {"experiment"}
+    return {key: value for key, value in every.items() if not {key, key.split(".")[0]} & left_out}
+
+
+def _differs(keys: dict[str, dict[str, Any]], key: str) -> bool:
+    values = [one.get(key) for one in keys.values()]
+    return any(value != values[0] for value in values)
+
+
+def _label(values: dict[str, Any], differing: Sequence[str]) -> str:
+    """What tells a group from the others: its experiment, and the keys in which it differs."""
+    said = [f"{key.replace('init_args.', '')} {values[key]}" for key in differing if key in values]
+    named = str(values.get("experiment") or "run")
+    return ", ".join([named, *[text for text in said if not text.startswith("experiment ")][:4]])

@@ -136,6 +136,20 @@ class Run:
         record_run(self.folder, path, episode)
         return path
 
+    def export(self, out: str | Path | None = None, form: Literal["onnx", "torch"] = "onnx") -> dict[str, Any]:
+        """Write its newest policy for programs that do not know Hydrahive; what it is.
+
+        Args:
+            out: A folder; by default `policy` in its own.
+            form: ONNX, or a program of torch's; either with a `policy.py` that runs it.
+
+        Raises:
+            HydrahiveError: If it cannot be told so, or would act otherwise; nothing was written.
+        """
+        from hydrahive.runtime.inspect.exporting import export
+
+        return export(self.folder, self.folder.path / "policy" if out is None else Path(out), form)
+
     def policy(self) -> Policy:
         """Its newest policy."""
         from hydrahive.api.policy import Policy

@@ -23,6 +23,7 @@ COMMANDS = {
     "play": "record an episode of a trained policy as a GIF",
     "snapshot": "write the report of a run: tables and plots",
     "plot": "draw curves of runs, with intervals over their seeds",
+    "export": "write a trained policy as ONNX, or for torch",
     "digest": "print the digest and machine class of a run",
     "runs": "list runs, or compare some",
     "watch": "show a run in the terminal while it is trained",
@@ -41,14 +42,16 @@ COMMANDS = {
 
 MODULES = {
     "check-env": "check_env",
-    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "plot", "digest", "watch")},
+    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "plot", "export", "digest", "watch")},
     **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query")},
     "runs": "runs.listing",
     **dict.fromkeys(("pause", "continue", "stop"), "runs.control"),
 }
 """Commands whose module is not named like them; `control` is given the command as its first argument."""
 
-READ_CONFIGS = frozenset({"train", "evaluate", "play", "snapshot", "watch", "serve", "tune", "check-env", "bench"})
+READ_CONFIGS = frozenset(
+    {"train", "evaluate", "play", "snapshot", "export", "watch", "serve", "tune", "check-env", "bench"}
+)
 """Commands that build what configs name, which may lie in the current folder; the others import nothing from there."""
 
 USAGE = """usage: hydrahive COMMAND ...

@@ -54,7 +54,7 @@ class RecurrentCore(nn.Module):
         Returns:
             Outputs `[L, N, H]`, and the memory `[N, M]` after the last step.
         """
-        n = len(memory)
+        n = memory.shape[0]
         parts = memory.view(n, self._parts, self._layers, self._hidden).permute(1, 2, 0, 3).contiguous()
         state = (parts[0], parts[1]) if self._parts == 2 else parts[0]
         # Under autocast cuDNN would compute in float16, whatever was asked for, and a CPU without the unit is slow.

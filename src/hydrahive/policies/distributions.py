@@ -43,6 +43,10 @@ class Categorical(Distribution):
         """Counted as it counts."""
         return actions + self._start if self._start else actions
 
+    def tensors_for_env(self, actions: Tensor) -> Tensor:
+        """Likewise."""
+        return actions + self._start
+
     def normal(self, parameters: Tensor) -> Tensor:
         """Log-probabilities."""
         return parameters.log_softmax(-1)
@@ -100,6 +104,10 @@ class MultiCategorical(Distribution):
         """Counted as it counts."""
         counted: np.ndarray = actions + self._start
         return counted
+
+    def tensors_for_env(self, actions: Tensor) -> Tensor:
+        """Likewise."""
+        return actions + torch.from_numpy(self._start)
 
     def normal(self, parameters: Tensor) -> Tensor:
         """Log-probabilities within each choice."""
@@ -179,6 +187,12 @@ class Product(Distribution):
         counted, real = np.split(actions, [self._columns[0]], axis=-1)
         both = [self._counted.for_env(counted.astype(np.int64)), self._real.for_env(real)]
         return np.concatenate([part.astype(np.float64) for part in both], axis=-1)
+
+    def tensors_for_env(self, actions: Tensor) -> Tensor:
+        """Likewise, float32."""
+        choices, numbers = torch.split(actions, self._columns, dim=-1)
+        counted = self._counted.tensors_for_env(choices.long())
+        return torch.cat([counted.float(), self._real.tensors_for_env(numbers)], dim=-1)
 
     def normal(self, parameters: Tensor) -> Tensor:
         """Both in their normal form."""

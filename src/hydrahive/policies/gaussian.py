@@ -96,6 +96,10 @@ class Distribution:
         """Actions as the environment takes them."""
         raise NotImplementedError(f"{type(self).__name__} must define for_env")
 
+    def tensors_for_env(self, actions: Tensor) -> Tensor:
+        """As `for_env`, for policies that leave Python; up to rounding."""
+        raise NotImplementedError(f"{type(self).__name__} must define tensors_for_env")
+
     def normal(self, parameters: Tensor) -> Tensor:
         """The parameters in the form, `[N, P]`, that the three below take."""
         raise NotImplementedError(f"{type(self).__name__} must define normal")
@@ -191,6 +195,15 @@ class Gaussian(Distribution):
             scaled = np.where(self._bounded, low + (high - low) * (squashed + 1) / 2, actions)
         within: np.ndarray = scaled.astype(self._space.dtype).clip(self._space.low, self._space.high)
         return within
+
+    def tensors_for_env(self, actions: Tensor) -> Tensor:
+        """Likewise."""
+        low, high = (torch.from_numpy(np.where(self._bounded, end, 0.0)).float() for end in (self._low, self._high))
+        scaled = low + (high - low) * (actions.tanh() + 1) / 2
+        if self._free is not None:
+            scaled = torch.where(self._free, actions, scaled)
+        ends = (torch.from_numpy(np.array(end, np.float32)) for end in (self._space.low, self._space.high))
+        return torch.clamp(scaled, *ends)
 
     def normal(self, parameters: Tensor) -> Tensor:
         """Means, within `MEAN_LIMIT` where they are squashed, and log deviations within `LOG_STD_RANGE`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,10 +59,9 @@ class Bar:
 
     def __init__(self, target_steps: int) -> None:
         """Towards so many env steps."""
-        from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore]
-
-        self._target, self._html = target_steps, HTML
-        self._shown = display(HTML("starting"), display_id=True)
+        shown: Any = importlib.import_module("IPython.display")
+        self._target, self._html = target_steps, shown.HTML
+        self._shown = shown.display(shown.HTML("starting"), display_id=True)
 
     def row(self, row: Row) -> None:
         """Move on."""

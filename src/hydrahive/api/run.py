@@ -166,13 +166,11 @@ class Run:
         Raises:
             KeyError: If there is no such column.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from hydrahive.api.pictures import Shown
 
         rows = self.rows
         wanted = names or [name for name in ("score_mean", "evaluation_mean") if name in rows]
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Shown(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.subplots()
         for name in wanted:
             known = np.isfinite(rows[name])

@@ -37,6 +37,8 @@ WHERE = {
     "algorithms.q_config": "DQN Rainbow AthQ",
     "algorithms.control_config": "SAC TQC TD3 DDPG",
     "replay.config": "Rows Hindsight",
+    "telemetry.loggers.base": "Logger LoggerConfig",
+    "telemetry.loggers.config": "Csv Wandb Mlflow",
 }
 """The public names, by the modules that they come from; `__init__.pyi` says it to type checkers."""
 

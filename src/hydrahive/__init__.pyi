@@ -33,6 +33,11 @@ from hydrahive.policies.agent import Agent as Agent
 from hydrahive.replay.config import Hindsight as Hindsight
 from hydrahive.replay.config import Rows as Rows
 from hydrahive.runtime.config.run_config import RunConfig as RunConfig
+from hydrahive.telemetry.loggers.base import Logger as Logger
+from hydrahive.telemetry.loggers.base import LoggerConfig as LoggerConfig
+from hydrahive.telemetry.loggers.config import Csv as Csv
+from hydrahive.telemetry.loggers.config import Mlflow as Mlflow
+from hydrahive.telemetry.loggers.config import Wandb as Wandb
 
 __version__: str
 __all__: list[str]

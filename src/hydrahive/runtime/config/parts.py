@@ -12,8 +12,9 @@ from jsonargparse import set_parsing_settings
 
 from hydrahive.core.config import AlgorithmConfig, CoreConfig, EncoderConfig, EnvConfig, ReplayConfig
 from hydrahive.core.errors import UsageError, one_line
+from hydrahive.telemetry.loggers.base import LoggerConfig
 
-BASES: list[type] = [EnvConfig, EncoderConfig, CoreConfig, AlgorithmConfig, ReplayConfig]
+BASES: list[type] = [EnvConfig, EncoderConfig, CoreConfig, AlgorithmConfig, ReplayConfig, LoggerConfig]
 """The parts of a config that are chosen by `class_path`."""
 
 

@@ -30,6 +30,8 @@ from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath, Rows
 from hydrahive.runtime.config.automatic import chosen
+from hydrahive.telemetry.loggers import config as loggers_config  # noqa: F401  likewise
+from hydrahive.telemetry.loggers.base import LoggerConfig
 
 BYTE_NEUTRAL = (
     "workers",
@@ -46,6 +48,7 @@ BYTE_NEUTRAL = (
     "pictures_every",
     "recording",
     "look",
+    "loggers",
     "experiment",
 )
 """Keys that never change a byte of the result, so a run may be resumed with others."""
@@ -210,6 +213,7 @@ class RunConfig:
         recording: Whether to record a game of the trained policy as `episode.gif` at the end.
         look: What is done when the environment is found wrong before training: `refuse` to train, `tell` it and train,
             or look at nothing (`none`).
+        loggers: Who else is told the run's story, besides its folder: `Csv`, `Wandb`, `Mlflow`, or classes of yours.
         experiment: Name of the experiment the config came from, for display.
     """
 
@@ -242,6 +246,7 @@ class RunConfig:
     pictures_every: int = 0
     recording: bool = True
     look: Literal["refuse", "tell", "none"] = "refuse"
+    loggers: list[LoggerConfig] = field(default_factory=list)
     experiment: str = ""
 
     because: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from typing import Any
 from hydrahive.core.errors import HydrahiveError, SupersededError, TakenBackError
 from hydrahive.core.interrupts import Interrupts
 from hydrahive.core.sink import Sink
+from hydrahive.runtime.config.plain import as_plain
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.fleet.waiting import StopAsked
@@ -28,6 +29,8 @@ from hydrahive.runtime.training.request import Request, say
 from hydrahive.runtime.training.resuming import Found, Settled, refuse_if_trained_meanwhile, settled_identity
 from hydrahive.runtime.training.trainer import Trainer
 from hydrahive.telemetry.jsonl import JsonlSink, cut_after
+from hydrahive.telemetry.loggers.background import Background
+from hydrahive.telemetry.loggers.base import About
 from hydrahive.telemetry.progress import ProgressSink
 from hydrahive.telemetry.tensorboard import TensorBoardSink
 
@@ -185,13 +188,32 @@ def _sinks(run: Admitted, start: Checkpoint | None, fleet: Fleet) -> Iterator[li
     ]
     sinks += [] if run.quiet else [ProgressSink(config.stop.env_steps)]
     sinks += run.sinks
+    sinks += _loggers(run, start, sinks[0])
     exported = fleet.metrics_sink(run.title)
     sinks += [exported] if exported else []
     try:
         yield sinks
     finally:
-        for sink in sinks:
+        for sink in reversed(sinks):  # whoever has something to tell at its end tells it to the first ones
             sink.close()
+
+
+def _loggers(run: Admitted, start: Checkpoint | None, told: Sink) -> list[Sink]:
+    """Who else hears the story, each on a thread of its own; what goes wrong with one is an event, and said once."""
+
+    def tell(text: str) -> None:
+        told.event("logger_failed", text)
+        say("logger_failed", text)
+
+    about = About(
+        run.folder.name,
+        run.run_id,
+        run.config.experiment,
+        as_plain(run.config),
+        run.folder.path,
+        start.boundary.updates if start else 0,
+    )
+    return [Background(logger, about, run.folder.read_summary, tell) for logger in run.config.loggers]
 
 
 def _announce(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.harness import ancestors
 from conftest import FULL, wait_for
 
 MINUTES = 10
@@ -39,7 +40,7 @@ def processes(driver):
             ("object store", "raylet/raylet"),
             ("coordinator", "ray::CoordinatorActor"),
         ):
-            if mark in title:
+            if mark in title and driver in ancestors(int(path.name)):  # others may train here, too
                 found[role] = int(path.name)
     return found
 

@@ -1,5 +1,7 @@
 """MuJoCo's environments are restored to the byte, whatever they change; what could reach memory is never set."""
 
+import json
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -165,3 +167,33 @@ def test_values_that_are_no_numbers_end_in_no_crash():
 def test_a_name_that_needs_another_import_says_so():
     with pytest.raises(ConfigError, match="a registered environment"):
         Gym("dm_control/cheetah-run-v9")
+
+
+def test_where_packages_lie_is_no_part_of_the_state(monkeypatch):
+    """An environment remembers its model's file; on another machine that lies elsewhere, and its state is the same."""
+    from hydrahive.envs.plain import names
+
+    here = Gym("Hopper-v5").make_vector(1)
+    state = here.snapshot()
+    tree = bytes(state["envs/tree"]).decode()
+    assert '["gymnasium", "envs/mujoco/assets/hopper.xml"]' in tree
+    assert "site-packages" not in tree
+    monkeypatch.setattr(names, "_places", lambda packages: dict.fromkeys(sorted(packages), "/elsewhere/"))
+    there = Gym("Hopper-v5").make_vector(1)
+    there.restore(state)
+    assert there._envs[0].unwrapped.fullpath == "/elsewhere/envs/mujoco/assets/hopper.xml"
+    assert bytes(there.snapshot()["envs/tree"]).decode() == tree
+
+
+@pytest.mark.parametrize("path", [["os", "x"], ["gymnasium", 7], ["gymnasium"], "gymnasium", None])
+def test_paths_of_no_package_of_the_environments_are_refused(path):
+    env = gymnasium.make("Hopper-v5")
+    state = plain_state.capture(env)
+    text = (
+        bytes(state["tree"])
+        .decode()
+        .replace('{"path": ["gymnasium", "envs/mujoco/assets/hopper.xml"]}', json.dumps({"path": path}))
+    )
+    assert json.dumps({"path": path}) in text
+    with pytest.raises(StateRefusedError):
+        plain_state.restore(env, {**state, "tree": np.frombuffer(text.encode(), np.uint8)})

@@ -51,7 +51,8 @@ class Callbacks:
 
 def in_a_notebook() -> bool:
     """Whether this process is a notebook's kernel."""
-    return "ipykernel" in sys.modules
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 class Bar:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_schedules_are_read(tmp_path):
         (["--portable", "true"], "precision:", "highest"),
         (["--policy.core", "Foo"], "policy.core:", "Rnn or Gru or Lstm or 'none'"),
         (["--policy.core", "Gru", "--policy.core.hidden", "x"], "policy.core.init_args.hidden:", "int"),
-        (["--replay", "Foo"], "replay:", "Ath or Uniform or Rows or null"),
+        (["--replay", "Foo"], "replay:", "Ath or Uniform or Rows or Hindsight or null"),
         (["--replay", "Ath", "--replay.gears", "fast"], "replay.init_args.gears:", "'formula' or 'classic'"),
         (["--replay", "Ath", "--replay.ratio", "2"], "replay.init_args.ratio:", "at most 1"),
         (["--replay", "Ath", "--replay.capacity", "100"], "replay.init_args.capacity:", "deepest bucket"),
@@ -81,7 +82,7 @@ def test_schedules_are_read(tmp_path):
         (["--replay.ratio", "0.1"], "replay:", "another class_path: Ath or Uniform"),
         (["--replay", "Rows", "--replay.ratio", "0.1"], "replay:", "another class_path: Ath or Uniform"),
         (["--replay", "Rows"], "replay:", "Ath or Uniform, for VTrace learns from sequences"),
-        (["--algorithm", "DQN", "--replay", "Ath"], "replay:", "Rows, for DQN learns from transitions"),
+        (["--algorithm", "DQN", "--replay", "Ath"], "replay:", "Rows or Hindsight, for DQN learns from transitions"),
         (["--algorithm", "DQN", "--replay", "Rows", "--replay.capacity", "20"], "replay.capacity:", "at least 32"),
         (["--algorithm", "PPO", "--replay", "Ath"], "replay:", "fresh rounds only"),
         (["--algorithm", "DQN", "--policy.core", "Gru"], "policy.core:", "AthQ, which learns sequences"),
@@ -208,7 +209,13 @@ def test_config_errors_travel_between_processes():
 
 
 def test_help_explains_every_key():
+    @dataclasses.dataclass(frozen=True)
+    class Silent(VTrace):
+        pass
+
+    Silent.__doc__ = None  # Python and dataclasses say something for whoever says nothing
     text = part_help()
+    assert "\n  Silent\n" in text
     for key in known_keys():
         name = key.split(".")[-1]
         if ".init_args." in key and name != "class_path":

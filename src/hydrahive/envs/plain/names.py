@@ -6,10 +6,11 @@ here already: nothing is imported, and nothing is called.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -75,6 +76,7 @@ class Names:
         }
         self._drawn = {number: _drawn_with(space) for number, space in self._shared.items()}
         packages = {module.partition(".")[0] for module in modules}
+        self._places = _places(packages)
         # As they are now: what an environment imports only when it plays, a fresh process would not have.
         self._imported = frozenset(name for name in sys.modules if name.partition(".")[0] in packages)
 
@@ -99,6 +101,24 @@ class Names:
                 if _is_class(value) and is_named(value) and not _is_foreign(value):
                     held[value.__module__, value.__qualname__] = value
         return Names(held, frozenset(modules), frozenset(used), Compiled(reached))
+
+    def placed(self, text: str) -> tuple[str, str] | None:
+        """A path inside a package of the environment's as package and rest: it lies elsewhere on other machines."""
+        if text.startswith(os.sep):
+            for package, folder in self._places.items():
+                if text.startswith(folder):
+                    return package, text[len(folder) :]
+        return None
+
+    def path(self, package: Any, rest: Any) -> str:
+        """The other way.
+
+        Raises:
+            StateRefusedError: If it is of no such package.
+        """
+        if package not in self._places or not isinstance(rest, str):
+            raise StateRefusedError(f"state with a path in {package!r}, which is no package of its environment")
+        return self._places[package] + rest
 
     def has_drawn(self, space: Any) -> bool:
         """Whether a class's own space, which all its objects share, has been drawn from since these were made."""
@@ -173,6 +193,12 @@ class Names:
         for part in qualname.split("."):
             found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
         return found if getattr(found, "__module__", None) == module else None
+
+
+def _places(packages: Iterable[str]) -> dict[str, str]:
+    """Where packages lie here, each with a separator at its end."""
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in packages}
+    return {name: os.path.dirname(file) + os.sep for name, file in sorted(files.items()) if file}
 
 
 def _is_class(value: Any) -> bool:

@@ -66,7 +66,7 @@ class Decoder:
         ((kind, content),) = tree.items()
         if kind == "constant":
             return current
-        if kind in ("same", "method", "named", "enum", "flag", "bound"):
+        if kind in ("same", "method", "named", "enum", "flag", "bound", "path"):
             return self._referred(kind, content, current)
         if kind == "scalar":
             return (self._array(content) if isinstance(content, str) else self._spelt(*content)).reshape(-1)[0]
@@ -86,6 +86,8 @@ class Decoder:
             return self._names.method(self.decoded(content[0], owner_of(current)), content[1])
         if kind == "same":
             return self._met_before(content)
+        if kind == "path":
+            return self._names.path(*content)
         if kind == "method":
             return self._names.method(self._met_before(content[0]), content[1])
         return self._names.found(*content) if kind == "named" else self._names.member(*content)

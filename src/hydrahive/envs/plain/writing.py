@@ -78,6 +78,8 @@ class Encoder:
 
     def encoded(self, value: Any, path: str) -> Any:
         """What says in JSON what stands at a path; its arrays are put aside."""
+        if type(value) is str and (placed := self._names.placed(value)) is not None:
+            return {"path": list(placed)}
         if value is None or type(value) in (bool, int, float, str):
             return value
         if isinstance(value, Flag):

@@ -12,7 +12,7 @@ import yaml
 
 from hydrahive.core.errors import UsageError, one_line
 
-OURS = ("hydrahive", "gymnasium", "pettingzoo", "ale_py", "minatar", "minigrid", "mpe2")
+OURS = ("hydrahive", "gymnasium", "pettingzoo", "ale_py", "minatar", "minigrid", "mpe2", "gymnasium_robotics", "shimmy")
 """Packages that come with us: what they define may be named by anybody's config."""
 
 PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")

@@ -138,7 +138,8 @@ def part_help() -> str:
     lines = ["parts (choose one by class_path; its keys stand under init_args):"]
     for base in BASES:
         for part in subclasses(base):
-            lines.append(f"\n  {part.__name__}: {(part.__doc__ or '').splitlines()[0]}")
+            said = (part.__doc__ or "").strip().splitlines()
+            lines.append(f"\n  {part.__name__}: {said[0] if said else ''}".rstrip(": "))
             told = meanings(part)
             for field in dataclasses.fields(part):
                 if field.default_factory is not dataclasses.MISSING:

@@ -84,7 +84,7 @@ class EnvConfig(Part):
         return 1
 
     def goal_judge(self) -> Any:
-        """What says what other goals would have been worth, as `hydrahive.envs.gym.goals.GoalJudge`.
+        """What says what other goals would have been worth, as `hydrahive.envs.gym.goals.GymGoals`.
 
         Raises:
             ConfigError: If there are no goals, or the environment does not say.

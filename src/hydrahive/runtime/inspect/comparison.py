@@ -35,15 +35,21 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def written_config(folder: RunFolder) -> dict[str, Any]:
+    """A run's config as it is written, by dotted keys; nothing that it names is imported.
+
+    Raises:
+        HydrahiveError: If it cannot be read.
+    """
+    try:
+        return dict(flat(yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None
+
+
 def config_differences(folders: Sequence[RunFolder]) -> list[list[Any]]:
     """The config keys in which runs differ: rows of (key, value of each run)."""
-    configs = []
-    for folder in folders:
-        try:
-            plain = yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))
-            configs.append(dict(flat(plain)))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None
+    configs = [written_config(folder) for folder in folders]
     keys = dict.fromkeys(key for config in configs for key in config)
     rows = [[key, *(config.get(key) for config in configs)] for key in keys]
     return [row for row in rows if any(value != row[1] for value in row[2:])]

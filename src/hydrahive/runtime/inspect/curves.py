@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
-from hydrahive.core.errors import HydrahiveError, UsageError, one_line
-from hydrahive.runtime.config.plain import flat
+from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config.run_config import BYTE_NEUTRAL
+from hydrahive.runtime.inspect.comparison import written_config
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.curves import Group
 from hydrahive.telemetry.jsonl import read_rows
@@ -71,13 +70,8 @@ def _curve(rows: Sequence[dict[str, Any]], x: str, y: str) -> tuple[np.ndarray, 
 
 def _told_apart(folder: RunFolder) -> dict[str, Any]:
     """The values of a run's config that its bytes depend on, but for the seed."""
-    try:
-        plain = yaml.safe_load((folder.path / "config.yaml").read_text("utf-8"))
-        every = dict(flat(plain))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise HydrahiveError(f"run {folder.name!r}: its config.yaml cannot be read: {one_line(error)}") from None
     left_out = {"seed", *BYTE_NEUTRAL} - {"experiment"}
-    return {key: value for key, value in every.items() if not {key, key.split(".")[0]} & left_out}
+    return {key: value for key, value in written_config(folder).items() if not {key, key.split(".")[0]} & left_out}
 
 
 def _differs(keys: dict[str, dict[str, Any]], key: str) -> bool:

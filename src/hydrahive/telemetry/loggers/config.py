@@ -47,7 +47,7 @@ class Mlflow(LoggerConfig):
     """MLflow; needs the extra `mlflow`.
 
     Attributes:
-        tracking_uri: Where it keeps runs: a server, a database, or a folder; by default `$MLFLOW_TRACKING_URI`.
+        tracking_uri: Where it keeps runs: a server or a database; by default `$MLFLOW_TRACKING_URI`.
         experiment: Name of MLflow's experiment; null for the run's own.
     """
 

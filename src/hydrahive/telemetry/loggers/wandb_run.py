@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import wandb
@@ -56,9 +55,7 @@ class WandbLogger(Logger):
 
     def picture(self, env_steps: int, clip: Clip) -> None:
         """With the next row."""
-        with tempfile.NamedTemporaryFile(suffix=".gif", delete=False) as file:
-            Path(file.name).write_bytes(clip.gif)
-        self._beside["picture"] = wandb.Video(file.name, format="gif")
+        self._beside["picture"] = wandb.Video(io.BytesIO(clip.gif), format="gif")
 
     def end(self, summary: Mapping[str, Any] | None) -> None:
         """Close the run; what it came to is its summary."""

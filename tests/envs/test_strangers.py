@@ -5,6 +5,8 @@ Each kind began as somebody's report about another system; the inputs are our ow
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -362,3 +364,34 @@ def test_a_slow_environment_is_not_taken_to_hang(hydrahive):
     )  # fmt: skip
     events = (hydrahive.runs / "slow" / "events.jsonl").read_text()
     assert "hang_seconds" not in events
+
+
+BESIDE = """
+import sys
+from pathlib import Path
+import ray
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.inspect.envs import costs
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+@ray.remote(num_cpus=0)
+class Other:
+    def here(self):
+        return True
+
+others = []
+made = costs.vector
+def vector(config):
+    others.append(Other.remote())  # a process more, and one that was idle has another name
+    assert ray.get(others[-1].here.remote())
+    return made(config)
+costs.vector = vector
+print(costs.left_behind(load_run_config(Path(sys.argv[1]), sys.argv[2:])))
+"""
+
+
+def test_workers_that_ray_starts_meanwhile_are_not_the_environments():
+    command = [sys.executable, "-c", BESIDE, str(BASE), *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "leaves nothing behind" in done.stdout, done.stdout + done.stderr

@@ -30,6 +30,9 @@ OURS = "hydrahive-check-"
 ROUNDS = 3
 """Of making and closing, to see what gathers."""
 
+RAY_NODE = "raylet"
+"""The process that starts a node's Ray workers, where one runs in this process' Ray."""
+
 SETTLE_SECONDS = 2.0
 """That what was closed has to be gone."""
 
@@ -92,14 +95,27 @@ def memory(config: RunConfig) -> str:
 
 
 def _resident() -> int:
-    me = psutil.Process()
     total = 0
-    for process in (me, *me.children(recursive=True)):
+    for process in (psutil.Process(), *_started()):
         try:
             total += process.memory_info().rss
         except psutil.Error:
             continue
     return total
+
+
+def _started() -> Iterator[psutil.Process]:
+    """What this process started, and what that started; not by a Ray node, whose workers come and go anyway."""
+    waiting = psutil.Process().children()
+    while waiting:
+        process = waiting.pop()
+        try:
+            if process.name() == RAY_NODE:
+                continue
+            waiting += process.children()
+        except psutil.Error:
+            continue
+        yield process
 
 
 def left_behind(config: RunConfig) -> str:
@@ -139,14 +155,13 @@ def _own_temporary() -> Iterator[Path]:
                 os.environ["TMPDIR"] = named
 
 
-def _open() -> dict[str, set[str]]:
-    """What is open now, by kind: processes, threads, files."""
+def _open() -> dict[str, dict[object, str]]:
+    """What is open now, by kind: processes, threads, files; each with its name, which may change while it is open."""
     gc.collect()
-    me = psutil.Process()
     return {
-        "processes": {_named(child) for child in me.children(recursive=True)},
-        "threads": {f"{thread.name}, {thread.ident}" for thread in threading.enumerate()},
-        "open files": {f"{file.path}" for file in me.open_files()},
+        "processes": {child: _named(child) for child in _started()},
+        "threads": {thread.ident: f"{thread.name}, {thread.ident}" for thread in threading.enumerate()},
+        "open files": {file.path: file.path for file in psutil.Process().open_files()},
     }
 
 
@@ -157,11 +172,13 @@ def _named(process: psutil.Process) -> str:
         return f"process {process.pid}"
 
 
-def _settled(before: dict[str, set[str]]) -> dict[str, set[str]]:
-    """What more is open than before, once what is ending has had its time."""
+def _settled(before: dict[str, dict[object, str]]) -> dict[str, list[str]]:
+    """The names of what more is open than before, once what is ending has had its time."""
     began = time.perf_counter()
     while True:
-        left = {kind: names - before[kind] for kind, names in _open().items()}
+        left = {
+            kind: [name for one, name in named.items() if one not in before[kind]] for kind, named in _open().items()
+        }
         if not any(left.values()) or time.perf_counter() - began > SETTLE_SECONDS:
             return left
         time.sleep(0.1)

@@ -12,7 +12,7 @@ FIRST ?= 0
 KEEP ?=
 comma := ,
 
-.PHONY: help train test claims chaos corpus lint golden lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
+.PHONY: help train test claims chaos corpus lint golden wheel docs docs-serve lock bench sweep ath cluster-up cluster-down submit hive monitoring clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -27,7 +27,7 @@ define SET_UP
 endef
 
 $(VENV)/installed: pyproject.toml constraints.txt  # what a node needs, and no tools of ours
-	$(call SET_UP,games)
+	$(call SET_UP,app$(comma)games)
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt
@@ -89,9 +89,18 @@ hive: $(VENV)/installed  ## a cluster, a training that others join, and a server
 monitoring: $(VENV)/installed  ## Prometheus, and Grafana where installed, for the cluster on this machine
 	@cluster/monitoring.sh
 
+wheel: $(VENV)/dev  ## dist/hydrahive-*.whl, to be installed with pip anywhere
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null && ls dist/*.whl
+
+docs: $(VENV)/dev  ## the manual as pages, in site/; `make docs-serve` shows it while it is written
+	@$(BIN)/mkdocs build --strict --quiet && echo site/index.html
+
+docs-serve: $(VENV)/dev
+	@$(BIN)/mkdocs serve
+
 lock: $(VENV)/dev  ## write cluster/requirements.lock: what the image holds, by hash
 	@$(BIN)/python -m pip install --dry-run --ignore-installed --quiet --disable-pip-version-check -c constraints.txt --report - \
-		. "$$(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)" 2> /dev/null | $(BIN)/python cluster/lock.py > cluster/requirements.lock
+		'.[app]' "$$(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)" 2> /dev/null | $(BIN)/python cluster/lock.py > cluster/requirements.lock
 
 clean:  ## remove the environment and caches; runs stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

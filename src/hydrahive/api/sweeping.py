@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.api.words import words_of
+from hydrahive.core.extras import not_installed
 from hydrahive.core.interrupts import Interrupted
 from hydrahive.runtime.config.parsing import config_arguments, parse
 from hydrahive.runtime.config.shipped import find_config, shipped_sweeps
@@ -38,11 +39,14 @@ def sweep(
         UsageError: If something is not accepted; nothing was trained.
         KeyboardInterrupt: After Ctrl-C; the same call goes on.
     """
-    from hydrahive.tuning.config import SweepConfig, sweep_of, sweep_parser
-    from hydrahive.tuning.folder import SweepFolder
-    from hydrahive.tuning.report import write_report
-    from hydrahive.tuning.sweep import run_sweep
-    from hydrahive.tuning.winner import winner_of
+    try:
+        from hydrahive.tuning.config import SweepConfig, sweep_of, sweep_parser
+        from hydrahive.tuning.folder import SweepFolder
+        from hydrahive.tuning.report import write_report
+        from hydrahive.tuning.sweep import run_sweep
+        from hydrahive.tuning.winner import winner_of
+    except ImportError as error:
+        raise not_installed("sweep", error) from None
 
     if isinstance(plan, Mapping):
         words, named = words_of(plan), "sweep"

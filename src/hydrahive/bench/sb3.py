@@ -13,6 +13,7 @@ import torch
 from hydrahive.bench.score import EPISODES, Learner, Look
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.errors import UsageError
+from hydrahive.core.extras import not_installed
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.training.clock import Clock
 
@@ -107,8 +108,8 @@ def sb3(config: RunConfig) -> Learner:
         raise UsageError(f"--against: sb3 is raced where the zoo's values are known: {known}; not {name} on {env_id}")
     try:
         import stable_baselines3
-    except ImportError:
-        raise UsageError("--against: sb3 needs Stable-Baselines3; pip install 'hydrahive[sb3]'") from None
+    except ImportError as error:
+        raise not_installed("--against: sb3", error) from None
     made = getattr(stable_baselines3, name)
     return lambda seed, every: _trained(made, env_id, dict(ZOO[env_id, name]), seed, every)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from hydrahive import __version__
 from hydrahive.cli.arguments import COMMAND
-from hydrahive.core.errors import HydrahiveError, first_line, is_out_of_memory
+from hydrahive.core.errors import HydrahiveError, UsageError, first_line, is_out_of_memory
+from hydrahive.core.extras import how_to_install, not_installed
 from hydrahive.core.interrupts import Interrupted, listen_early, look_early
 from hydrahive.core.machine import begin_again, settle
 from hydrahive.runtime.cluster.address import introduce
@@ -101,6 +102,10 @@ def _run(name: str, *arguments: str) -> int:
         return code
     except HydrahiveError as error:
         return _fail(str(error), error.exit_code)
+    except ImportError as error:
+        if how_to_install(error) is None:
+            raise
+        return _fail(str(not_installed(name, error)), UsageError.exit_code)
     except (KeyboardInterrupt, Interrupted) as interrupted:
         name = str(interrupted) or "SIGINT"
         print(f"hydrahive: stopped by {name}", file=sys.stderr)

@@ -12,17 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from hydrahive.core.errors import HydrahiveError
-
-EXTRAS = {"box2d": "box2d", "envpool": "envpool", "minatar": "minatar", "minigrid": "minigrid", "mpe2": "mpe"}
-"""Which of our extras brings what stands in an error."""
+from hydrahive.core.extras import how_to_install
 
 
 def told(error: BaseException) -> str:
     """What an error that others raised says, in one line, and how to install what is missing."""
-    missing = next((extra for named, extra in EXTRAS.items() if named in str(error).lower()), None)
-    is_about_that = isinstance(error, ImportError) or "install" in str(error)
-    hint = f"; pip install 'hydrahive[{missing}]'" if missing and is_about_that else ""
-    return " ".join(f"{type(error).__name__}: {error}".split()) + hint
+    install = how_to_install(error)
+    return " ".join(f"{type(error).__name__}: {error}".split()) + (f"; {install}" if install else "")
 
 
 def behind(parts: Iterable[Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from hydrahive.core.config import EnvConfig, made, require, require_integer, require_number
 from hydrahive.core.errors import ConfigError
+from hydrahive.core.extras import not_installed
 from hydrahive.core.state import SnapshotKind
 
 
@@ -166,7 +167,10 @@ class Atari(EnvConfig):
 
 
 def _roms() -> Any:
-    return importlib.import_module("ale_py.roms")
+    try:
+        return importlib.import_module("ale_py.roms")
+    except ImportError as error:
+        raise not_installed("env: Atari", error) from None
 
 
 def _known() -> list[str]:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import HydrahiveError, UsageError, first_line
+from hydrahive.core.errors import HydrahiveError, first_line
+from hydrahive.core.extras import not_installed
 from hydrahive.core.laid_out import StatedBox
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.extras import failures_in_a_line
@@ -122,7 +123,7 @@ def export(folder: RunFolder, out: Path, form: Literal["onnx", "torch"]) -> dict
         with _plain_layers(network):
             data, said, version = (_as_onnx if form == "onnx" else _as_torch)(module, tried)
     except ImportError as error:
-        raise UsageError(f"--format: {form} needs pip install 'hydrahive[export]' ({error})") from None
+        raise not_installed(f"--format: {form}", error) from None
     except Exception as error:  # exporters raise whatever they like
         told = f"its policy cannot be told as {form} ({type(error).__name__}: {first_line(error)}); nothing was written"
         raise HydrahiveError(f"run {folder.name!r}: {told}") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydrahive.core.errors import first_line
+from hydrahive.core.extras import how_to_install
 from hydrahive.core.sink import Clip, Row
 from hydrahive.telemetry.jsonl import read_rows
 from hydrahive.telemetry.loggers.base import About, Logger, LoggerConfig
@@ -96,6 +97,6 @@ class Background:
             while (call := self._calls.get()) is not None and self._wrong is None:
                 call(logger)
         except ImportError as error:
-            self._wrong = f"cannot be imported ({first_line(error)})"
+            self._wrong = f"cannot be imported ({how_to_install(error) or first_line(error)})"
         except BaseException as error:  # whatever a library raises
             self._wrong = f"failed ({type(error).__name__}: {first_line(error)})"

@@ -122,5 +122,5 @@ def test_what_an_exporter_does_not_know_is_one_line(trained, tmp_path, monkeypat
 def test_without_the_extra_it_says_which(trained, tmp_path, monkeypatch):
     run = trained("Lstm")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(hydrahive.UsageError, match=r"needs pip install 'hydrahive\[export\]'"):
+    with pytest.raises(hydrahive.UsageError, match=r"needs what is not installed: pip install 'hydrahive\[export\]'"):
         run.export(tmp_path / "policy")

@@ -107,7 +107,7 @@ def test_runs_of_one_kind_are_one_curve_and_kinds_are_compared(plotted, tmp_path
     [
         (["a-1", "--y", "los"], "'a-1' has no 'los' to draw; it has env_steps, loss, score_mean, seconds, updates"),
         (["a-9"], "nearest: a-"),
-        (["a-1", "--out", "c.png"], "expected a name that ends in .svg or .html"),
+        (["a-1", "--out", "c.png"], "expected a file name that ends in .svg or .html"),
         (["a-1", "--out", "/nowhere/c.svg"], "the folder /nowhere does not exist"),
         (["a-1", "--smooth", "0"], "--smooth"),
         (["a-1", "--of", "mode"], "--of"),

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from conftest import FULL, ROOT, full_only
-from hydrahive.core.extras import EXTRAS, SAID
+from hydrahive.core.errors import EXTRAS, SAID
 
 BLOCKING = """
 import importlib.abc, sys

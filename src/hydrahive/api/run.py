@@ -129,7 +129,7 @@ class Run:
         return evaluate(config, policy, episodes).summary()
 
     def play(self, out: str | Path | None = None, episode: int = 0) -> Path:
-        """Record a held-out episode as a GIF, by default as `episode.gif` in its folder; where it lies."""
+        """Record a held-out episode as a GIF or MP4, by default as `episode.gif` in its folder; where it lies."""
         from hydrahive.runtime.inspect.playing import record_run
 
         path = self.folder.recording if out is None else Path(out)
@@ -149,6 +149,14 @@ class Run:
         from hydrahive.runtime.inspect.exporting import export
 
         return export(self.folder, self.folder.path / "policy" if out is None else Path(out), form)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write it as one page, by default as `report.html` in its folder; where it lies."""
+        from hydrahive.runtime.inspect.reports import write_report
+
+        path = self.folder.path / "report.html" if out is None else Path(out)
+        write_report(self.folder, path)
+        return path
 
     def policy(self) -> Policy:
         """Its newest policy."""

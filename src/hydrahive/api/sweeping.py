@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrahive.api.words import words_of
-from hydrahive.core.extras import not_installed
+from hydrahive.core.errors import not_installed
 from hydrahive.core.interrupts import Interrupted
 from hydrahive.runtime.config.parsing import config_arguments, parse
 from hydrahive.runtime.config.shipped import find_config, shipped_sweeps

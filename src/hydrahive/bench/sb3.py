@@ -12,8 +12,7 @@ import torch
 
 from hydrahive.bench.score import EPISODES, Learner, Look
 from hydrahive.core.config import AlgorithmConfig
-from hydrahive.core.errors import UsageError
-from hydrahive.core.extras import not_installed
+from hydrahive.core.errors import UsageError, not_installed
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.training.clock import Clock
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from hydrahive.core.errors import UsageError
@@ -79,6 +80,19 @@ class _Trust(argparse.Action):
         from hydrahive.runtime.config.named_code import trust_code
 
         trust_code()
+
+
+def writable(out: Path, *suffixes: str) -> None:
+    """Refuse a file to write whose name ends otherwise, or whose folder is none.
+
+    Raises:
+        UsageError: Says what is expected.
+    """
+    if out.suffix.lower() not in suffixes:
+        expected = " or ".join(suffixes)
+        raise UsageError(f"--out: {str(out)!r} is not accepted; expected a file name that ends in {expected}")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"--out: the folder {out.absolute().parent} does not exist")
 
 
 def positive(text: str) -> int:

@@ -12,8 +12,14 @@ from typing import Any
 
 from hydrahive import __version__
 from hydrahive.cli.arguments import COMMAND
-from hydrahive.core.errors import HydrahiveError, UsageError, first_line, is_out_of_memory
-from hydrahive.core.extras import how_to_install, not_installed
+from hydrahive.core.errors import (
+    HydrahiveError,
+    UsageError,
+    first_line,
+    how_to_install,
+    is_out_of_memory,
+    not_installed,
+)
 from hydrahive.core.interrupts import Interrupted, listen_early, look_early
 from hydrahive.core.machine import begin_again, settle
 from hydrahive.runtime.cluster.address import introduce
@@ -21,8 +27,10 @@ from hydrahive.runtime.cluster.address import introduce
 COMMANDS = {
     "train": "train an experiment, or continue a run",
     "evaluate": "play a trained policy on held-out seeds",
-    "play": "record an episode of a trained policy as a GIF",
-    "snapshot": "write the report of a run: tables and plots",
+    "play": "record an episode of a trained policy as a GIF or MP4",
+    "snapshot": "write a run's scores as tables and plots",
+    "report": "write a run as one page: recording, curves, recoveries, tokens",
+    "compare": "tell what tells runs apart: bytes, config, scores",
     "plot": "draw curves of runs, with intervals over their seeds",
     "export": "write a trained policy as ONNX, or for torch",
     "digest": "print the digest and machine class of a run",
@@ -43,7 +51,10 @@ COMMANDS = {
 
 MODULES = {
     "check-env": "check_env",
-    **{name: f"runs.{name}" for name in ("evaluate", "play", "snapshot", "plot", "export", "digest", "watch")},
+    **{
+        name: f"runs.{name}"
+        for name in ("evaluate", "play", "snapshot", "report", "compare", "plot", "export", "digest", "watch")
+    },
     **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query")},
     "runs": "runs.listing",
     **dict.fromkeys(("pause", "continue", "stop"), "runs.control"),
@@ -51,7 +62,7 @@ MODULES = {
 """Commands whose module is not named like them; `control` is given the command as its first argument."""
 
 READ_CONFIGS = frozenset(
-    {"train", "evaluate", "play", "snapshot", "export", "watch", "serve", "tune", "check-env", "bench"}
+    {"train", "evaluate", "play", "snapshot", "report", "export", "watch", "serve", "tune", "check-env", "bench"}
 )
 """Commands that build what configs name, which may lie in the current folder; the others import nothing from there."""
 

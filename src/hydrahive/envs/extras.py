@@ -11,8 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hydrahive.core.errors import HydrahiveError
-from hydrahive.core.extras import how_to_install
+from hydrahive.core.errors import HydrahiveError, how_to_install
 
 
 def told(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import numpy as np
 from PIL import Image
 
 from hydrahive.core.durable import write_whole
+from hydrahive.core.errors import not_installed
 
 LAST_FRAME_MS = 1500
 """How long the end stays in view before the picture starts over."""
+
+
+SMALLEST = 240
+"""Pixels that a side of an MP4 has at least; players make small ones blurred."""
 
 
 def gif_of(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
@@ -25,10 +31,38 @@ def gif_of(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
     return buffer.getvalue()
 
 
-def write_gif(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) -> None:
-    """Write frames, each `uint8 [H, W, 3]`, as an endless GIF.
+def mp4_of(frames: Sequence[np.ndarray], frames_per_second: float) -> bytes:
+    """Frames, each `uint8 [H, W, 3]`, as H.264, which every browser plays; small pictures enlarged, sides made even.
+
+    Raises:
+        UsageError: If the extra `video` is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise not_installed("an MP4", error) from None
+    larger = max(1, SMALLEST // min(frames[0].shape[:2]))
+    height, width = (side * larger + side * larger % 2 for side in frames[0].shape[:2])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.mp4"
+        writer = imageio_ffmpeg.write_frames(
+            str(path), (width, height), fps=frames_per_second, macro_block_size=1, quality=8, ffmpeg_log_level="error"
+        )
+        writer.send(None)
+        for frame in frames:
+            enlarged = frame.repeat(larger, axis=0).repeat(larger, axis=1)
+            beside = ((0, height - enlarged.shape[0]), (0, width - enlarged.shape[1]), (0, 0))
+            writer.send(np.ascontiguousarray(np.pad(enlarged, beside, mode="edge")))
+        writer.close()
+        return path.read_bytes()
+
+
+def write_recording(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) -> None:
+    """Write frames, each `uint8 [H, W, 3]`, as an endless GIF, or as an MP4 if the name ends so.
 
     Raises:
         OSError: If the file cannot be written; nothing half-written is left.
+        UsageError: If the extra `video` is needed and not installed.
     """
-    write_whole(path, gif_of(frames, frames_per_second))
+    make = mp4_of if path.suffix.lower() == ".mp4" else gif_of
+    write_whole(path, make(frames, frames_per_second))

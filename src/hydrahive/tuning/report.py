@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import html
-import io
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
 from hydrahive.core.durable import write_whole
+from hydrahive.telemetry.pages.page import page, svg, table
 from hydrahive.tuning.accounts import tokens_of
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import SweepFolder, trial_name
@@ -26,7 +22,7 @@ from hydrahive.tuning.space import Choice, Range
 from hydrahive.tuning.table import shown
 from hydrahive.tuning.winner import Winner, scores_again, winner_of
 
-COLOURS = plt.get_cmap("viridis")
+COLOURS = matplotlib.colormaps["viridis"]
 
 
 class Findings:
@@ -63,34 +59,12 @@ class Findings:
 def write_report(folder: SweepFolder, config: SweepConfig) -> None:
     """Write `report.html`, which needs no other file, and TensorBoard's table of hyperparameters."""
     found = Findings(folder, config)
-    pictures: list[tuple[str, Callable[[Findings], str | None]]] = [
-        ("Best so far", _curves),
-        ("Parallel coordinates", _parallel),
-        ("Importances", _importances),
-        ("Lineage", _lineage),
-    ]
-    parts = [_head(found)]
-    for title, draw in pictures:
-        drawn = draw(found)
-        if drawn:
-            parts.append(f"<h2>{title}</h2>{drawn}")
+    drawn = [draw(found) for draw in (_curves, _parallel, _importances, _lineage)]
+    parts = [f"<h1>{html.escape(folder.name)}</h1>", _head(found)]
+    parts += [f"<figure class='wide'>{picture}</figure>" for picture in drawn if picture]
     parts += [_table(found), _again(found), _tokens(found)]
-    page = PAGE.format(title=html.escape(folder.name), body="\n".join(part for part in parts if part))
-    write_whole(folder.report, page.encode())
+    write_whole(folder.report, page(folder.name, "\n".join(part for part in parts if part)))
     write_hparams(found.folder, config, {n: (found.values(n), found.score(n)) for n in found.reports})
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }}
-table {{ border-collapse: collapse; font-size: 13px }}
-td, th {{ padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right }}
-td:first-child, th:first-child, td:last-child {{ text-align: left }}
-.winner {{ background: #eef7ee; font-weight: 600 }} svg {{ max-width: 100%; height: auto }} code {{ font-size: 90% }}
-</style></head><body><h1>{title}</h1>
-{body}
-</body></html>
-"""
 
 
 def summary_text(folder: SweepFolder, config: SweepConfig, winner: Winner) -> str:
@@ -137,17 +111,6 @@ def _head(found: Findings) -> str:
     return f"<p>{what}, {budget}, {type(config.search).__name__}, {scheduler}. {repeats}</p>{named}"
 
 
-def _svg(draw: Callable[[Axes], None], width: float = 9.0, height: float = 4.0) -> str:
-    figure, axes = plt.subplots(figsize=(width, height))
-    draw(axes)
-    figure.tight_layout()
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
 def _curves(found: Findings) -> str | None:
     """Each trial's score over env steps, and the best so far."""
     best_of = max if found.config.mode == "max" else min
@@ -169,7 +132,7 @@ def _curves(found: Findings) -> str | None:
         axes.set_ylabel(found.config.metric)
         axes.legend(frameon=False)
 
-    return _svg(draw)
+    return svg("Best so far", draw, 9.0, 4.0)
 
 
 def _told(reports: list[dict[str, Any]]) -> list[tuple[int, float]]:
@@ -206,7 +169,7 @@ def _parallel(found: Findings) -> str | None:
         for side in axes.spines.values():
             side.set_visible(False)
 
-    return _svg(draw, max(6.0, 2.0 * len(keys) + 2))
+    return svg("Parallel coordinates", draw, max(6.0, 2.0 * len(keys) + 2), 4.0)
 
 
 def _height(found: Findings, key: str, value: Any) -> float:
@@ -261,7 +224,7 @@ def _importances(found: Findings) -> str | None:
         axes.barh(names, [importances[name] for name in names], color="tab:blue")
         axes.set_xlabel("share of the differences among the better trials that it explains")
 
-    return _svg(draw, 8.0, 0.6 + 0.5 * len(importances))
+    return svg("Importances", draw, 8.0, 0.6 + 0.5 * len(importances))
 
 
 def _lineage(found: Findings) -> str | None:
@@ -296,7 +259,7 @@ def _lineage(found: Findings) -> str | None:
         axes.set_xlim(-0.2, last + 0.5)
         axes.set_ylim(max(found.reports) + 0.5, min(found.reports) - 0.5)
 
-    return _svg(draw, 9.0, 1.2 + 0.4 * len(found.reports))
+    return svg("Lineage", draw, 9.0, 1.2 + 0.4 * len(found.reports))
 
 
 def _ancestors(found: Findings) -> list[tuple[int, int]]:
@@ -313,49 +276,29 @@ def _ancestors(found: Findings) -> list[tuple[int, int]]:
 
 def _table(found: Findings) -> str:
     keys = list(found.config.domains)
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in keys)
-    rows = []
-    for number in found.best_first():
+    rows, marked = [], None
+    for i, number in enumerate(found.best_first()):
         reports, ending, score = found.reports[number], found.endings[number], found.score(number)
-        values = "".join(f"<td>{html.escape(shown(found.values(number).get(key, '')))}</td>" for key in keys)
-        winner = ' class="winner"' if found.winner and found.winner.trial == number else ""
-        why = html.escape(
-            f"{ending.status}: {ending.reason}" if ending and ending.reason else ending.status if ending else ""
-        )
+        if found.winner and found.winner.trial == number:
+            marked = i
+        why = f"{ending.status}: {ending.reason}" if ending and ending.reason else ending.status if ending else ""
         steps = f"{reports[-1]['env_steps']:,}" if reports else "0"
-        told = "-" if score is None else f"{score:.4g}"
-        rows.append(
-            f"<tr{winner}><td>{trial_name(number)}</td><td>{told}</td><td>{steps}</td>{values}<td>{why}</td></tr>"
-        )
-    return (
-        f"<h2>Trials</h2><table><tr><th>trial</th><th>{found.config.metric}</th><th>env steps</th>{head}<th></th></tr>"
-        + "".join(rows)
-        + "</table>"
-    )
+        values = [shown(found.values(number).get(key, "")) for key in keys]
+        rows.append([trial_name(number), "-" if score is None else f"{score:.4g}", steps, *values, why])
+    header = ["trial", found.config.metric, "env steps", *keys, "ended"]
+    return f"<h2>Trials</h2>{table(header, rows, 'no trial has begun', marked)}"
 
 
 def _again(found: Findings) -> str:
-    config, rows = found.config, []
+    rows = []
     for number in found.best_first():
-        scores = scores_again(config, found.folder, number)
+        scores = scores_again(found.config, found.folder, number)
         if scores:
             each = ", ".join(f"{score:.4g}" for score in scores)
-            rows.append(f"<tr><td>{trial_name(number)}</td><td>{np.mean(scores):.4g}</td><td>{each}</td></tr>")
-    if not rows:
-        return ""
-    return (
-        "<h2>The best, trained again with other seeds</h2><table><tr><th>trial</th><th>mean</th><th>each</th></tr>"
-        + "".join(rows)
-        + "</table>"
-    )
+            rows.append([trial_name(number), f"{np.mean(scores):.4g}", each])
+    return f"<h2>The best, trained again with other seeds</h2>{table(['trial', 'mean', 'each'], rows)}" if rows else ""
 
 
 def _tokens(found: Findings) -> str:
-    rows = tokens_of(found.folder)
-    if not rows:
-        return ""
-    body = "".join(
-        f"<tr><td>{html.escape(row.owner)}</td><td>{row.env_steps:,}</td><td>{row.microtokens / 1e6:,.6f}</td></tr>"
-        for row in rows
-    )
-    return f"<h2>Who computed it</h2><table><tr><th>account</th><th>env steps</th><th>tokens</th></tr>{body}</table>"
+    rows = [[row.owner, f"{row.env_steps:,}", f"{row.microtokens / 1e6:,.6f}"] for row in tokens_of(found.folder)]
+    return f"<h2>Who computed it</h2>{table(['account', 'env steps', 'tokens'], rows)}" if rows else ""

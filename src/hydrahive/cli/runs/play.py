@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive, writable
+from hydrahive.core.errors import HydrahiveError
 
 
 def run(arguments: Sequence[str]) -> int:
     """Record one episode of a run's newest policy, its actions chosen as in evaluations."""
-    parser = command_parser("play", "Record an episode of a trained policy as a GIF, without a screen.")
+    parser = command_parser("play", "Record an episode of a trained policy as a GIF or an MP4, without a screen.")
     add_run(parser)
     add_trust(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the GIF to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .gif or .mp4 to write")
     parser.add_argument("--episode", type=natural, default=0, help="which held-out episode, from 0 (default: 0)")
     parser.add_argument("--max-frames", type=positive, default=1500, help="longest recording (default: 1500)")
     parser.add_argument(
         "--before", action="store_true", help="show the untrained policy on the left of the trained one"
     )
     given = parser.parse_args(arguments)
-    if given.out.suffix.lower() != ".gif":
-        raise UsageError(f"--out: {str(given.out)!r} is not accepted; expected a file name that ends in .gif")
-    if not given.out.absolute().parent.is_dir():
-        raise UsageError(f"--out: the folder {given.out.absolute().parent} does not exist")
+    writable(given.out, ".gif", ".mp4")
 
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 

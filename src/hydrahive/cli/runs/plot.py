@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydrahive.cli.arguments import add_runs, command_parser, positive
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.cli.arguments import add_runs, command_parser, positive, writable
+from hydrahive.core.errors import HydrahiveError
 
 if TYPE_CHECKING:
     from hydrahive.telemetry.curves import Curve
@@ -35,10 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("curves.svg"), metavar="FILE", help="a .svg or .html")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     given = parser.parse_args(arguments)
-    if given.out.suffix not in (".svg", ".html"):
-        raise UsageError(f"--out: {str(given.out)!r} is not accepted; expected a name that ends in .svg or .html")
-    if not given.out.absolute().parent.is_dir():
-        raise UsageError(f"--out: the folder {given.out.absolute().parent} does not exist")
+    writable(given.out, ".svg", ".html")
 
     from hydrahive.runtime.inspect.curves import groups_of
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
@@ -101,17 +98,9 @@ def _table(facts: Sequence[dict[str, Any]]) -> str:
 
 def _page(picture: bytes, facts: Sequence[dict[str, Any]], column: str) -> bytes:
     """The curves and their table as one page that needs no other file."""
-    header, rows = _cells(facts)
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    from hydrahive.telemetry.pages.page import page, table
+
     svg = picture.decode()
-    svg = svg[svg.index("<svg") :]
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width'><title>Curves</title><style>"
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}"
-        "svg{max-width:100%;height:auto}table{border-collapse:collapse;display:block;overflow-x:auto}"
-        "td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
-        f"</style></head><body><h1>{escape(column.replace('_', ' '))}</h1>{svg}<table><tr>{head}</tr>{cells}</table>"
-        "</body></html>\n"
-    ).encode()
+    title = column.replace("_", " ")
+    body = f"<h1>{escape(title)}</h1><figure>{svg[svg.index('<svg') :]}</figure>{table(*_cells(facts))}"
+    return page(title, body)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hydrahive.core.config import EnvConfig, made, require, require_integer, require_number
-from hydrahive.core.errors import ConfigError
-from hydrahive.core.extras import not_installed
+from hydrahive.core.errors import ConfigError, not_installed
 from hydrahive.core.state import SnapshotKind
 
 

@@ -18,34 +18,36 @@ SCORES = ("evaluation_mean", "score_mean")
 """What is drawn where nobody says what: the first that every run has."""
 
 
-def groups_of(folders: Sequence[RunFolder], x: str, y: str | None) -> tuple[list[Group], str]:
+def groups_of(folders: Sequence[RunFolder], x: str, y: str | None, *, apart: bool = False) -> tuple[list[Group], str]:
     """The runs in groups, and the column that is drawn.
 
     Args:
         folders: The runs.
         x: The column that is drawn over.
         y: The column that is drawn; None for the first of `SCORES` that all have.
+        apart: Whether each run is a group, by its name.
 
     Raises:
         UsageError: If a run has no such column, or nothing in it; says which it has.
         HydrahiveError: If a config cannot be read.
     """
-    rows = {folder.name: _rows(folder) for folder in folders}
-    column = y or next((name for name in SCORES if all(_has(told, x, name) for told in rows.values())), SCORES[-1])
-    for name, told in rows.items():
+    rows = [_rows(folder) for folder in folders]
+    column = y or next((name for name in SCORES if all(_has(told, x, name) for told in rows)), SCORES[-1])
+    for folder, told in zip(folders, rows, strict=True):
         for wanted in (x, column):
             if not _has(told, x, wanted):
                 known = sorted({key for row in told for key, value in row.items() if isinstance(value, int | float)})
-                raise UsageError(f"RUN: {name!r} has no {wanted!r} to draw; it has {', '.join(known) or 'no rows yet'}")
-    keys = {folder.name: _told_apart(folder) for folder in folders}
-    differing = [key for key in dict.fromkeys(k for one in keys.values() for k in one) if _differs(keys, key)]
-    groups: dict[str, list[RunFolder]] = {}
-    for folder in folders:
-        groups.setdefault(_label(keys[folder.name], differing), []).append(folder)
-    found = []
-    for label, members in groups.items():
-        curves = [_curve(rows[folder.name], x, column) for folder in members]
-        found.append(Group(label, [curve[0] for curve in curves], [curve[1] for curve in curves]))
+                has = ", ".join(known) or "no rows yet"
+                raise UsageError(f"RUN: {folder.name!r} has no {wanted!r} to draw; it has {has}")
+    curves = [_curve(told, x, column) for told in rows]
+    if apart:
+        return [Group(folder.name, [xs], [ys]) for folder, (xs, ys) in zip(folders, curves, strict=True)], column
+    keys = [_told_apart(folder) for folder in folders]
+    differing = [key for key in dict.fromkeys(k for one in keys for k in one) if _differs(keys, key)]
+    groups: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for told_apart, curve in zip(keys, curves, strict=True):
+        groups.setdefault(_label(told_apart, differing), []).append(curve)
+    found = [Group(label, [xs for xs, _ in those], [ys for _, ys in those]) for label, those in groups.items()]
     return found, column
 
 
@@ -74,8 +76,8 @@ def _told_apart(folder: RunFolder) -> dict[str, Any]:
     return {key: value for key, value in written_config(folder).items() if not {key, key.split(".")[0]} & left_out}
 
 
-def _differs(keys: dict[str, dict[str, Any]], key: str) -> bool:
-    values = [one.get(key) for one in keys.values()]
+def _differs(keys: Sequence[dict[str, Any]], key: str) -> bool:
+    values = [one.get(key) for one in keys]
     return any(value != values[0] for value in values)
 
 

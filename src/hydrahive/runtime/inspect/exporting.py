@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hydrahive.core.durable import write_whole
-from hydrahive.core.errors import HydrahiveError, first_line
-from hydrahive.core.extras import not_installed
+from hydrahive.core.errors import HydrahiveError, first_line, not_installed
 from hydrahive.core.laid_out import StatedBox
 from hydrahive.core.streams import derived_seed
 from hydrahive.envs.extras import failures_in_a_line

@@ -18,7 +18,7 @@ from hydrahive.runtime.roles.pictures import played, side_by_side
 from hydrahive.runtime.runs.checkpoints import Checkpoint
 from hydrahive.runtime.runs.newest import newest_checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
-from hydrahive.telemetry.recording import write_gif
+from hydrahive.telemetry.recording import write_recording
 
 MAX_FRAMES = 1500
 
@@ -54,11 +54,11 @@ def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Age
 def record_run(
     folder: RunFolder, out: Path, episode: int = 0, max_frames: int = MAX_FRAMES, *, before: bool = False
 ) -> tuple[float, int]:
-    """Record one episode of a run as a GIF: (its score, its length in env steps).
+    """Record one episode of a run, as a GIF or an MP4: (its score, its length in env steps).
 
     Args:
         folder: The run.
-        out: The GIF.
+        out: The file; its name's end says which.
         episode: Which of the held-out episodes to play.
         max_frames: Frames after which the recording ends, whatever the episode does.
         before: Whether to show the same episode on the left as the untrained policy plays it.
@@ -73,5 +73,5 @@ def record_run(
         untrained = build_network(config, torch.Generator().manual_seed(derived_seed(config.seed, "weights")))
         FlatWeights(untrained)
         frames = side_by_side(played(config, untrained, episode, max_frames).frames, frames)
-    write_gif(out, frames, trained.frames_per_second)
+    write_recording(out, frames, trained.frames_per_second)
     return trained.score, trained.steps

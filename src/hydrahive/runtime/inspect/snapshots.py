@@ -15,8 +15,8 @@ from hydrahive.runtime.config.plain import as_plain, flat
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.telemetry.pages.snapshot import snapshot_page
 from hydrahive.telemetry.snapshot import About, clock, sections, snapshot_text
-from hydrahive.telemetry.snapshot_page import snapshot_page
 from hydrahive.telemetry.story import Story, read_story
 
 
@@ -29,15 +29,16 @@ def write_snapshot(folder: RunFolder, out: Path, every: int) -> tuple[Path, Path
         every: Episodes between two lines of a table over time.
     """
     story = read_story(folder.metrics, folder.events, folder.episodes)
-    about = _about(folder, story)
+    about = about_run(folder, story)
     parts = sections(about, story, every)
     text, page = out / "snapshot.txt", out / "snapshot.html"
     write_whole(text, snapshot_text(about, parts).encode())
-    write_whole(page, snapshot_page(about, story, parts).encode())
+    write_whole(page, snapshot_page(about, story, parts))
     return text, page
 
 
-def _about(folder: RunFolder, story: Story) -> About:
+def about_run(folder: RunFolder, story: Story) -> About:
+    """What a run is, besides its story."""
     config = folder.config()
     newest: dict[str, Any] = story.rows[-1] if story.rows else {}
     facts = {

@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hydrahive.core.errors import first_line
-from hydrahive.core.extras import how_to_install
+from hydrahive.core.errors import first_line, how_to_install
 from hydrahive.core.sink import Clip, Row
 from hydrahive.telemetry.jsonl import read_rows
 from hydrahive.telemetry.loggers.base import About, Logger, LoggerConfig

@@ -1,0 +1,1 @@
+"""Pages to be read, each one file that needs no other."""

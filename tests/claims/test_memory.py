@@ -85,7 +85,7 @@ def test_memory_is_flat_over_400_000_updates_of_one_step(hydrahive, report):
     process = hydrahive.start_training("cartpole/vtrace", "a", *options)
     metrics = hydrahive.runs / "a" / "metrics.jsonl"
     updates = lambda: json.loads(metrics.read_text().splitlines()[-1])["updates"]  # noqa: E731
-    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 20_000, "the run to warm up")
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 20_000, "the run to warm up", 900)
     roles, samples = processes(process.pid), []
     while process.poll() is None:
         samples.append((updates(), {role: resident_mib(pid) for role, pid in roles.items()}))

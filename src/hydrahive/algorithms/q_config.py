@@ -18,7 +18,7 @@ CORE_DEFAULTS: dict[str, dict[str, Any]] = {
     "gru": {"learning_rate": 5e-4, "discount": 0.975},
     "lstm": {"learning_rate": 5e-4, "discount": 0.975},
 }
-"""What ATH Q-learning uses for each kind of memory where the config leaves it open."""
+"""What ATH Q-learning uses for each kind of memory where the config leaves it open; for others as for a GRU."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class AthQ(AlgorithmConfig):
 
     def for_policy(self, policy: PolicyConfig) -> AthQ:
         """With the defaults of the policy's kind of memory."""
-        defaults = CORE_DEFAULTS[policy.core_kind]
+        defaults = CORE_DEFAULTS.get(policy.core_kind, CORE_DEFAULTS["gru"])
         return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
 
     def wants(self, told: Told) -> Draw:

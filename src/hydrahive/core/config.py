@@ -114,7 +114,9 @@ class EncoderConfig(Part):
 
 @dataclass(frozen=True)
 class CoreConfig(Part):
-    """A policy's memory between steps."""
+    """A policy's memory between steps; `kind` says which."""
+
+    kind: ClassVar[str] = "another"
 
     @property
     def memory_size(self) -> int:
@@ -122,7 +124,10 @@ class CoreConfig(Part):
         raise NotImplementedError(f"{type(self).__name__} must define memory_size")
 
     def build(self, in_features: int, generator: Any) -> Any:
-        """A `hydrahive.policies.cores.RecurrentCore`, its weights drawn from `generator`."""
+        """What `hydrahive.policies.cores.RecurrentCore` is: a module with `memory_size`, `out_features` and its `forward`.
+
+        Its weights are drawn from `generator`.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
 

@@ -214,9 +214,9 @@ class PolicyConfig:
         require(not apart, "core", type(self.core).__name__, "none, beside PerGroup: its policies share nothing")
 
     @property
-    def core_kind(self) -> Literal["none", "rnn", "gru", "lstm"]:
-        """Which kind of memory it is."""
-        return self.core.kind if isinstance(self.core, _Recurrent) else "none"
+    def core_kind(self) -> str:
+        """Which kind of memory it is: none, rnn, gru, lstm, or what another says of itself."""
+        return self.core.kind if isinstance(self.core, CoreConfig) else "none"
 
     @property
     def memory_size(self) -> int:

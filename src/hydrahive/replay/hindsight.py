@@ -53,7 +53,7 @@ class HindsightReplay(RowReplay):
                 self._last[np.arange(begun, last + 1) % size, column] = last
         super()._weigh(start)
 
-    def _learned_from(self, generator: np.random.Generator, drawn: Transitions) -> Transitions:
+    def learned_from(self, generator: np.random.Generator, drawn: Transitions) -> Transitions:
         """Rows of which `k` in `k + 1` have another goal, where one was reached."""
         config, rows = cast(Hindsight, self.config), self._rows
         places = rows.places(drawn.keys)

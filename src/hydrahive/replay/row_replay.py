@@ -125,11 +125,11 @@ class RowReplay:
         at = self._tree.find(generator.integers(0, total, count))
         places = self._placed(at)
         drawn = self._rows.transitions(places, self._tree.weights(at) / total, self._drawable)
-        drawn = self._learned_from(generator, drawn)
+        drawn = self.learned_from(generator, drawn)
         return Sample(transitions=tuple(_part(drawn, i * draw.size, (i + 1) * draw.size) for i in range(draw.batches)))
 
-    def _learned_from(self, generator: np.random.Generator, drawn: Transitions) -> Transitions:
-        """What is learned from rows that were drawn: themselves."""
+    def learned_from(self, generator: np.random.Generator, drawn: Transitions) -> Transitions:
+        """What is learned from rows that were drawn: themselves, unless a replay makes something else of them."""
         return drawn
 
     def take_events(self) -> list[ReplayEvent]:

@@ -303,8 +303,7 @@ class Algorithm:
             while True:
                 step = story.send(self.on.take(step))
         except StopIteration as end:
-            figures: dict[str, float] = end.value
-            return figures
+            return {name: float(value) for name, value in end.value.items()}
 
     def state(self) -> State:
         """All that the next update depends on, as named arrays."""

@@ -1,0 +1,67 @@
+"""The manual's guides are executed: files are written, commands run, Python runs, each page in a folder of its own."""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from conftest import COMMAND, ROOT
+from forks import Fork, can_fork
+
+DOCS = ROOT / "docs"
+GUIDES = sorted([*(DOCS / "own").glob("*.md"), *(DOCS / "tutorials").glob("*.md")])
+BLOCK = re.compile(r'^```(\w+)(?: title="([\w./-]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+LINES = 40
+"""Of an example at most."""
+
+
+def executed(language, title, text, environment):
+    if title:
+        with open(title, "w") as file:
+            file.write(text)
+    elif language == "sh":
+        for command in text.splitlines():
+            called(command, environment)
+    elif language == "python":
+        exec(compile(text, "a guide", "exec"), {"__name__": "guide"})
+
+
+def called(command, environment):
+    words = shlex.split(command, comments=True)
+    if words[:1] == ["hydrahive"] and can_fork(words[1:], environment):
+        process = Fork(words[1:], environment)
+    else:
+        process = subprocess.Popen(
+            ["bash", "-ec", command], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    said = process.communicate(timeout=300)
+    assert process.returncode == 0, f"{command}\n{said}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_guide_does_what_it_says(guide, tmp_path, monkeypatch):
+    blocks = BLOCK.findall(guide.read_text())
+    assert blocks, "an example comes first"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("HYDRAHIVE_RUNS", raising=False)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "hydrahive").write_text("#!/bin/sh\nexec " + shlex.join(COMMAND) + ' "$@"\n')
+    (tmp_path / "bin" / "hydrahive").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.path.dirname(sys.executable), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    for language, title, text in blocks:
+        executed(language, title, text, environment)
+
+
+@pytest.mark.parametrize("guide", sorted((DOCS / "own").glob("*.md")), ids=lambda path: path.stem)
+def test_an_example_is_short_and_tidy(guide):
+    for language, title, text in BLOCK.findall(guide.read_text()):
+        if language == "python" and title:
+            lines = [line for line in text.splitlines() if line.strip()]
+            assert len(lines) <= LINES, f"{title} has {len(lines)} lines"
+            assert ast.get_docstring(ast.parse(text)), title

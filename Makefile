@@ -42,8 +42,8 @@ train: $(VENV)/installed  ## train a snake on this machine; CONFIG=... chooses a
 	@$(BIN)/hydrahive train $(CONFIG) --workers auto --runs $(RUNS) $(ARGS)
 
 lint: $(VENV)/dev  ## ruff, mypy --strict, the import contracts, and nothing that grows too large
-	@$(BIN)/ruff check src tests
-	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests docs/making
+	@$(BIN)/ruff format --check src tests docs/making
 	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports
 	@$(BIN)/python tests/house.py
@@ -93,7 +93,7 @@ wheel: $(VENV)/dev  ## dist/hydrahive-*.whl, to be installed with pip anywhere
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null && ls dist/*.whl
 
 docs: $(VENV)/dev  ## the manual as pages, in site/; `make docs-serve` shows it while it is written
-	@$(BIN)/mkdocs build --strict --quiet && echo site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo site/index.html
 
 docs-serve: $(VENV)/dev
 	@$(BIN)/mkdocs serve

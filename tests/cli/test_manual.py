@@ -11,6 +11,7 @@ import pytest
 
 from conftest import COMMAND, ROOT
 from forks import Fork, can_fork
+from hydrahive.runtime.config.parts import BASES, subclasses
 
 DOCS = ROOT / "docs"
 GUIDES = sorted([*(DOCS / "own").glob("*.md"), *(DOCS / "tutorials").glob("*.md")])
@@ -65,3 +66,32 @@ def test_an_example_is_short_and_tidy(guide):
             lines = [line for line in text.splitlines() if line.strip()]
             assert len(lines) <= LINES, f"{title} has {len(lines)} lines"
             assert ast.get_docstring(ast.parse(text)), title
+
+
+def test_the_manual_is_built_and_every_link_leads_somewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    keys = (tmp_path / "site" / "reference" / "config.html").read_text()
+    assert "an integer from 1" in keys
+    pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
+    written = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")}
+    assert written <= pages
+    outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', keys)
+    assert not outside, "nothing is fetched from elsewhere"
+
+
+def test_every_key_of_a_config_stands_in_the_reference(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "making"))
+    from reference import pages
+
+    made = "\n".join(pages().values())
+    for name in {
+        part.__name__ for base in BASES for part in subclasses(base) if part.__module__.startswith("hydrahive.")
+    }:
+        assert f"## {name}\n" in made, name
+    rows = [line for line in made.splitlines() if line.startswith("| `")]
+    assert len(rows) > 250
+    assert not [row for row in rows if row.endswith("|  |")], "each key has a meaning"
+    assert "| `discount` | a number from 0 to 1 |" in made

@@ -124,7 +124,7 @@ class CoreConfig(Part):
         raise NotImplementedError(f"{type(self).__name__} must define memory_size")
 
     def build(self, in_features: int, generator: Any) -> Any:
-        """What `hydrahive.policies.cores.RecurrentCore` is: a module with `memory_size`, `out_features` and its `forward`.
+        """A module as `hydrahive.policies.cores.RecurrentCore`: its `memory_size`, `out_features`, `forward`.
 
         Its weights are drawn from `generator`.
         """

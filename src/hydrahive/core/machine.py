@@ -120,11 +120,13 @@ def settle() -> None:
     """Make the best of what is missing, for this process and those that it starts; to be called first of all.
 
     Variables that are set but empty are as if they were not. Compiled code is cached where one may write. Nobody is
-    asked through a proxy for what is on this machine.
+    asked through a proxy for what is on this machine. Terminals are written to in colour by nobody but `watch`.
     """
     for name, value in list(os.environ.items()):
         if not value and (name.startswith(("HYDRAHIVE_", "RAY_")) or name in ("TMPDIR", "NUMBA_CACHE_DIR")):
             del os.environ[name]
+    # With colorama installed, Numba has an escape written to the terminal at the end, whichever terminal it is.
+    os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
     home = Path.home()
     if not _is_writable(home) and not (home / ".ray").is_dir():  # Ray keeps something there, too
         os.environ["HOME"] = str(own_temporary("home"))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -72,6 +73,21 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     assert bad.name in passed_over[0]
     assert store.write(boundary(3), 0, "c").is_dir(), "a damaged one is in nobody's way"
     assert store.newest()[0].path == store.newest(up_to=3)[0].path
+
+
+def test_one_whose_arrays_an_older_version_sealed_is_read(tmp_path):
+    path = CheckpointStore(tmp_path).write(boundary(1), 0, "c")
+    said = json.loads((path / "manifest.json").read_text())
+    del said["state_blake3"], said["manifest_sha256"]
+    tensors = (path / "state.safetensors").read_bytes()
+    for sealed, is_whole in ((tensors, True), (tensors[:-1] + b"?", False)):
+        older = {**said, "state_sha256": hashlib.sha256(sealed).hexdigest()}
+        (path / "manifest.json").write_text(json.dumps(older))
+        if is_whole:
+            assert read_checkpoint(path).digest == boundary(1).digest()
+        else:
+            with pytest.raises(CheckpointError, match="truncated or altered"):
+                read_checkpoint(path)
 
 
 def test_a_replays_blocks_are_written_once_and_a_damaged_one_again(tmp_path):

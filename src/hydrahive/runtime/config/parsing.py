@@ -69,7 +69,8 @@ def config_arguments(path: Path, of: type = RunConfig) -> list[str]:
         content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader
         json.dumps(content, default=str)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"CONFIG: cannot read {path}: {one_line(error)}") from None
+        what = "it is not UTF-8, which it has to be" if isinstance(error, UnicodeDecodeError) else one_line(error)
+        raise UsageError(f"CONFIG: cannot read {path}: {what}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"CONFIG: {path} is not YAML: {one_line(error)}") from None
     except (ValueError, TypeError, RecursionError):

@@ -119,7 +119,13 @@ def test_a_run_tells_what_lies_in_its_folder(train, tmp_path):
     kept = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     rows = run.rows
     assert rows["env_steps"].dtype == np.int64
-    np.testing.assert_array_equal(rows["env_steps"], [row["env_steps"] for row in kept])
+    of_updates = {row["updates"]: row for row in reversed(kept)}
+    assert len(of_updates) < len(kept), "evaluations have rows of their own"
+    for name in ("env_steps", "seconds", "loss"):
+        expected = [of_updates[updates].get(name, np.nan) for updates in sorted(of_updates)]
+        np.testing.assert_array_equal(rows[name], expected, name)
+    with pytest.raises(KeyError, match="'score' is no column; there are score_m"):
+        rows["score"]
     means = rows["evaluation_mean"]
     assert np.isfinite(means).sum() == sum("evaluation_mean" in row for row in kept)
     scores = [

@@ -88,7 +88,7 @@ ONLY_FULL = (
     "atari, lives, residual",
     "groups",
 )
-ONLY_FULL += ("MultiDiscrete", "no snapshots")
+ONLY_FULL += ("MultiDiscrete", "no snapshots", "swarm")
 """What differs least from others; half a minute each."""
 
 

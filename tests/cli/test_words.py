@@ -103,6 +103,26 @@ def test_any_locale_will_do_and_infos_of_any_kind_are_json(hydrahive, tmp_path):
         hydrahive(command, "wild")
 
 
+def test_what_newcomers_ask_is_answered(hydrahive, tmp_path):
+    """Each was asked, or fallen over, by somebody who tried the manual."""
+    (tmp_path / "wild.py").write_text(WILD, "utf-8")
+    hydrahive.environment["PYTHONPATH"] = str(tmp_path)
+    said = hydrahive("train", "cartpole/ppo", "--help").stdout
+    assert said.rstrip().endswith((ROOT / "experiments" / "cartpole" / "ppo.yaml").read_text().rstrip())
+    refused = hydrahive("train", "cartpole/ppo", "--env", "climb:Climb-v0", code=2).stderr
+    assert "{class_path: Gym, init_args: {id: climb:Climb-v0}}" in refused
+    assert "Rainbow" not in refused, "which is no environment"
+    line = ["--algorithm.learning_rate.env_steps", 300, "--stop.env_steps", 600, "--boundary_every", 1]
+    said = hydrahive("train", "cartpole/ppo", "--name", "a", *line, "--env.id", "wild:Wild-v0").stdout
+    assert "algorithm.learning_rate is 0 from 300 env steps on, of 600" in said
+    undrawn = hydrahive("train", "cartpole/ppo", "--name", "b", *line, "--env.id", "wild:Wild-v0").stderr
+    assert "no recording: Wild-v0 draws no pictures" in undrawn
+    assert "WARN" not in undrawn
+    trained, before = (hydrahive("evaluate", "a", "--episodes", 5, *more).stdout for more in ([], ["--before"]))
+    assert "a after 0 env steps" in before
+    assert "a after 0 env steps" not in trained
+
+
 WILD = '''
 """Says things in other alphabets, and numbers that no float holds."""
 

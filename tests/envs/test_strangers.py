@@ -68,7 +68,7 @@ def played(config, steps=40):
     [
         ("Overflows-v0", ["gave int64", "declares uint8", "of 256"]),
         ("Halves-v0", ["gave float64", "declares int32", "of 1.5"]),
-        ("Switches-v0", ["gave an observation that counts 2", "there are 2"]),
+        ("Switches-v0", ["gave 2 as an observation", "from 0 to 1"]),
         ("Longer-v0", ["shape [3]", "[2]"]),
         ("TooLarge-v0", ["1e+300", "float32"]),
         ("Nothing-v0", ["gave None as an observation"]),

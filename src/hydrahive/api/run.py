@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 
     from hydrahive.api.policy import Policy
 
-Columns = dict[str, np.ndarray]
-"""Values side by side, by name; not a number where a row has none."""
+
+class Columns(dict[str, np.ndarray]):
+    """Values side by side, by name; not a number where a row has none."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        """Name what there is instead."""
+        near = difflib.get_close_matches(name, self, n=4, cutoff=0.4) or sorted(self)
+        raise KeyError(f"{name!r} is no column; there are {', '.join(near)}")
 
 
 class Run:
@@ -84,8 +91,12 @@ class Run:
 
     @property
     def rows(self) -> Columns:
-        """Its metrics: a column for each name, a row for each look; every row has all counters."""
-        return as_columns(read_rows(self.folder.metrics))
+        """Its metrics: a column for each name, a row for each update that was told of; every row has all counters."""
+        told: dict[int, dict[str, Any]] = {}
+        rows: list[dict[str, Any]] = list(read_rows(self.folder.metrics))
+        for row in rows:  # an evaluation's figures come in a row of their own, and later
+            told[row["updates"]] = row | told.get(row["updates"], {})
+        return as_columns(told[updates] for updates in sorted(told))
 
     @property
     def episodes(self) -> Columns:
@@ -203,7 +214,7 @@ def as_columns(rows: Iterable[Mapping[str, Any]]) -> Columns:
     """Rows of numbers side by side: float64, or integers where all of a column are; texts are left out."""
     told = list(rows)
     names = dict.fromkeys(name for row in told for name, value in row.items() if isinstance(value, int | float))
-    columns: Columns = {}
+    columns = Columns()
     for name in names:
         values = [row.get(name) for row in told]
         whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from hydrahive.cli.arguments import COMMAND, split_config
 from hydrahive.core.errors import UsageError
 from hydrahive.core.interrupts import Interrupted
+from hydrahive.core.schedules import Linear
 from hydrahive.runtime.config.named_code import trust_code
 from hydrahive.runtime.config.parsing import config_arguments, config_parser, instantiate, parse, part_help
 from hydrahive.runtime.config.portable import ensure_pinned
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     """Train, show the summary, and record an episode."""
     parser = train_parser()
     if {"-h", "--help"} & set(arguments):
-        print(help_text(parser), end="")
+        print(help_text(parser) + _said_by(next((word for word in arguments if not word.startswith("-")), None)))
         return 0
     config_name, overrides = split_config(arguments)
     if config_name is None:
@@ -94,9 +95,15 @@ def _refuse_others_code(config: Path, *, trusts: bool) -> None:
 
 
 def _told(config: RunConfig) -> RunConfig:
-    """The config; which algorithm was chosen is said."""
+    """The config; which algorithm was chosen is said, and what stops learning before the run's end."""
     if config.because:
         print(config.because)
+    rate = getattr(config.algorithm, "learning_rate", None)
+    if isinstance(rate, Linear) and rate.end == 0 and rate.env_steps < config.stop.env_steps:
+        print(
+            f"algorithm.learning_rate is 0 from {rate.env_steps:,} env steps on, of {config.stop.env_steps:,}; "
+            "--algorithm.learning_rate.env_steps says another end"
+        )
     return config
 
 
@@ -124,6 +131,14 @@ def train_parser() -> ArgumentParser:
         help="Go on with other versions than the run was computed with, as a new segment that says so.",
     )
     return parser
+
+
+def _said_by(config_name: str | None) -> str:
+    """What the config that help was asked for says, instead of the defaults."""
+    if config_name is None:
+        return ""
+    path, _ = find_config(config_name)
+    return f"\nWhat {config_name} says, instead of those defaults:\n\n{path.read_text('utf-8').strip()}"
 
 
 def help_text(parser: ArgumentParser) -> str:

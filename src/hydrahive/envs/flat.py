@@ -193,31 +193,40 @@ def _part(given: Any, key: Any) -> Any:
 def _laid_out(space: spaces.Space[Any], given: Any, count: int) -> np.ndarray:
     """Observations as rows, float32 `[count, F]`."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return np.concatenate([_laid_out(part, _part(given, key), count) for key, part in _children(space)], axis=1)
+        return np.concatenate([_named(part, key, _part(given, key), count) for key, part in _children(space)], axis=1)
     if isinstance(space, spaces.Box):
         rows = as_declared(given, space, (count, *space.shape)).reshape(count, -1)
         return rows if rows.dtype == np.float32 else cast(rows, np.dtype(np.float32))
     as_whole = spaces.Box(0, 1, space.shape, np.int64)  # for its shape and type
     values = as_declared(np.asarray(given), as_whole, (count, *(space.shape or ()))).reshape(count, -1)
     if isinstance(space, spaces.MultiBinary):
-        return _one_of(values, np.full(values.shape[1], 2)).astype(np.float32)
-    start = space.start  # type: ignore[attr-defined]
-    return _told(_one_of(values - np.ravel(start), np.array(_counts(space))), _counts(space))
+        return _one_of(values, np.zeros(1, np.int64), np.full(values.shape[1], 2)).astype(np.float32)
+    start = np.ravel(space.start)  # type: ignore[attr-defined]
+    return _told(_one_of(values, start, np.array(_counts(space))), _counts(space))
 
 
-def _one_of(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """`[N, D]` integers, each below its size.
+def _named(space: spaces.Space[Any], key: Any, given: Any, count: int) -> np.ndarray:
+    """A part of observations as rows; what is wrong with it is said with its key."""
+    try:
+        return _laid_out(space, given, count)
+    except NotAsDeclaredError as wrong:
+        raise NotAsDeclaredError(f"{wrong} (its part {key!r})") from None
+
+
+def _one_of(values: np.ndarray, start: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """`[N, D]` integers less what they begin at, each below its size.
 
     Raises:
         NotAsDeclaredError: If one is not.
     """
-    beyond = (values < 0) | (values >= sizes)
+    counted: np.ndarray = values - start
+    beyond = (counted < 0) | (counted >= sizes)
     if beyond.any():
         place = int(np.argwhere(beyond)[0, 1])
-        raise NotAsDeclaredError(
-            f"gave an observation that counts {values[beyond][0]} from its first value on; there are {sizes[place]}"
-        )
-    return values
+        least = int(start[place if len(start) > 1 else 0])
+        most = least + int(sizes[place]) - 1
+        raise NotAsDeclaredError(f"gave {values[beyond][0]} as an observation; its space goes from {least} to {most}")
+    return counted
 
 
 def _told(values: np.ndarray, counts: list[int]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,7 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
     interrupts = Interrupts()
     with interrupts.installed(), folder.claimed(), _quiet_tune():
         folder.create(config, base)
+        print(_foretold(config), file=sys.stderr, flush=True)
         embedded = is_embedded(address)
         # What an embedded Ray starts has this process's variables; a runtime environment would import Ray twice.
         everywhere = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
@@ -60,6 +62,16 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
             return name_winner(config, folder, search, top)
         finally:
             ray.shutdown()
+
+
+def _foretold(config: SweepConfig) -> str:
+    """How much will be trained, in words."""
+    budget, again = config.budget, config.again
+    runs = budget.trials + min(again.top, budget.trials) * again.seeds
+    best = (
+        f", then the best {again.top} with {again.seeds} other seeds each (again.top: 0 for none)" if again.top else ""
+    )
+    return f"{budget.trials} trials of {budget.env_steps:,} env steps{best}: {runs} runs"
 
 
 def _refuse_without_room(wanted_bundles: list[dict[str, float]]) -> None:

@@ -51,12 +51,14 @@ class _Told(NamedTuple):
 
 
 def _evaluated(given: argparse.Namespace) -> _Told:
-    from hydrahive.runtime.inspect.playing import load_policy
+    from hydrahive.runtime.inspect.playing import load_policy, untrained
     from hydrahive.runtime.roles.evaluation import evaluate, is_sampled
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
     folder = find_run(runs_folder(given.runs), given.run)
     config, policy, env_steps = load_policy(folder)
+    if given.before:
+        policy, env_steps = untrained(config), 0
     if given.actions:
         config = dataclasses.replace(config, evaluate_actions=given.actions)
     opponent = _opponent(given, folder, config) if given.against else None
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="for games of several agents: another run's policy, or `random`, plays all but one agent in turn",
     )
+    parser.add_argument("--before", action="store_true", help="evaluate the untrained policy that the run began with")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -113,6 +113,8 @@ class Gym(EnvConfig):
 
         drawn = {} if render_mode is None else {"render_mode": render_mode}
         maker = Maker(self._registered(), self.kwargs | drawn, tuple(self._wrappers()))
+        if render_mode is not None:
+            maker.refuse_undrawn(render_mode)
         return FlatSingle(maker.make(), tells_score=maker.tells_score)
 
     def goal_judge(self) -> Any:

@@ -7,7 +7,9 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydrahive.core.errors import ConfigError
+from gymnasium.envs.registration import load_env_creator
+
+from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.extras import told
 from hydrahive.envs.vector import pulse, with_own_metadata
 
@@ -45,6 +47,20 @@ class Maker:
         refuse_statistics(env, self.name)
         pulse()
         return env
+
+    def refuse_undrawn(self, render_mode: str) -> None:
+        """Refuse to have an environment drawn whose class says that it is not.
+
+        Raises:
+            HydrahiveError: If its metadata does not name the mode.
+        """
+        import gymnasium
+
+        named = gymnasium.spec(self.name).entry_point
+        made_by: Any = load_env_creator(named) if isinstance(named, str) else named
+        metadata = getattr(made_by, "metadata", None)
+        if isinstance(metadata, dict) and render_mode not in metadata.get("render_modes", (render_mode,)):
+            raise HydrahiveError(f"{self.name} draws no pictures: its render_modes do not name {render_mode}")
 
     def make_vector(self, num_envs: int) -> Any:
         """The environment's own vector."""

@@ -6,8 +6,10 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from hydrahive.core.config import AlgorithmConfig, CoreConfig, EncoderConfig, EnvConfig, ReplayConfig
 from hydrahive.core.errors import one_line
 from hydrahive.runtime.config.parts import BASES, part_names, subclasses
+from hydrahive.telemetry.loggers.base import LoggerConfig
 
 
 def readable(message: str, keys: Sequence[str]) -> str:
@@ -38,10 +40,7 @@ def readable(message: str, keys: Sequence[str]) -> str:
         return f"{full}: unknown key" + (f"; nearest: {', '.join(near)}" if near else "")
     part = re.search(r"Expected a dot import path string: (\S+)", message)
     if part and path and "Union" not in message:
-        others = [name for name in part_names() if name != part.group(1)]
-        near = difflib.get_close_matches(part.group(1), others, cutoff=0.5)
-        known = f"; nearest: {', '.join(near)}" if near else f"; known: {', '.join(others)}"
-        return f"{path}.class_path: {part.group(1)!r} is not a known part{known}"
+        return _unknown_part(path, part.group(1))
     union = re.search(r"Subtypes: \[(.*?)\]\n.*Given value: (.*)", message, re.DOTALL)
     if union and path:
         return f"{path}: {one_line(union.group(2))!r} is not accepted; expected {_types_in_words(union.group(1))}"
@@ -55,6 +54,27 @@ def readable(message: str, keys: Sequence[str]) -> str:
     if not_part and path:
         return f"{path}: {not_part.group(2)!r} is not accepted; expected class_path (of {', '.join(part_names())})"
     return one_line(message)
+
+
+def _unknown_part(path: str, given: str) -> str:
+    base = KINDS.get(path.rpartition(".")[2])
+    others = [name for name in ([one.__name__ for one in subclasses(base)] if base else part_names()) if name != given]
+    near = difflib.get_close_matches(given, others, cutoff=0.5)
+    known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(others)}"
+    if base is EnvConfig and not near and "." not in given:
+        known = f"an environment of Gymnasium's is {{class_path: Gym, init_args: {{id: {given}}}}}; {known}"
+    return f"{path}.class_path: {given!r} is not a known part; {known}"
+
+
+KINDS: dict[str, type] = {
+    "env": EnvConfig,
+    "encoder": EncoderConfig,
+    "core": CoreConfig,
+    "algorithm": AlgorithmConfig,
+    "replay": ReplayConfig,
+    "loggers": LoggerConfig,
+}
+"""What may stand at a key."""
 
 
 def _parts_with(key: str) -> str:

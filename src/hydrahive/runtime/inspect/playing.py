@@ -51,6 +51,13 @@ def policy_of(folder: RunFolder, checkpoint: Checkpoint) -> tuple[RunConfig, Age
     return config, policy
 
 
+def untrained(config: RunConfig) -> Agent:
+    """The policy that a run begins with."""
+    policy = build_network(config, torch.Generator().manual_seed(derived_seed(config.seed, "weights")))
+    FlatWeights(policy)
+    return policy
+
+
 def record_run(
     folder: RunFolder, out: Path, episode: int = 0, max_frames: int = MAX_FRAMES, *, before: bool = False
 ) -> tuple[float, int]:
@@ -70,8 +77,6 @@ def record_run(
     trained = played(config, network, episode, max_frames)
     frames = trained.frames
     if before:
-        untrained = build_network(config, torch.Generator().manual_seed(derived_seed(config.seed, "weights")))
-        FlatWeights(untrained)
-        frames = side_by_side(played(config, untrained, episode, max_frames).frames, frames)
+        frames = side_by_side(played(config, untrained(config), episode, max_frames).frames, frames)
     write_recording(out, frames, trained.frames_per_second)
     return trained.score, trained.steps

@@ -49,7 +49,7 @@ lint: $(VENV)/dev  ## ruff, mypy --strict, the import contracts, and nothing tha
 	@$(BIN)/python tests/house.py
 
 test: lint  ## lint and all tests, the claims small; under 12 minutes on 2 cores
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 claims: $(VENV)/claims  ## all tests at full size, the claims among them (an hour and more); writes docs/benchmarks/claims.md
 	@HYDRAHIVE_CLAIMS=full $(BIN)/python -m pytest -s

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import full_only
 from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.algorithms.q_config import AthQ, EpsilonGreedy
 from hydrahive.core.errors import ConfigError
@@ -80,7 +81,7 @@ def test_the_target_follows_slowly_and_each_batch_is_a_gradient_step():
     np.testing.assert_array_equal(rule.weights.numpy(), learned_nothing)
 
 
-@pytest.mark.parametrize("core", [Rnn(8), Gru(8), Lstm(8, layers=2)])
+@pytest.mark.parametrize("core", [pytest.param(Rnn(8), marks=full_only), Gru(8), Lstm(8, layers=2)])
 def test_every_kind_of_memory_learns_and_is_restored_with_its_target(core):
     rule, other = rule_of(core, dropout=0.2), rule_of(core, dropout=0.2)
     batches = [sequences_of(seed=seed, memory=core.memory_size) for seed in range(40)]

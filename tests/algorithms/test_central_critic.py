@@ -73,7 +73,7 @@ COIN += [
 COIN += ["--shards", "2", "--envs_per_shard", "16", "--fragment_length", "16", "--stop.updates", "60"]
 
 
-@pytest.mark.parametrize("normalize", ["true", "false"])
+@pytest.mark.parametrize("normalize", ["true", pytest.param("false", marks=full_only)])
 def test_values_of_what_only_the_world_knows(monkeypatch, normalize):
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
     told = {}

@@ -218,6 +218,6 @@ def test_illegal_actions_are_never_taken(hydrahive):
     """Cards ends an episode as a cheat's when an illegal action is taken, at -10."""
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = ["--env.id", "games:Cards-v0", "--algorithm", "Rainbow", "--algorithm.warm_up", 200]
-    options += ["--algorithm.env_steps_per_gradient_step", 16, "--fragment_length", 16, "--stop.env_steps", 20_000]
+    options += ["--algorithm.env_steps_per_gradient_step", 16, "--fragment_length", 16, "--stop.env_steps", 8_000]
     hydrahive.train("cartpole/vtrace", "legal", *options, "--workers", 0)
     assert hydrahive.summary("legal")["score_mean"] > 0

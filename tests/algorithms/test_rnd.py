@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from conftest import ROOT
+from conftest import ROOT, full_only
 from hydrahive.algorithms.base.rule import Computing, Round
 from hydrahive.algorithms.config import Rnd
 from hydrahive.algorithms.rnd import Curiosity
@@ -110,6 +110,7 @@ def test_pictures_are_looked_at_through_the_policys_kind_of_encoder():
     assert np.isfinite(curious.novelty(seen)).all()
 
 
+@full_only
 def test_who_is_curious_finds_what_chance_does_not(hydrahive):
     hydrahive.environment["PYTHONPATH"] = str(ROOT / "tests" / "games")
     options = ["--env.id", "games:Lock-v0", "--algorithm", "DQN", "--algorithm.learning_rate", 1e-3]

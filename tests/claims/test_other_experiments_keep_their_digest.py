@@ -101,7 +101,7 @@ OTHERS |= {
 }
 
 
-INLINE = ("agents that leave", "MultiDiscrete", "masks in a Dict", "no snapshots")
+INLINE = ("atari", "agents that leave", "MultiDiscrete", "masks in a Dict", "no snapshots")
 """Those that small claims do not put on workers."""
 
 

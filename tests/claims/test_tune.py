@@ -67,9 +67,9 @@ def test_population_based_training_repeats_survives_and_replays(hydrahive, tune,
             os.kill(pid, signal.SIGKILL)
     assert process.wait(timeout=600) == 0, process.communicate()
     assert story(hydrahive.runs / "c") == first
-    replayed = json.loads(hydrahive("tune", "replay", "a", timeout_s=300).stdout)
-    assert replayed == {"sweep": "a", "digest": first[0]["digest"], "winner": first[0]["digest"], "equal": True}
-    if FULL:
+    if FULL:  # the README's small sweep is replayed in test_readme.py
+        replayed = json.loads(hydrahive("tune", "replay", "a", timeout_s=300).stdout)
+        assert replayed == {"sweep": "a", "digest": first[0]["digest"], "winner": first[0]["digest"], "equal": True}
         assert story(tune("b", BRED)) == first
         exported = hydrahive.train(hydrahive.runs / "a" / "winner.yaml", "exported", "--workers", 1)
         assert exported["digest"] == first[0]["digest"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,12 @@ MOST_LETTERS = 500
 AT_ONCE = 100
 """Parameters in one call; MLflow takes no more."""
 
+METRICS_AT_ONCE = 1000
+"""Metrics in one call, likewise."""
+
+SEND_SECONDS = 10.0
+"""Between two calls: each costs a store many times what its metrics do."""
+
 
 class MlflowLogger(Logger):
     """A run of MLflow's for a run of ours, tagged with its id: when it goes on, so does that one.
@@ -32,6 +39,8 @@ class MlflowLogger(Logger):
         self._run = ""
         self._logged: dict[str, int] = {}
         """Of each metric, the last update that it was logged at."""
+        self._unsent: list[Metric] = []
+        self._sent_at = time.monotonic()
 
     def begin(self, about: About) -> None:
         """Find the run, or begin one; the config is its parameters."""
@@ -54,24 +63,34 @@ class MlflowLogger(Logger):
             self._client.log_batch(self._run, params=parameters[first : first + AT_ONCE])
 
     def row(self, row: Row) -> None:
-        """Log its numbers at its update."""
-        update, time = int(row["updates"] or 0), int(1000 * float(row.get("seconds") or 0))
+        """Log its numbers at its update, with those of other rows."""
+        update, at_ms = int(row["updates"] or 0), int(1000 * float(row.get("seconds") or 0))
         metrics = [
-            Metric(name, value, time, update)
+            Metric(name, value, at_ms, update)
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value) and self._logged.get(name, -1) < update
         ]
-        self._client.log_batch(self._run, metrics=metrics)
         self._logged |= {metric.key: update for metric in metrics}
+        self._unsent += metrics
+        if time.monotonic() - self._sent_at >= SEND_SECONDS:
+            self._send()
+
+    def _send(self) -> None:
+        """Hand over what was logged since the last call."""
+        for first in range(0, len(self._unsent), METRICS_AT_ONCE):
+            self._client.log_batch(self._run, metrics=self._unsent[first : first + METRICS_AT_ONCE])
+        self._unsent, self._sent_at = [], time.monotonic()
 
     def event(self, kind: str, text: str, facts: Mapping[str, Any]) -> None:
         """What happened last is a tag."""
+        self._send()
         self._client.set_tag(self._run, "last event", text[:MOST_LETTERS])
 
     def end(self, summary: Mapping[str, Any] | None) -> None:
         """Close the run; texts of what it came to are tags."""
         if not self._run:
             return
+        self._send()
         told = [RunTag(name, str(value)) for name, value in (summary or {}).items() if isinstance(value, str)]
         self._client.log_batch(self._run, tags=told)
         self._client.set_terminated(self._run, "FINISHED" if summary else "KILLED")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import HydrahiveError, UsageError
 
 COMMAND = ("-P", "-m", "hydrahive.cli.main")
 """What follows `python` to call `hydrahive`; nothing is looked for in the current folder before its own place."""
@@ -93,6 +93,19 @@ def writable(out: Path, *suffixes: str) -> None:
         raise UsageError(f"--out: {str(out)!r} is not accepted; expected a file name that ends in {expected}")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out: the folder {out.absolute().parent} does not exist")
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Say in one line that a file cannot be written.
+
+    Raises:
+        HydrahiveError: Instead of the block's OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise HydrahiveError(f"--out: cannot write {out}: {error.strerror or error}") from None
 
 
 def positive(text: str) -> int:

@@ -39,7 +39,7 @@ class Section:
 def sections(about: About, story: Story, every: int) -> list[Section]:
     """The report's tables, in order; `every`: episodes between two lines of a table over time."""
     config = [
-        Section(f"Config: {name}", ("key", "value"), [(key, _value(value)) for key, value in keys.items()])
+        Section(f"Config: {name}", ("key", "value"), [(key, value_text(value)) for key, value in keys.items()])
         for name, keys in about.config.items()
     ]
     milestones = story.milestones(every)
@@ -106,7 +106,8 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A config's value, for people."""
     return "none" if value is None else str(value)
 
 

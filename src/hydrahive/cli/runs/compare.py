@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_runs, command_parser, writable
-from hydrahive.core.errors import HydrahiveError, UsageError
+from hydrahive.cli.arguments import add_runs, command_parser, writable, writing
+from hydrahive.core.errors import UsageError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -28,6 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     if given.out is not None:
         writable(given.out, ".html")
 
+    from hydrahive.core.durable import replace_file
     from hydrahive.runtime.inspect.side_by_side import compared
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
     from hydrahive.telemetry.pages.comparison import SCORES, cell_of, comparison_page, value_of
@@ -36,10 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     runs = runs_folder(given.runs)
     side = compared([find_run(runs, name) for name in given.names])
     if given.out is not None:
-        try:
-            given.out.write_bytes(comparison_page(side))
-        except OSError as error:
-            raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
+        with writing(given.out):
+            replace_file(given.out, comparison_page(side))
         print(given.out, file=sys.stderr)
     if given.json:
         told = {name: getattr(side, name) for name in ("names", "facts", "differences", "bytes", "scores")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive, writable
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive, writable, writing
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -28,9 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = find_run(runs_folder(given.runs), given.run)
     from hydrahive.runtime.inspect.playing import record_run
 
-    try:
+    with writing(given.out):
         score, steps = record_run(folder, given.out, given.episode, given.max_frames, before=given.before)
-    except OSError as error:
-        raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
     print(f"{given.out}: score {score:g} in {steps:,} steps")
     return 0

@@ -9,8 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydrahive.cli.arguments import add_runs, command_parser, positive, writable
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.cli.arguments import add_runs, command_parser, positive, writable, writing
 
 if TYPE_CHECKING:
     from hydrahive.telemetry.curves import Curve
@@ -37,6 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     writable(given.out, ".svg", ".html")
 
+    from hydrahive.core.durable import replace_file
     from hydrahive.runtime.inspect.curves import groups_of
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
     from hydrahive.telemetry.curves import curve_of, drawn
@@ -48,10 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     picture = drawn(curves, given.x, column, given.of, given.smooth)
     facts = _facts(curves, given.x)
     page = picture if given.out.suffix == ".svg" else _page(picture, facts, column)
-    try:
-        given.out.write_bytes(page)
-    except OSError as error:
-        raise HydrahiveError(f"--out: cannot write {given.out}: {error.strerror or error}") from None
+    with writing(given.out):
+        replace_file(given.out, page)
     if given.json:
         print(json.dumps(facts))
     else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, writable
-from hydrahive.core.errors import HydrahiveError
+from hydrahive.cli.arguments import add_run, add_trust, command_parser, writable, writing
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,9 +29,7 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = find_run(runs_folder(given.runs), given.run)
     out = given.out or folder.path / "report.html"
-    try:
+    with writing(out):
         write_report(folder, out)
-    except OSError as error:
-        raise HydrahiveError(f"--out: cannot write {out}: {error.strerror or error}") from None
     print(out)
     return 0

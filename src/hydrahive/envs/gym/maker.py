@@ -7,8 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from gymnasium.envs.registration import load_env_creator
-
 from hydrahive.core.errors import ConfigError, HydrahiveError
 from hydrahive.envs.extras import told
 from hydrahive.envs.vector import pulse, with_own_metadata
@@ -55,6 +53,7 @@ class Maker:
             HydrahiveError: If its metadata does not name the mode.
         """
         import gymnasium
+        from gymnasium.envs.registration import load_env_creator
 
         named = gymnasium.spec(self.name).entry_point
         made_by: Any = load_env_creator(named) if isinstance(named, str) else named

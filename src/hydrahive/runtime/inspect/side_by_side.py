@@ -10,7 +10,7 @@ import numpy as np
 
 from hydrahive.core.errors import UsageError
 from hydrahive.core.streams import stream
-from hydrahive.runtime.inspect.comparison import config_differences, facts_of
+from hydrahive.runtime.inspect.comparison import DIGEST_SHOWN, config_differences, facts_of
 from hydrahive.runtime.inspect.curves import groups_of
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.telemetry.curves import curve_of, interval, mean
@@ -63,7 +63,8 @@ def compared(folders: Sequence[RunFolder]) -> Side:
         HydrahiveError: If a config cannot be read.
     """
     facts = [facts_of(folder) for folder in folders]
-    said = [_bytes(folders[0], folder, facts[0], fact) for folder, fact in zip(folders[1:], facts[1:], strict=True)]
+    first = list(read_rows(folders[0].metrics))
+    said = [_bytes(folders[0], folder, first) for folder in folders[1:]]
     return Side(
         [folder.name for folder in folders],
         [[name, *(fact[name] for fact in facts)] for name in list(facts[0])[1:]],
@@ -74,14 +75,15 @@ def compared(folders: Sequence[RunFolder]) -> Side:
     )
 
 
-def _bytes(mine: RunFolder, theirs: RunFolder, fact: dict[str, Any], other: dict[str, Any]) -> str:
-    """Whether two runs came to the same bytes, and where they parted if not."""
-    if fact["digest"] and fact["digest"] == other["digest"]:
-        return f"{theirs.name}: the same digest as {mine.name}, {fact['digest']}: every byte is the same"
-    rows = [list(read_rows(folder.metrics)) for folder in (mine, theirs)]
-    parted = parting(*rows)
+def _bytes(mine: RunFolder, theirs: RunFolder, rows: Sequence[dict[str, Any]]) -> str:
+    """Whether two runs came to the same bytes, and where they parted if not; `rows` are the first's."""
+    digest, other = ((folder.read_summary() or {}).get("digest") for folder in (mine, theirs))
+    if digest and digest == other:
+        return f"{theirs.name}: the same digest as {mine.name}, {digest[:DIGEST_SHOWN]}: every byte is the same"
+    against = list(read_rows(theirs.metrics))
+    parted = parting(rows, against)
     if parted is None:
-        common = {row["updates"] for row in rows[0]} & {row["updates"] for row in rows[1]}
+        common = {row["updates"] for row in rows} & {row["updates"] for row in against}
         return f"{theirs.name}: no row differs from {mine.name}'s, of {len(common):,} that both have"
     return (
         f"{theirs.name}: differs from {mine.name} from update {parted.updates:,} on "
@@ -91,12 +93,12 @@ def _bytes(mine: RunFolder, theirs: RunFolder, fact: dict[str, Any], other: dict
 
 def parting(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Parting | None:
     """The first row of the same update in which something differs that should not between equal runs."""
-    other = {row["updates"]: row for row in theirs if "loss" in row}
+    others = {row["updates"]: row for row in theirs if "loss" in row}
     for row in mine:
-        against = other.get(row["updates"]) if "loss" in row else None
-        for name in row if against else ():
-            if _is_learned(name) and name in against and row[name] != against[name] and row[name] == row[name]:  # type: ignore[operator, index]
-                return Parting(row["updates"], row["env_steps"], name, row[name], against[name])  # type: ignore[index]
+        against = others.get(row["updates"], {}) if "loss" in row else {}
+        for name in filter(_is_learned, row):
+            if name in against and row[name] != against[name] and row[name] == row[name]:
+                return Parting(row["updates"], row["env_steps"], name, row[name], against[name])
     return None
 
 

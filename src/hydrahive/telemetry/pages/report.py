@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from hydrahive.telemetry.pages.page import ACCENT, ALARM, FAINT, INK, folded, page, pictures, recording, table
 from hydrahive.telemetry.pages.snapshot import of_scores
-from hydrahive.telemetry.snapshot import About, clock
+from hydrahive.telemetry.snapshot import About, clock, value_text
 from hydrahive.telemetry.story import Story
 
 COUNTERS = ("rounds", "updates", "env_steps", "episodes", "seconds", "gradient_steps", "learning_rate", "lag_max")
@@ -59,11 +59,17 @@ def report_page(told: Told) -> bytes:
         f"<h2>Who computed it</h2>{table(('account', 'env steps', 'tokens'), told.tokens, 'nobody was paid')}",
         folded("Everything that happened", _happened(story.events, "nothing")),
         *(
-            folded(f"Config: {name}", table(("key", "value"), [(key, _value(value)) for key, value in keys.items()]))
+            folded(
+                f"Config: {name}", table(("key", "value"), [(key, value_text(value)) for key, value in keys.items()])
+            )
             for name, keys in about.config.items()
         ),
     ]
     return page(f"{about.title}: report", "".join(parts))
+
+
+def _config(keys: Mapping[str, Any]) -> str:
+    return table(("key", "value"), [(key, value_text(value)) for key, value in keys.items()])
 
 
 def _curves(told: Told) -> list[Drawn]:
@@ -123,7 +129,3 @@ def _happened(events: Sequence[Mapping[str, Any]], nothing: str) -> str:
     began = events[0].get("time", 0.0) if events else 0.0
     rows = [(clock(max(0.0, event.get("time", began) - began)), event["kind"], event["text"]) for event in events]
     return table(("after", "event", "what happened"), rows, nothing)
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)

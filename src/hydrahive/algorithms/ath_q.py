@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from hydrahive.algorithms.base.batch import Batch, stack
+from hydrahive.algorithms.base.batch import Batch, edges, stack
 from hydrahive.algorithms.base.exploring import Exploring, finished
 from hydrahive.algorithms.base.learning import Algorithm
 from hydrahive.algorithms.base.optimizer import OptimizerSettings
@@ -19,6 +20,7 @@ from hydrahive.algorithms.base.rule import Round
 from hydrahive.algorithms.base.steps import Loss, Step, Story, Taken, means, summed
 from hydrahive.algorithms.base.unroll import Features, unrolled
 from hydrahive.algorithms.q_config import AthQ
+from hydrahive.core.replayed import Sequences
 from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
@@ -28,6 +30,21 @@ from hydrahive.policies.q_network import QNetwork
 
 SUMS = ("loss", "q_mean", "td_error")
 """What is summed over rows: loss, value of the action taken, absolute error."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice of a gradient step.
+
+    Attributes:
+        place: Which of its slices.
+        batch: Its rows.
+        target_memory: That which the target network would have before them, `[B, M]`.
+    """
+
+    place: int
+    batch: Batch
+    target_memory: Tensor
 
 
 class AthQUpdate(Algorithm):
@@ -61,13 +78,8 @@ class AthQUpdate(Algorithm):
         steps: list[Taken] = []
         rows: list[int] = []
         for slices in self._sources(round_):
-            places = iter(enumerate(memory for _, memory in slices))
-            rows.append(max(1, sum(int(batch.valid.sum()) for batch, _ in slices)))
-
-            def loss(batch: Batch, places: Iterator[tuple[int, Tensor]] = places) -> Loss:
-                return self.loss(batch, *next(places))
-
-            steps.append((yield Step([batch for batch, _ in slices], loss, rows[-1], rate)))
+            rows.append(max(1, sum(int(one.batch.valid.sum()) for one in slices)))
+            steps.append((yield Step(slices, self.loss, rows[-1], rate)))
             self.on.follow("target", self.config.target_update)
         epsilon = self._exploring.after(round_)
         figures = means(SUMS, steps, rows)
@@ -77,15 +89,10 @@ class AthQUpdate(Algorithm):
             figures["discount"] = cast(float, self.config.discount)
         return {**figures, "learning_rate": rate, "epsilon": epsilon, "batches": len(steps)}
 
-    def loss(self, batch: Batch, place: int, target_memory: Tensor) -> Loss:
-        """Double Q-learning's loss.
-
-        Args:
-            batch: A slice of a gradient step.
-            place: Which of its slices.
-            target_memory: That which the target network would have, `[B, M]`.
-        """
+    def loss(self, slice_: Slice) -> Loss:
+        """Double Q-learning's loss of a slice."""
         network, target, config = cast(QNetwork, self.network), self.target_network, self.config
+        batch, place, target_memory = slice_.batch, slice_.place, slice_.target_memory
         features = unrolled(network, batch)
         # Q(s_t, a_t; theta)
         taken = chosen(network.scores(self._dropped(features.rows, place)), batch.actions)
@@ -111,19 +118,25 @@ class AthQUpdate(Algorithm):
         """Continue."""
         self._exploring.restore(state)
 
-    def _sources(self, round_: Round) -> Iterator[list[tuple[Batch, Tensor]]]:
+    def _sources(self, round_: Round) -> Iterator[list[Slice]]:
         """What each gradient step learns from: replayed sequences, or where there is no replay the round itself."""
         on = self.on
         if round_.sample is None:
-            slices = [
-                (batch, batch.memory) for batch in stack(round_.fragments, on.computing.slices, on.computing.device)
-            ]
+            batches = stack(round_.fragments, on.computing.slices, on.computing.device)
+            slices = [Slice(place, batch, batch.memory) for place, batch in enumerate(batches)]
             yield from [slices] * self.config.batches(finished(round_))
             return
         for sequences in round_.sample.batches:
-            batch = on.replayed(sequences)
-            memory = on.replayed(sequences, self.target_network).memory if self.network.core else batch.memory
-            yield [(batch, memory)]
+            count = len(sequences.burn_in)
+            parts = [sequences.between(*span) for span in edges(count, min(on.computing.slices, count))]
+            yield [self._slice(place, part) for place, part in enumerate(parts)]
+
+    def _slice(self, place: int, sequences: Sequences) -> Slice:
+        batch = self.on.replayed(sequences)
+        recurrent = self.network.core is not None
+        return Slice(
+            place, batch, self.on.replayed(sequences, self.target_network).memory if recurrent else batch.memory
+        )
 
     def _dropped(self, features: Tensor, place: int) -> Tensor:
         """Features for learning, a share of them dropped; others in each slice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -106,9 +107,8 @@ class PPOUpdate(Algorithm):
             count = int(minibatch.batch.valid.sum())
             if not count:
                 continue
-            step = yield Step(
-                self._slices(minibatch), lambda part: self.loss(part, clip, entropy_cost, share), count, rate
-            )
+            loss = partial(self.loss, clip=clip, entropy_cost=entropy_cost, share=share)
+            step = yield Step(self._slices(minibatch), loss, count, rate)
             taken, rows = [*taken, step], [*rows, count]
             divergence = float(step.sums[:, SUMS.index("behaviour_kl")].sum()) / count
             if config.target_kl is not None and divergence > TOO_FAR * config.target_kl:

@@ -38,6 +38,14 @@ class AuditConfig:
         assert 0 <= self.at_least <= 1, "just required"
 
 
+def slicing(node: str) -> str:
+    """The name under which a node's standing as a finder of slices' gradients is kept, apart from its fragments'."""
+    assert node, "a node has a name"
+    named = f"{node} (slices)"
+    assert named != node, "two standings"
+    return named
+
+
 @dataclass
 class Standings:
     """What is known of the nodes that work for a run.

@@ -73,7 +73,9 @@ def bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float
     gpu = {"GPU": 1.0} if chosen_device(learner.device, offered=offered) == "cuda" else {}
     if config.workers == 0:
         return [{"CPU": config.cpus_per_trial, **gpu}]
-    return [PLACE, {"CPU": float(learner.threads), **gpu}, *[{"CPU": 1.0}] * config.workers]
+    alike = {"CPU": float(learner.threads), **gpu}
+    slicers = learner.workers if isinstance(learner.workers, int) else 0
+    return [PLACE, alike, *[{"CPU": 1.0}] * config.workers, *[alike] * slicers]
 
 
 def _reserved(parts: list[dict[str, float]]) -> tune.PlacementGroupFactory:

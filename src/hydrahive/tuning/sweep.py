@@ -47,7 +47,7 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
         # What an embedded Ray starts has this process's variables; a runtime environment would import Ray twice.
         everywhere = {CHDIR: "0"} | (dict(PORTABLE_ENVIRONMENT) if base.portable else {})
         environment = None if embedded else everywhere
-        cpus = config.workers + base.learner.threads if config.workers else 0
+        cpus = config.workers + base.learner.cpus if config.workers else 0
         interrupts.held_back_in(lambda: connect(address, cpus, environment))
         try:
             _refuse_without_room(bundles(config, base.learner))

@@ -6,9 +6,11 @@ An algorithm is a page (`vtrace.py`, `ppo.py`, `ath_q.py`): it says which gradie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from hydrahive.algorithms.base.minibatches import Minibatch, cut
 from hydrahive.algorithms.base.normalisers import Returns, Statistics
 from hydrahive.algorithms.base.optimizer import FlatOptimizer, OptimizerSettings
 from hydrahive.algorithms.base.rule import Computing, Round
-from hydrahive.algorithms.base.steps import Gradients, Step, Story, Taken
+from hydrahive.algorithms.base.sharing import Done, Hands, Standing, Work, unpacked
+from hydrahive.algorithms.base.steps import Gradients, Loss, Step, Story, Taken
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.replayed import Judgement, Sequences
 from hydrahive.core.state import State, nested, under
@@ -67,11 +70,17 @@ class Learning:
         self.optimizers = {name: FlatOptimizer(self.flat[name], settings) for name, settings in learning.items()}
         moved = {"": network, **{name: self.others[name] for name in learning}}
         leaves = {name: list(module.parameters()) for name, module in moved.items()}
-        self._gradients = Gradients(computing, leaves)
+        self._gradients = Gradients(computing, {"": self.weights, **self.flat}, leaves)
+        self._numbers = dict.fromkeys(("", *self.flat), uuid4().int >> 64)
+        """Of each network's weights as they are now: others whenever they change, and in each process."""
         shape = tuple(network.observation_mean.shape) if network.normalizes else ()
         self._observations = Statistics(shape) if network.normalizes else None
         self.returns = None if returns_discount is None else Returns(returns_discount)
         self._judged: list[Judgement] = []
+
+    def help_from(self, hands: Hands | None) -> None:
+        """Have these find slices' gradients; None for nobody else."""
+        self._gradients.hands = hands
 
     @property
     def gradient_steps(self) -> int:
@@ -96,6 +105,7 @@ class Learning:
             if isinstance(network, Agent) and network.normalizes:
                 network.observation_mean.copy_(mean)
                 network.observation_scale.copy_(scale)
+        self._changed()
 
     def rewards(self, rewards: Tensor, clip: float | None) -> Tensor:
         """Rewards as they are learned from: divided by their returns' deviation, or clipped."""
@@ -155,20 +165,52 @@ class Learning:
         # theta^- <- theta^- + tau (theta - theta^-) (Lillicrap et al. 2016, algorithm 1)
         with torch.no_grad():
             self.flat[other].vector.lerp_((self.flat[of] if of else self.weights).vector, share)
+        self._changed(other)
 
-    def take(self, step: Step) -> Taken:
+    def take(self, step: Step, config: AlgorithmConfig) -> Taken:
         """Take a gradient step, and the one beside it; errors as `Gradients.summed`, and of the optimizer.
 
         Raises:
             DivergedError: If a gradient is not finite; the weights are left as they were.
         """
-        found = self._gradients.summed(step)
+        found = self._gradients.summed(step, partial(self._standing, config))
         taken: Taken | None = None
         for one, (sums, errors) in reversed(found):
             norm = (self.optimizers[one.of] if one.of else self.optimizer).step(one.learning_rate)
+            self._changed(one.of)
             taken = Taken(sums, norm, errors, taken)
         assert taken is not None, "at least one"
         return taken
+
+    def find(self, work: Work, loss: Callable[[Any], Loss]) -> Done:
+        """A slice's gradient, as somebody else's `Gradients` asks for it, from where `stand` was told."""
+        batch = unpacked(work.slice, self.computing.device)
+        return self._gradients.found(Step([batch], loss, work.divisor, 0.0, of=work.of), batch)
+
+    def stand(self, standing: Standing) -> None:
+        """Stand where somebody else stands, to find slices' gradients for him."""
+        for name, (number, vector) in standing.vectors.items():
+            if self._numbers[name] != number:
+                self._vector(name).load(vector())
+                self._numbers[name] = number
+        if self.returns is not None and standing.returns:
+            self.returns.statistics.restore(standing.returns)
+        self.optimizer.steps = standing.gradient_steps
+        for optimizer in self.optimizers.values():
+            optimizer.steps = standing.gradient_steps
+
+    def _standing(self, config: AlgorithmConfig) -> Standing:
+        vectors = {name: (number, self._vector(name).numpy) for name, number in self._numbers.items()}
+        returns = {} if self.returns is None else self.returns.statistics.state()
+        return Standing(vectors, returns, self.gradient_steps, config)
+
+    def _vector(self, name: str) -> FlatWeights:
+        return self.flat[name] if name else self.weights
+
+    def _changed(self, *names: str) -> None:
+        """Weights of these networks, or of all, are others now."""
+        for name in names or self._numbers:
+            self._numbers[name] += 1
 
     def state(self) -> State:
         """Weights, the optimizer's moments, and the normalisers' statistics, as named arrays."""
@@ -200,6 +242,7 @@ class Learning:
             self._observations.restore(under("observations", state))
         if self.returns is not None:
             self.returns.restore(under("returns", state))
+        self._changed()
 
     def load_weights(self, state: State) -> None:
         """Take over the weights of `state`, and the statistics that they were learned with; the optimizer begins anew.
@@ -212,6 +255,7 @@ class Learning:
                 flat.vector.copy_(self.weights.vector)
             elif known := under(name, state):
                 flat.load_named(flat.vector, known)
+        self._changed()
         if self._observations is not None and (known := under("observations", state)):
             self._observations.restore(known)
             self._see_with_statistics()
@@ -301,9 +345,20 @@ class Algorithm:
         try:
             step = next(story)
             while True:
-                step = story.send(self.on.take(step))
+                step = story.send(self.on.take(step, self.config))
         except StopIteration as end:
             return {name: float(value) for name, value in end.value.items()}
+
+    def help_from(self, hands: Hands | None) -> None:
+        """Have these help with slices' gradients from now on; they change no byte."""
+        self.on.help_from(hands)
+
+    def find(self, standing: Standing, work: Work) -> Done:
+        """A slice's gradient, for a learner of this algorithm that stands elsewhere."""
+        if standing.config != self.config:
+            self.config = standing.config
+        self.on.stand(standing)
+        return self.on.find(work, partial(getattr(self, work.loss), **work.keywords))
 
     def state(self) -> State:
         """All that the next update depends on, as named arrays."""

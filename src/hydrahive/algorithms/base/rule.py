@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from hydrahive.algorithms.base.sharing import Done, Hands, Standing, Work
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.fragment import Fragment
 from hydrahive.core.machine import gains_by_bfloat16
@@ -88,6 +89,12 @@ class Rule(Protocol):
         Raises:
             DivergedError: If a gradient is not finite.
         """
+
+    def help_from(self, hands: Hands | None) -> None:
+        """Have these help with slices' gradients from now on; they change no byte."""
+
+    def find(self, standing: Standing, work: Work) -> Done:
+        """A slice's gradient, for a learner that stands elsewhere."""
 
     def judgement(self) -> Judgement | None:
         """What the last update found of replayed rows; None if nothing."""

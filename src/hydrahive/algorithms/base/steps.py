@@ -1,4 +1,4 @@
-"""Gradient steps as algorithms want them taken, and the gradients of their slices: in order, or several at once."""
+"""Gradient steps as algorithms want them taken, and the gradients of their slices: in order, or by several at once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hydrahive.algorithms.base.batch import edges
 from hydrahive.algorithms.base.rule import Computing
+from hydrahive.algorithms.base.sharing import Done, Hands, Offered, Standing, Work, described, packed
+from hydrahive.policies.flat_weights import FlatWeights
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Step:
 
     Attributes:
         slices: What it is taken on, in order: batches, or whatever else `loss` takes.
-        loss: Of a slice: a pure function of the weights and the slice.
+        loss: Of a slice: a pure function of the weights and the slice. Where it is a method of the page, or one with
+            some keywords given (`functools.partial`), others may be asked for it.
         rows: Over which the gradient is a mean.
         learning_rate: The optimizer's step size.
         of: Which of the other networks it moves; empty for the one that acts.
@@ -78,25 +83,79 @@ Found = tuple[Tensor, Tensor | None]
 
 
 class Gradients:
-    """Finds the gradients of steps. One by one or at once, their bytes are the same: they are summed in order."""
+    """Finds the gradients of steps. Whoever finds those of slices, the bytes are the same: they are summed in order.
 
-    def __init__(self, computing: Computing, leaves: Mapping[str, Sequence[nn.Parameter]]) -> None:
-        """For networks that learn; `leaves` are their weights, whose gradients are to be summed into their `grad`."""
-        self._computing, self._leaves = computing, leaves
+    Attributes:
+        hands: Who helps; None for nobody.
+    """
+
+    def __init__(
+        self, computing: Computing, flat: Mapping[str, FlatWeights], leaves: Mapping[str, Sequence[nn.Parameter]]
+    ) -> None:
+        """For networks that learn.
+
+        Args:
+            computing: Where and how.
+            flat: Their weights, whose gradients are to be summed.
+            leaves: Likewise, as parameters.
+        """
+        self._computing, self._flat, self._leaves = computing, flat, leaves
         is_many = computing.at_once > 1 and computing.device.type == "cpu"
         self._pool = ThreadPoolExecutor(computing.at_once, "slice") if is_many else None
+        self.hands: Hands | None = None
 
-    def summed(self, step: Step) -> list[tuple[Step, Found]]:
-        """Sum the gradients of a step, and of those beside it; what was found of each."""
+    def summed(self, step: Step, standing: Callable[[], Standing]) -> list[tuple[Step, Found]]:
+        """Sum the gradients of a step, and of those beside it; what was found of each.
+
+        `standing`: what they depend on besides their slices.
+        """
         steps = [step]
         while (beside := steps[-1].beside) is not None:
             steps.append(beside)
         assert len({one.of for one in steps}) == len(steps), "of different networks"
+        if self.hands is not None and all(described(one.loss) for one in steps):
+            return self._shared(steps, self.hands, standing())
         if self._pool is None or any(one.alone for one in steps):
             return [(one, self._in_turn(one)) for one in steps]
         calls = [[partial(self._alone, one, batch) for batch in one.slices] for one in steps]
         coming = self._pool.map(_called, [call for own in calls for call in own])
         return [(one, self._folded(one, [next(coming) for _ in own])) for one, own in zip(steps, calls, strict=True)]
+
+    def found(self, step: Step, batch: Any) -> Done:
+        """A slice's gradient, for whoever asks."""
+        loss, gradients = self._alone(step, batch)
+        flat = self._flat[step.of]
+        vector = torch.zeros_like(flat.gradient)
+        for leaf, gradient in zip(self._leaves[step.of], gradients, strict=True):
+            if gradient is not None:
+                assert leaf.grad is not None, "all weights lie flat"
+                start = leaf.grad.storage_offset() - flat.gradient.storage_offset()
+                vector[start : start + leaf.numel()] = gradient.flatten()
+        errors = None if loss.errors is None else loss.errors.detach().float().cpu().numpy()
+        return Done(vector.cpu().numpy(), loss.sums.cpu().numpy(), errors)
+
+    def _shared(self, steps: Sequence[Step], hands: Hands, standing: Standing) -> list[tuple[Step, Found]]:
+        """Have all slices' gradients found by whoever is free, and sum them in order."""
+        slices = [list(step.slices) for step in steps]
+        offered: list[Offered] = []
+        for step, own in zip(steps, slices, strict=True):
+            size = len(self._flat[step.of].gradient)
+            # A slice counts as its equal part of the step's rows.
+            for batch, (low, high) in zip(own, edges(step.rows, max(len(own), 1)), strict=True):
+                work = partial(_work, step, batch, high - low)
+                offered.append(Offered(work, partial(self.found, step, batch), size, high - low))
+        done = iter(hands.found(offered, standing))
+        counts = [len(own) for own in slices]
+        return [(step, self._added(step, [*islice(done, n)])) for step, n in zip(steps, counts, strict=True)]
+
+    def _added(self, step: Step, slices: Sequence[Done]) -> Found:
+        gradient = self._flat[step.of].gradient
+        for one in slices:
+            gradient.add_(torch.from_numpy(one.gradient).to(gradient.device))
+        device = self._computing.device
+        sums = torch.stack([torch.from_numpy(one.sums) for one in slices]).to(device)
+        errors = [torch.from_numpy(one.errors) for one in slices if one.errors is not None]
+        return sums, torch.cat(errors).to(device) if errors else None
 
     def _in_turn(self, step: Step) -> Found:
         """Slice by slice, each asked for when its turn comes."""
@@ -125,6 +184,13 @@ class Gradients:
                     leaf.grad.add_(gradient)
         errors = [loss.errors.detach() for loss, _ in slices if loss.errors is not None]
         return torch.stack([loss.sums for loss, _ in slices]), torch.cat(errors) if errors else None
+
+
+def _work(step: Step, batch: Any, rows: int) -> Work:
+    told = described(step.loss)
+    assert told is not None, "asked before"
+    name, keywords, _ = told
+    return Work(name, keywords, step.of, step.rows, packed(batch), rows)
 
 
 def _called(call: Callable[[], Any]) -> Any:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hydrahive.core.errors import MOST_SAID, LostError, one_line
+from hydrahive.core.errors import MOST_SAID, LostError, RefusedWorkError, one_line
 from hydrahive.core.receipt import Consumed
-from hydrahive.ledger.audit_rules import Standings
+from hydrahive.ledger.audit_rules import Standings, slicing
 from hydrahive.ledger.posting import Verdict, WorkerFacts
-from hydrahive.runtime.fleet.interface import AuditorCalls, Opening
+from hydrahive.runtime.fleet.interface import AuditorCalls, EnvWorkerCalls, Opening
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.auditor import AuditJob, Finding, shard_digest
 from hydrahive.runtime.runs.boundary import Boundary
@@ -21,7 +21,11 @@ ATTEMPTS = 3
 """How often an audit is begun again when its auditor is lost."""
 
 
-class AuditedFleet(AuditorCalls, Opening, Protocol):
+LEARNING = -1
+"""In place of a shard: what a verdict is about was learning."""
+
+
+class AuditedFleet(AuditorCalls, EnvWorkerCalls, Opening, Protocol):
     """What audits ask of a fleet."""
 
 
@@ -40,6 +44,15 @@ class Caught:
     verdict: Verdict
     believed_until: int
     boundary: Boundary
+
+
+@dataclass(frozen=True)
+class _CaughtSlicing:
+    """A worker that gave another gradient than a slice's, of whose slices not all were found again before."""
+
+    at: int
+    worker: WorkerFacts
+    verdict: Verdict
 
 
 @dataclass
@@ -117,12 +130,14 @@ class Audits:
         self._start = start
         self._since_start: list[Work] = []
         self._waiting: deque[_Waiting] = deque()
+        self._caught_slicing: _CaughtSlicing | None = None
 
     def take(self, update: Update, *, ends: bool = False) -> None:
         """Note an update; at a cut, get ready to audit what led to it.
 
         `ends`: it is the run's last; whoever has done what was not yet computed again in full is audited so.
         """
+        self._take_slices(update)
         if self._fleet.may_audit:  # else nobody will ask, and the object store may have the weights' memory back
             self._since_start.append(update.work)
         if update.boundary is None:
@@ -132,6 +147,25 @@ class Audits:
         if update.boundary.resumable:
             self._start, self._since_start = update.boundary, []
         self._first()
+
+    def _take_slices(self, update: Update) -> None:
+        """Note what slice workers did: what the learner found again was found so before it counted.
+
+        Of whoever gave something else nothing was used in this update. If not all of what he did before was found
+        again, the run goes back to before that.
+        """
+        at = update.progress.updates - 1
+        for worker, helped in update.work.helped:
+            node = slicing(worker.node)
+            if helped.wrong and node in self.standings.unverified and self._caught_slicing is None:
+                text = f"slices of update {at}: {one_line(helped.wrong)[:MOST_SAID]}"
+                verdict = Verdict(LEARNING, at, at + 1, "invalid", (worker.name,), 0, text)
+                self._caught_slicing = _CaughtSlicing(at, worker, verdict)
+            elif helped.wrong:
+                self._fleet.refuse(helped.worker, RefusedWorkError(LEARNING, at, helped.wrong))
+                self.standings.catch(node, at)
+            elif helped.slices and self._fleet.audits(worker):
+                self.standings.note([node], at, in_full=helped.audited)
 
     def take_verdicts(self) -> list[Verdict]:
         """What was found valid since the last call."""
@@ -149,6 +183,11 @@ class Audits:
         """
         while self._waiting:
             must_wait = wait or len(self._waiting) > self._most_waiting
+            slicing_ = self._caught_slicing
+            if slicing_ is not None and slicing_.at < self._waiting[0].boundary.updates:
+                believed = self.standings.catch(slicing(slicing_.worker.node), slicing_.at)
+                yield Caught(slicing_.worker, slicing_.verdict, believed, self._waiting[0].boundary)
+                return
             first, audits = self._first()
             for audit in list(audits):
                 if not must_wait and not self._fleet.ready([audit.finding], 0):

@@ -49,22 +49,28 @@ class Room:
         """How many env workers there is room for beside the learner."""
         if reserved():
             return self.wanted_workers()
-        return int(ray.available_resources().get("CPU", 0)) - self._config.learner.threads
+        return int(ray.available_resources().get("CPU", 0)) - self._config.learner.cpus
 
     @property
     def follows_demand(self) -> bool:
         """Whether workers may wait unplaced: that is the demand from which an autoscaler makes nodes."""
         return self._run.workers is not None and not self._run.embedded and AUTOSCALED in os.environ
 
-    def free_node(self, cpus: int, *, gpus: int = 0, trusted: bool = False) -> str | None:
+    def free_node(
+        self, cpus: int, *, gpus: int = 0, trusted: bool = False, near: Mapping[str, int] | None = None
+    ) -> str | None:
         """A node with so many free CPUs that is neither being drained nor refused; `trusted`: nor somebody else's.
+
+        Of several the one first that has most of what is to be `near`.
 
         Who is trusted goes to a spot node only if no other has room: it is what a run can least do without.
         """
         unfit = self.refused | draining_nodes()
         labels = labels_by_node() if trusted else {}
         spot = {node for node, found in labels.items() if SPOT_LABEL in found}
-        for node, resources in sorted(free_by_node().items(), key=lambda item: (item[0] in spot, item[0])):
+        there = near or {}
+        order = sorted(free_by_node().items(), key=lambda item: (item[0] in spot, -there.get(item[0], 0), item[0]))
+        for node, resources in order:
             if node in unfit or resources.get("CPU", 0) < cpus or resources.get("GPU", 0) < gpus:
                 continue
             if not trusted or _is_own(labels.get(node, {})):

@@ -38,6 +38,7 @@ class Crew:
         replay: The replay, where there is one.
         gone: Which of these two, that are believed, is not there; beside the workers each is one of its kind.
         given_up: Which of them was killed because nothing was heard of it.
+        slicers: Those that find slices' gradients and nothing else, by numbers above all workers'.
         facts: Every worker as its receipts name it, also once it is gone.
         machine_class: The learner's, which all share; None before it has joined.
         fingerprint: Likewise.
@@ -62,6 +63,7 @@ class Crew:
         self.learner: Actor
         self.replay: Actor
         self.beside: dict[Role, Actor] = {}
+        self.slicers: dict[int, Actor] = {}
         self.gone: set[str] = {"learner", "replay"} if config.replay else {"learner"}
         self.given_up: set[str] = set()
         self.facts: dict[int, WorkerFacts] = {}

@@ -45,6 +45,14 @@ class Ending:
         crew.listener("worker_lost", text, worker=member.name, shards=shards)
         crew.hire_at = time.monotonic() + HIRE_SECONDS
 
+    def bury_slicer(self, number: int, why: str) -> None:
+        """Do without a slice worker; the learner finds its slices, and another is hired when there is room."""
+        member = self._crew.slicers.pop(number, None)
+        if member is not None:
+            self.end(member, "dead")
+            text = f"lost {member}: {self._reason(member, why)}; its slices are found again"
+            self._crew.listener("slice_worker_lost", text, worker=member.name)
+
     def learner_lost(self, why: str) -> None:
         """Note that the learner is gone."""
         self.lost(self._crew.learner, why)
@@ -73,6 +81,9 @@ class Ending:
         for worker, member in list(crew.workers.items()):
             if member.node_id == node:
                 self.bury(worker, why)
+        for number, member in list(crew.slicers.items()):
+            if member.node_id == node:
+                self.bury_slicer(number, why)
         crew.listener("quarantined", f"node {node} is quarantined: {why}", node=node)
 
     def refuse(self, worker: int, refused: RefusedWorkError) -> None:
@@ -81,7 +92,7 @@ class Ending:
         text = f"{refused}; it came from worker {facts.name} of {facts.owner} (node {facts.node})"
         crew.listener("work_refused", text, worker=facts.name, owner=facts.owner, node=facts.node, shard=refused.shard)
         if facts.owner == run_user():
-            self.bury(worker, refused.what)
+            (self.bury_slicer if worker in crew.slicers else self.bury)(worker, refused.what)
         elif refused.of_the_policy:
             crew.room.refused.add(facts.node)
             self.bury(worker, refused.what)
@@ -159,7 +170,7 @@ class Ending:
         believed = [
             member for member in map(vars(crew).get, ("learner", "replay")) if member
         ]  # may be before any is hired
-        for member in (*believed, *crew.workers.values(), *crew.newcomers.values()):
+        for member in (*believed, *crew.workers.values(), *crew.newcomers.values(), *crew.slicers.values()):
             if member.has_joined:
                 crew.coordinator.leave.remote(crew.key(member), "left")
             ray.kill(member.actor)

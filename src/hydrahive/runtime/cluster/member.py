@@ -15,7 +15,7 @@ from hydrahive.runtime.cluster.actors import About, EnvWorkerActor
 from hydrahive.runtime.cluster.connecting import place_of
 from hydrahive.runtime.fleet.refs import Listener, nobody
 
-Role = Literal["env-worker", "learner", "replay", "evaluator", "auditor"]
+Role = Literal["env-worker", "learner", "replay", "evaluator", "auditor", "slice-worker"]
 
 BUILD_SECONDS = 600.0
 """Time after which an actor that is still being built is taken to hang."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hydrahive.runtime.cluster.beside import Beside
+from hydrahive.runtime.cluster.beside import Beside, Slicers
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
@@ -28,6 +28,7 @@ class Members:
         self.welcoming = Welcoming(self.crew, self.hearing)
         self.hiring = Hiring(self.crew, self.ending, self.hearing, self.welcoming)
         self.beside = Beside(self.crew, self.hiring, self.ending)
+        self.slicers = Slicers(self.crew, self.hiring, self.ending, self.welcoming)
         self._looked_at = 0.0
 
     def look_after(self) -> None:
@@ -39,6 +40,7 @@ class Members:
         self.hearing.hear()
         self.welcoming.welcome()
         self.beside.look_after()
+        self.slicers.look_after()
         self.hiring.end_who_hangs()
         self.ending.see_who_must_leave()
         self.ending.see_off()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from hydrahive.runtime.fleet.ledger_line import LedgerLine
 from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.roles.auditor import AuditJob
 from hydrahive.runtime.roles.intake import Leased, positions
+from hydrahive.runtime.roles.slices import Helped
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
@@ -124,6 +125,16 @@ class RayFleet:
         """Give the learner a state."""
         learner = self._members.crew.learner.actor
         self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
+
+    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+        """Audit slice workers as env workers are; without audits, only the run's user's own help."""
+        self._members.slicers.oversee(secret, self.audits, share)
+
+    def note_helped(self, helped: Sequence[Helped]) -> None:
+        """Do without those who are gone; who is an env worker, too, is missed there."""
+        for one in helped:
+            if one.is_lost:
+                self._members.ending.bury_slicer(one.worker, "its process died")
 
     def follow(self, config: RunConfig) -> None:
         """Have the learner follow, and those that come after it."""
@@ -218,6 +229,10 @@ class RayFleet:
     def forget_auditor(self) -> None:
         """Start a new auditor at the next audit."""
         self._members.beside.forget("auditor")
+
+    def forget_evaluator(self) -> None:
+        """Likewise."""
+        self._members.beside.forget("evaluator")
 
     def quarantine(self, worker: WorkerFacts, why: str) -> None:
         """Do without the worker's node.
@@ -379,10 +394,6 @@ class RayFleet:
     def note_homes(self, homes: Mapping[int, int], round_: int) -> None:
         """Write the leases down, and see those off who leave and hold nothing any more."""
         self._members.ending.note_homes(homes, round_)
-
-    def forget_evaluator(self) -> None:
-        """Start a new evaluator at the next evaluation."""
-        self._members.beside.forget("evaluator")
 
     def close(self) -> None:
         """End all actors."""

@@ -36,6 +36,7 @@ from hydrahive.telemetry.loggers.base import LoggerConfig
 BYTE_NEUTRAL = (
     "workers",
     "learner.at_once",
+    "learner.workers",
     "stop",
     "checkpoint",
     "faults",
@@ -65,18 +66,31 @@ class LearnerConfig:
             several learners share a round; smaller parts stay in the CPU's cache. Changes the bytes.
         at_once: Slices that are computed at a time, each by as many `threads`, on a CPU; also gradient steps that an
             algorithm takes together, as SAC's of critics and actor. Changes no byte.
+        workers: Processes on Ray that find slices' gradients besides the learner, each with as many CPUs as `threads`,
+            or a GPU, where the learner has one; at most one for each slice. `auto` has the env workers do it whenever
+            they wait for the next weights. Changes no byte.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     slices: int = 1
     at_once: int = 1
+    workers: int | Literal["auto"] = 0
 
     def __post_init__(self) -> None:
         """Refuse counts below one."""
         require_integer("threads", self.threads, 1, 1024)
         require_integer("slices", self.slices, 1)
         require_integer("at_once", self.at_once, 1, 1024)
+        if isinstance(self.workers, int):
+            require_integer("workers", self.workers, 0, 10_000)
+            accepted = f"at most {self.slices}, learner.slices: who has no slice has nothing to do"
+            require(self.workers <= self.slices, "workers", self.workers, accepted)
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that it and its slice workers reserve."""
+        return self.threads * (1 + (self.workers if isinstance(self.workers, int) else 0))
 
 
 @dataclass(frozen=True)
@@ -355,4 +369,4 @@ class RunConfig:
         if isinstance(self.workers, int):
             return self.workers
         available = cpus if cpus is not None else own_cpus()
-        return max(1, min(self.shards, available - self.learner.threads))
+        return max(1, min(self.shards, available - self.learner.cpus))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from hydrahive.runtime.roles.intake import Leased
 from hydrahive.runtime.roles.learner import Learner
 from hydrahive.runtime.roles.pictures import clip_of
 from hydrahive.runtime.roles.replay import Replay
+from hydrahive.runtime.roles.slices import Helped
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
@@ -88,6 +89,12 @@ class InlineFleet:
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
+
+    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+        """There is nobody else."""
+
+    def note_helped(self, helped: Sequence[Helped]) -> None:
+        """Nobody helps."""
 
     def follow(self, config: RunConfig) -> None:
         """Have the learner follow."""

@@ -6,7 +6,7 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,7 @@ from hydrahive.runtime.fleet.refs import Listener, Ref, Stock
 from hydrahive.runtime.fleet.waiting import Waits
 from hydrahive.runtime.roles.auditor import AuditJob
 from hydrahive.runtime.roles.intake import Leased
+from hydrahive.runtime.roles.slices import Helped
 from hydrahive.runtime.runs.watch_feed import Shown, Watched
 
 
@@ -78,6 +79,15 @@ class LearnerCalls(Protocol):
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
+
+    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+        """Have it drawn by the run's secret which slices' gradients of a node that is audited are found again.
+
+        `share`: of a node's updates, how many.
+        """
+
+    def note_helped(self, helped: Sequence[Helped]) -> None:
+        """Do without slice workers that are gone, or that gave something else than was asked for."""
 
     def follow(self, config: RunConfig) -> None:
         """Go on with a config that differs in what can change inside a run only."""

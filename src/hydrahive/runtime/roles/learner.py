@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,14 +24,22 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network, shown_by
 from hydrahive.runtime.roles.intake import Intake, Leased
 from hydrahive.runtime.roles.magnitudes import because_of
+from hydrahive.runtime.roles.slices import Chief, Helped, Line
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What the learner says of an update: its figures, and for each part of the round what was consumed of it."""
+    """What the learner says of an update.
+
+    Attributes:
+        metrics: Its figures.
+        consumed: For each part of the round what was consumed of it.
+        helped: What slice workers did.
+    """
 
     metrics: dict[str, float]
     consumed: tuple[tuple[Consumed, ...], ...]
+    helped: tuple[Helped, ...] = ()
 
 
 class Learner:
@@ -50,12 +58,26 @@ class Learner:
         self._intake = Intake(config)
         self._algorithms = algorithms(config)
         self._judged: Judgement | None = None
+        self._chief: Chief | None = None
         self.version = 0
         self.env_steps = 0
 
     def follow(self, config: RunConfig) -> None:
         """Make the next updates as a config says that differs in what can change inside a run only."""
         self._config, self._algorithms = config, algorithms(config)
+
+    def help_from(self, line: Line, secret: bytes, shares: Mapping[int, float]) -> None:
+        """Have slices' gradients found by others, too; they change no byte.
+
+        Args:
+            line: To slice workers.
+            secret: The run's, by which it is drawn what of theirs is found again.
+            shares: Who they are, and of how many of its updates each has all found again.
+        """
+        if self._chief is None:
+            self._chief = Chief(line, secret)
+        self._chief.helped_by(shares)
+        self._rule.help_from(self._chief if shares else None)
 
     def machine_class(self) -> str:
         """What this process's bytes are relative to."""
@@ -108,6 +130,8 @@ class Learner:
         new: dict[str, float] = {}
         if self._curiosity is not None:
             round_, new = self._curiosity.added(round_)
+        if self._chief is not None:
+            self._chief.begin(version)
         try:
             metrics = {**self._rule.learn(round_), **new}
             loss = metrics.get("loss", 0.0)  # an update may have nothing to learn from yet
@@ -125,7 +149,9 @@ class Learner:
             "gradient_steps": self._rule.gradient_steps,
             "learn_seconds": time.perf_counter() - started,
         }
-        return self.weights(), Learned(metrics, told), self._judged
+        helped = self._chief.helped() if self._chief is not None else ()
+        metrics |= {"slices_elsewhere": sum(one.slices for one in helped)} if self._chief is not None else {}
+        return self.weights(), Learned(metrics, told, helped), self._judged
 
     def judged(self) -> Judgement | None:
         """What the last update found of replayed rows, for the replay to hear with the next round."""

@@ -301,7 +301,9 @@ class Schedule:
         givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(self.fleet.facts(part.worker) for part in pending.parts)
         since = tuple(part.leased_since for part in pending.parts)
-        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told)
+        helped = tuple((self.fleet.facts(one.worker), one) for one in learned.helped)
+        self.fleet.note_helped(learned.helped)
+        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told, helped)
         return Update(
             learned.metrics, pending.progress, pending.weights, work, pending.episodes, replayed, boundary, givers
         )

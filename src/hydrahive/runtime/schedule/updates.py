@@ -13,6 +13,7 @@ from hydrahive.core.watched import Frame
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.replay import ReplayTold
+from hydrahive.runtime.roles.slices import Helped
 from hydrahive.runtime.runs.boundary import Boundary, Progress
 
 
@@ -27,6 +28,7 @@ class Work:
         acting: The version that acted, under a fixed lag.
         weights: That version.
         told: Digests of what the workers said of the fragments besides their bytes, by shard, where they are audited.
+        helped: Who found slices' gradients for the learner, and how many rows'.
     """
 
     consumed: tuple[tuple[Consumed, ...], ...]
@@ -35,6 +37,7 @@ class Work:
     acting: int
     weights: Ref
     told: Mapping[int, str]
+    helped: tuple[tuple[WorkerFacts, Helped], ...] = ()
 
     def by_fragment(self) -> Iterator[tuple[Consumed, WorkerFacts, int]]:
         """Each consumed fragment, its worker, and the round from which on that had the shard."""

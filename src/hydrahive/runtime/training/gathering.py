@@ -69,7 +69,7 @@ def gathered_fleet(
     times = times or StartTimes()
     interrupts = interrupts or Interrupts()
     # Ray's core may be brought down by a signal while it starts, and puts handlers of its own there.
-    cluster = interrupts.held_back_in(lambda: connect(address, config.worker_count() + config.learner.threads))
+    cluster = interrupts.held_back_in(lambda: connect(address, config.worker_count() + config.learner.cpus))
     times.note("connected")
     if is_client():
         say("through_a_client", THROUGH_A_CLIENT)

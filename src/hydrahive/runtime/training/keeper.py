@@ -6,7 +6,7 @@ from collections import deque
 
 from hydrahive.core.errors import TakenBackError
 from hydrahive.core.interrupts import Interrupts
-from hydrahive.runtime.accounting.audits import Caught
+from hydrahive.runtime.accounting.audits import LEARNING, Caught
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.runs.boundary import Boundary
@@ -145,8 +145,8 @@ class Keeper:
         at = target.boundary.updates if target else 0
         verdict, worker = caught.verdict, caught.worker
         why = (
-            f"audit: worker {worker.name} of {worker.owner} (node {worker.node}) computed something else for shard "
-            f"{verdict.shard}, {verdict.text}"
+            f"audit: worker {worker.name} of {worker.owner} (node {worker.node}) computed something else for "
+            f"{verdict.text if verdict.shard == LEARNING else f'shard {verdict.shard}, {verdict.text}'}"
         )
         facts = {"worker": worker.name, "owner": worker.owner, "node": worker.node, "shard": verdict.shard}
         event = self._story.event

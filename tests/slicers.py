@@ -17,8 +17,8 @@ class PlainLine:
     """A line to slice workers of this process. `plan` says what happens at which call: `lose`, `late` (never comes),
     `fail`, `lie` (a small untruth), `wrong` (no gradient at all)."""
 
-    def __init__(self, config, plan=()):
-        self._config, self._plan = config, dict(plan)
+    def __init__(self, config, plan=(), lies=lambda worker, gradient_steps: False):
+        self._config, self._plan, self._lies = config, dict(plan), lies
         self._workers, self._known, self.calls, self.done = {}, {}, 0, 0
 
     def ask(self, worker, standing, work):
@@ -28,7 +28,8 @@ class PlainLine:
         vectors = {n: (i, get()) for n, (i, get) in standing.vectors.items() if known.get(n) != i}
         known |= {name: number for name, (number, _) in vectors.items()}
         here = Here(vectors, standing.returns, standing.gradient_steps, standing.config)
-        return [worker, self._plan.get(self.calls), finder.find(here, work)]
+        what = "lie" if self._lies(worker, standing.gradient_steps) else self._plan.get(self.calls)
+        return [worker, what, finder.find(here, work)]
 
     def ready(self, calls, timeout_s):
         return [call for call in calls if call[1] != "late"][:1]

@@ -57,7 +57,7 @@ def damaged(path, how):
     if how == "newer":
         Ledger(path).close()
         db = sqlite3.connect(path)
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
         db.close()
     elif how == "other database":
         db = sqlite3.connect(path)
@@ -75,7 +75,7 @@ def damaged(path, how):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("newer", "is of format 3, this version of hydrahive reads up to 2"),
+        ("newer", "is of format 4, this version of hydrahive reads up to 3"),
         ("other database", "is a database, but no ledger"),
         ("text", "is damaged or no ledger"),
         ("truncated", "is damaged or no ledger"),

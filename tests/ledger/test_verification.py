@@ -3,6 +3,7 @@
 import pytest
 from books import opened, posting, settle, tampered
 
+from hydrahive.ledger.learning import LearningCredits
 from hydrahive.ledger.verdicts import Verdicts
 from hydrahive.ledger.verification import verify
 
@@ -114,5 +115,5 @@ def test_its_work_grows_as_the_journal_does(tmp_path):
 def test_clawing_back_looks_its_entry_up(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite")
     settle(ledger, posting(0, 1_500))
-    verdicts = Verdicts(ledger.journal, None)
+    verdicts = Verdicts(ledger.journal, None, LearningCredits(ledger.journal))
     assert work_of(ledger.journal.db, lambda: [verdicts._moved_by(5) for _ in range(50)]) <= 5

@@ -72,6 +72,21 @@ class Receipt:
     digest: str
 
 
+@dataclass(frozen=True)
+class SliceReceipt:
+    """The learner's word that it has taken slices' gradients from a worker, between two checkpoints.
+
+    Attributes:
+        worker: Whose they were.
+        rows: Rows of gradient steps in them: an equal part of each step's rows a slice.
+        checked: Of those, how many the learner has found the gradients of itself, too.
+    """
+
+    worker: str
+    rows: int
+    checked: int
+
+
 def seen_digest(fragment: Fragment, *, whole: bool) -> str:
     """The digest of what the environments showed and of the actions; with `SHOWN` if it is to be `whole`."""
     return _digest((name, getattr(fragment, name)) for name in SEEN if whole or name not in SHOWN)

@@ -11,6 +11,7 @@ from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credit_rows import AMOUNT, STEPS, Credit, Credits, WorkerRow, conservation, credit_of, total
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.learning import LearningCredits, learned_of, unlearned
 from hydrahive.ledger.posting import FAULTS, OUTCOMES, Posting, Sealed, SealKey, Verdict, malformed, seal_of
 from hydrahive.ledger.prices import DEAREST
 from hydrahive.ledger.verdicts import Verdicts
@@ -42,7 +43,10 @@ class Settled:
         refused: What was refused, in words.
         credited_env_steps: Of the run so far, paid and not taken back.
         credited_microtokens: Likewise.
-        conservation_difference: Env steps that the run's learner consumed and the ledger does not account for.
+        conservation_difference: Env steps that the run's learner consumed and the ledger does not account for, and
+            rows of gradients that it took from others likewise.
+        learned_rows: Rows of gradients that are paid and not taken back.
+        learned_microtokens: For them.
     """
 
     ledger_id: str
@@ -53,6 +57,8 @@ class Settled:
     credited_env_steps: int
     credited_microtokens: int
     conservation_difference: int
+    learned_rows: int = 0
+    learned_microtokens: int = 0
 
 
 class Work:
@@ -61,7 +67,8 @@ class Work:
     def __init__(self, journal: Journal) -> None:
         """Credit work in this journal."""
         self._journal, self._credits = journal, Credits(journal)
-        self._verdicts = Verdicts(journal, self._credits)
+        self._learning = LearningCredits(journal)
+        self._verdicts = Verdicts(journal, self._credits, self._learning)
         assert journal.path.is_absolute(), "an open journal"
         self._broken: dict[int, dict[tuple[int, int, int], int]] = {}
         """Of each run the spans that do not add up."""
@@ -132,6 +139,7 @@ class Work:
                 text = f"{known} receipts came again (the first: {_name(posting, first)}); paid once"
                 self._journal.refuse("replayed", posting.run_id, text)
             self._note_span(run, posting)
+            self._learning.settle(run, posting, workers)
             for verdict in posting.verdicts:
                 claimed = [r for r in posting.voided if not self._reason_against(run, posting, r, workers)]
                 self._verdicts.judge(run, posting, verdict, workers, claimed)
@@ -162,6 +170,10 @@ class Work:
                 f"to {steps} env steps; the learner consumed {posting.env_steps}"
             )
             raise self._journal.refuse("not-conserved", posting.run_id, text)
+        rows = sum(receipt.rows for receipt in posting.slices)
+        if rows != posting.gradient_rows:
+            text = f"run {posting.run_id}: slices of {rows} rows; the learner took {posting.gradient_rows} from others"
+            raise self._journal.refuse("not-conserved", posting.run_id, text)
         assert isinstance(row[0], int), "a number"
         assert row[0] >= 1, "counted from 1"
         return row[0]
@@ -171,10 +183,11 @@ class Work:
         price, claimed = posting.price, (*posting.receipts, *posting.voided)
         assert MOST_MINTED < 2**63, "SQLite's integers take it"
         whole = all(type(one) is int and one >= 0 for one in (price.rate, price.weight))
-        if not whole or price.rate * price.weight > DEAREST:
+        if not whole or max(price.rate * price.weight, posting.row_rate) > DEAREST:
             text = f"run {posting.run_id}: asks {price.rate} x {price.weight} micro-tokens a step; at most {DEAREST}"
             raise self._journal.refuse("too-dear", posting.run_id, text)
         amount = sum(price.amount(max(0, receipt.env_steps)) for receipt in claimed)
+        amount += posting.row_rate * posting.gradient_rows
         treasury = self._journal.account(TREASURY)
         minted = treasury.debits + treasury.debits_pending if treasury else 0
         if minted + amount > MOST_MINTED:
@@ -298,7 +311,8 @@ class Work:
         broken |= {row[:3]: row[3] for row in conservation(self._journal, run, span)}
         assert all(broken.values()), "only what does not add up"
         assert self._broken[run] is broken, "kept for the next posting"
-        return sum(abs(missing) for missing in broken.values())
+        unaccounted = sum(abs(missing) for *_, missing in unlearned(self._journal, run, span))
+        return sum(abs(missing) for missing in broken.values()) + unaccounted
 
     def _answer(self, run: int, posting: Posting, paid: int, known: int, refused: Sequence[str]) -> Settled:
         assert paid >= 0, "counted"
@@ -306,7 +320,8 @@ class Work:
         difference = self._missing(run, posting)
         head = self._journal.head()
         assert head[0] >= 0, "entries are numbered from 1"
-        return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference)
+        learned = learned_of(self._journal, run)
+        return Settled(self._journal.ledger_id, head, paid, known, tuple(refused), steps, amount, difference, *learned)
 
 
 def _wrong_order(posting: Posting) -> str:
@@ -320,6 +335,12 @@ def _wrong_order(posting: Posting) -> str:
             return f"a verdict {verdict.outcome!r} on rounds {verdict.from_round} to {verdict.until_round}"
         if verdict.outcome in FAULTS and not set(verdict.workers) <= names:
             return "a verdict on workers that it does not have"
+    if not {receipt.worker for receipt in posting.slices} <= names:
+        return "slices of workers that it does not have"
+    if len({receipt.worker for receipt in posting.slices}) < len(posting.slices):
+        return "slices of one worker twice"
+    if any(not 0 <= receipt.checked <= receipt.rows <= MOST_STEPS for receipt in posting.slices):
+        return "slices of no number of rows"
     steps = (receipt.env_steps for receipt in (*posting.receipts, *posting.voided))
     if any(abs(count) > MOST_STEPS for count in steps):
         return "more env steps than there are"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from hydrahive.core.receipt import Receipt
+from hydrahive.core.receipt import Receipt, SliceReceipt
 from hydrahive.ledger.entries import canonical
 from hydrahive.ledger.prices import Price
 
@@ -95,6 +95,9 @@ class Posting:
         unproven: Workers whose pay is set aside until what they did was verified.
         proven_before: What was set aside for earlier rounds than this, and whose environments' steps were computed
             again, is let go: the run would not be taken back so far, or all of it has been looked at.
+        slices: Whose gradients the learner took, one a worker.
+        gradient_rows: What it counted of them; they must add up to it.
+        row_rate: Micro-tokens for a row.
     """
 
     run_id: str
@@ -110,6 +113,9 @@ class Posting:
     voided: tuple[Receipt, ...] = ()
     unproven: tuple[str, ...] = ()
     proven_before: int = 0
+    slices: tuple[SliceReceipt, ...] = ()
+    gradient_rows: int = 0
+    row_rate: int = 0
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -121,6 +127,10 @@ class Posting:
             del plain["unproven"], plain["proven_before"]
         else:
             plain["unproven"] = list(self.unproven)
+        if not (self.slices or self.gradient_rows):  # likewise
+            del plain["slices"], plain["gradient_rows"], plain["row_rate"]
+        else:
+            plain["slices"] = [vars(part) for part in self.slices]
         assert self.from_update <= self.until_update, "time goes forward"
         assert self.env_steps >= 0, "steps are counted"
         return plain
@@ -136,6 +146,7 @@ class Posting:
         read: dict[str, Any] = {name: tuple(part(**row) for row in plain[name]) for name, part in parts.items()}
         verdicts = tuple(Verdict(**{**row, "workers": tuple(row["workers"])}) for row in plain["verdicts"])
         read["unproven"] = tuple(plain.get("unproven", ()))
+        read["slices"] = tuple(SliceReceipt(**row) for row in plain.get("slices", ()))
         posting = Posting(**{**plain, **read, "verdicts": verdicts, "price": Price(**plain["price"])})
         wrong = malformed(posting)
         if wrong:
@@ -149,12 +160,13 @@ def malformed(posting: Posting) -> str:
     """What of a posting is not of its type; empty if all is. Integers are those that SQLite takes, text is short."""
     assert isinstance(posting, Posting), "as it was read"
     parts: list[Any] = [posting, posting.price, *posting.workers, *posting.leases, *posting.receipts, *posting.voided]
-    for part in (*parts, *posting.verdicts):
+    for part in (*parts, *posting.slices, *posting.verdicts):
         for name, kind in TYPES.get(type(part), {"it": "nothing"}).items():
             value = getattr(part, name, None)
             if not FITS[kind](value):
                 return f"{type(part).__name__.lower()}: {name} is {str(value)[:50]!r}"
-    if posting.from_update > posting.until_update or posting.env_steps < 0:
+    counted = (posting.env_steps, posting.gradient_rows, posting.row_rate)
+    if posting.from_update > posting.until_update or min(counted) < 0:
         return "its updates or its steps run backwards"
     if not posting.run_id or "/" in posting.run_id:
         return f"run_id is {posting.run_id!r}"
@@ -188,7 +200,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
 
 TYPES: dict[type, dict[str, str]] = {
     kind: {field.name: str(field.type) for field in fields(kind) if str(field.type) in FITS}
-    for kind in (Posting, Price, WorkerFacts, Lease, Receipt, Verdict)
+    for kind in (Posting, Price, WorkerFacts, Lease, Receipt, SliceReceipt, Verdict)
 }
 """Of each part the fields that are looked at."""
 

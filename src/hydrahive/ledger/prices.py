@@ -25,16 +25,20 @@ class LedgerConfig:
         microtokens_per_step: Paid for an env step of weight 1, in millionths of a token; 10 makes a token of
             100,000 Snake steps.
         weight: What an env step of this environment counts, in Snake steps; by default what the environment declares.
+        microtokens_per_row: Paid for a row of a gradient step that a slice worker (`learner.workers`) has found the
+            gradient of, in millionths of a token.
     """
 
     enabled: bool = True
     path: str | None = None
     microtokens_per_step: int = DEFAULT_RATE
     weight: int | None = None
+    microtokens_per_row: int = DEFAULT_RATE
 
     def __post_init__(self) -> None:
         """Refuse prices that nobody can pay, and paths that depend on where one stands."""
         require_integer("microtokens_per_step", self.microtokens_per_step, 0, 10**9)
+        require_integer("microtokens_per_row", self.microtokens_per_row, 0, DEAREST)
         assert DEFAULT_RATE > 0, "work is worth something"
         if self.weight is not None:
             require_integer("weight", self.weight, 0, 10**6)

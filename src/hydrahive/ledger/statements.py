@@ -6,10 +6,16 @@ from typing import Any
 
 from hydrahive.ledger.entries import TREASURY, share
 from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.learning import learning_by_owner
 
 Row = dict[str, Any]
 
+PAID = ("earned", "learning", "clawed", "unlearned")
+"""What work has brought an account, be it taken back later."""
+
 NO_WORK = {"workers": 0, "env_steps": 0, "verified": 0, "replayed": 0, "earned": 0, "clawed": 0}
+NO_LEARNING = {"gradient_rows": 0, "learning": 0, "unlearned": 0}
+NO_WORK |= NO_LEARNING
 
 
 def balances(journal: Journal, name: str | None = None) -> list[Row]:
@@ -17,6 +23,7 @@ def balances(journal: Journal, name: str | None = None) -> list[Row]:
 
     Env steps are those paid and not taken back; `share` is the owner's part of all of them, `audited_share` the part
     of his own that an audit has computed again in full, `replayed_share` the part whose environments' steps it has.
+    `acting` is what env steps earned, `learning` what `gradient_rows`, rows of gradients for a learner, did.
     """
     assert name is None or name, "an account is named"
     work = _work_by_owner(journal)
@@ -33,9 +40,12 @@ def balances(journal: Journal, name: str | None = None) -> list[Row]:
                 "workers": done["workers"],
                 "env_steps": steps,
                 "share": share(steps, everything),
-                "earned": done["earned"],
-                "received": account.credits - done["earned"] - done["clawed"],
-                "spent": account.debits - done["clawed"],
+                "gradient_rows": done["gradient_rows"],
+                "acting": done["earned"],
+                "learning": done["learning"],
+                "earned": done["earned"] + done["learning"],
+                "received": account.credits - sum(done[kind] for kind in PAID),
+                "spent": account.debits - done["clawed"] - done["unlearned"],
                 "pending": account.credits_pending - account.debits_pending,
                 "balance": account.balance,
                 "audited_share": share(done["verified"], steps),
@@ -166,10 +176,14 @@ def _work_by_owner(journal: Journal, run: str | None = None) -> dict[str, Row]:
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'replayed'), 0) AS replayed, "
             "coalesce(sum(c.amount) FILTER (WHERE c.state = 'paid'), 0) AS earned, "
-            "coalesce(sum(c.amount) FILTER (WHERE c.state = 'clawed'), 0) AS clawed "
+            # What was set aside, and voided, never was his.
+            "coalesce(sum(c.amount) FILTER (WHERE c.state = 'clawed' AND EXISTS "
+            "(SELECT 1 FROM journal k WHERE k.key = 'clawback/' || c.seq)), 0) AS clawed "
             f"FROM workers w LEFT JOIN credits c ON c.worker = w.id {where} GROUP BY w.owner ORDER BY w.owner",
             *([run] if run else []),
         )
+    by_learning = learning_by_owner(journal, where, [run] if run else [])
+    rows = [{**row, **by_learning.get(row["owner"], NO_LEARNING)} for row in rows]
     assert all(row["verified"] + row["replayed"] <= row["env_steps"] for row in rows), "parts of it"
     assert len({row["owner"] for row in rows}) == len(rows), "one row an owner"
     return {row["owner"]: row for row in rows}

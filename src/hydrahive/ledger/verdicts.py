@@ -8,15 +8,16 @@ from hydrahive.core.receipt import Receipt
 from hydrahive.ledger.credit_rows import Credits, WorkerRow, credit_of
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.learning import LearningCredits
 from hydrahive.ledger.posting import FAULTS, OUTCOMES, Posting, Verdict
 
 
 class Verdicts:
     """Notes verdicts, each once."""
 
-    def __init__(self, journal: Journal, credits_: Credits) -> None:
+    def __init__(self, journal: Journal, credits_: Credits, learning: LearningCredits) -> None:
         """Judge in this journal."""
-        self._journal, self._credits = journal, credits_
+        self._journal, self._credits, self._learning = journal, credits_, learning
         assert journal.path.is_absolute(), "an open journal"
         assert OUTCOMES, "audits have outcomes"
 
@@ -94,6 +95,7 @@ class Verdicts:
         for number, owner in alike:
             db.execute("UPDATE workers SET state = 'quarantined' WHERE id = ?", (number,))
             self._take_back(run, posting, verdict, WorkerRow(number, owner))
+            self._learning.take_back(run, verdict.text, WorkerRow(number, owner))
         assert worker.number in {number for number, _ in alike}, "himself, too"
         if by_account is not None:
             self._journal.strike(by_account, posting.run_id, node, verdict.text or verdict.outcome)

@@ -21,6 +21,7 @@ from hydrahive.ledger.entries import (
     chained,
 )
 from hydrahive.ledger.journal import Journal
+from hydrahive.ledger.learning import wrong_learning
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def _problems(journal: Journal, fold: _Fold, head: tuple[int, str] | None) -> It
     yield from _wrong_balances(journal, fold)
     yield from _wrong_credits(journal)
     yield from _wrong_sums(journal)
+    yield from wrong_learning(journal)
 
 
 def _wrong_with(journal: Journal, entry: Entry, fold: _Fold) -> str | None:

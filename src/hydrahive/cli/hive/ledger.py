@@ -297,6 +297,9 @@ def microtokens(text: str, what: str = "TOKENS", *, free: bool = False) -> int:
 
 def _about(memo: dict[str, Any]) -> str:
     """What stands behind an entry, in few words."""
+    if "gradient_rows" in memo:
+        place = f"segment {memo['segment']}, updates {memo['from_update']} to {memo['until_update']}"
+        return f"{memo['gradient_rows']:,} gradient rows of {memo['worker']}: {place}"
     if "worker" in memo:
         place = f"segment {memo['segment']}, round {memo['round']}, shard {memo['shard']}"
         return f"{memo['env_steps']:,} env steps of {memo['worker']}: {place}"

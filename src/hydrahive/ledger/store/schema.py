@@ -6,7 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 
-FORMAT = 2
+FORMAT = 3
 """Version of the schema; kept as SQLite's user version."""
 
 ADDED = """
@@ -15,6 +15,16 @@ CREATE TABLE strikes (
     id INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, account TEXT NOT NULL, run TEXT NOT NULL, node TEXT NOT NULL,
     text TEXT NOT NULL, forgiven_us INTEGER);
 CREATE INDEX strikes_by_account ON strikes (account);
+"""
+
+LEARNING = """
+CREATE TABLE learning (
+    run INTEGER NOT NULL, segment INTEGER NOT NULL, from_update INTEGER NOT NULL, until_update INTEGER NOT NULL,
+    worker INTEGER NOT NULL, rows INTEGER NOT NULL, checked INTEGER NOT NULL, amount INTEGER NOT NULL,
+    seq INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, segment, until_update, worker)) WITHOUT ROWID;
+CREATE TABLE learned (
+    run INTEGER NOT NULL, segment INTEGER NOT NULL, from_update INTEGER NOT NULL, until_update INTEGER NOT NULL,
+    rows INTEGER NOT NULL, PRIMARY KEY (run, segment, from_update, until_update)) WITHOUT ROWID;
 """
 
 SCHEMA = """
@@ -74,14 +84,14 @@ INSERT INTO audits SELECT * FROM audits_of_1;
 DROP TABLE audits_of_1;
 """
 
-UPGRADES = {1: FROM_1 + ADDED}
+UPGRADES = {1: FROM_1 + ADDED, 2: LEARNING}
 """What makes a file of this version one of the next."""
 
 
 def lay_out(db: sqlite3.Connection) -> None:
     """Make the tables of a new ledger, inside a transaction."""
     assert db.in_transaction, "whole or not at all"
-    for statement in _statements(SCHEMA + ADDED):
+    for statement in _statements(SCHEMA + ADDED + LEARNING):
         db.execute(statement)
     db.execute("INSERT INTO about VALUES (?)", (str(uuid.uuid4()),))
     db.execute(f"PRAGMA user_version = {FORMAT}")

@@ -121,6 +121,7 @@ class Audits:
         self._verdicts: list[Verdict] = []
         self._auditors = 0
         self.audited_env_steps = 0
+        self._refused: set[WorkerFacts] = set()
         self.restart(start)
 
     def restart(self, start: Boundary | None) -> None:
@@ -161,7 +162,8 @@ class Audits:
                 text = f"slices of update {at}: {one_line(helped.wrong)[:MOST_SAID]}"
                 verdict = Verdict(LEARNING, at, at + 1, "invalid", (worker.name,), 0, text)
                 self._caught_slicing = _CaughtSlicing(at, worker, verdict)
-            elif helped.wrong:
+            elif helped.wrong and worker not in self._refused:
+                self._refused.add(worker)
                 self._fleet.refuse(helped.worker, RefusedWorkError(LEARNING, at, helped.wrong))
                 self.standings.catch(node, at)
             elif helped.slices and self._fleet.audits(worker):

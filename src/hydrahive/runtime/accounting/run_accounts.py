@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydrahive.core.errors import CheckpointError, LedgerError, RefusedError, RefusedWorkError
-from hydrahive.core.receipt import Consumed, Receipt
+from hydrahive.core.receipt import Consumed, Receipt, SliceReceipt
 from hydrahive.ledger.posting import Lease, Posting, Sealed, Verdict, WorkerFacts, sealed
 from hydrahive.ledger.prices import Price
 from hydrahive.runtime.fleet.ledger_line import Answer, LedgerLine, RunAccount
@@ -31,6 +31,16 @@ class _Taken:
     leased_since: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Helped:
+    """What a worker found of an update's gradients: rows, and how many of them the learner found, too."""
+
+    update: int
+    worker: WorkerFacts
+    rows: int
+    checked: int
+
+
 class RunAccounts:
     """Collects what updates consumed, seals it at each checkpoint, and posts it until the ledger has answered.
 
@@ -47,6 +57,7 @@ class RunAccounts:
         line: LedgerLine | None,
         outbox: Sequence[Sealed] = (),
         must_prove: Callable[[WorkerFacts], bool] = lambda worker: False,
+        row_rate: int = 0,
     ) -> None:
         """Keep the books from a checkpoint on.
 
@@ -58,7 +69,9 @@ class RunAccounts:
             line: To the ledger; None if no accounts are kept.
             outbox: What was not posted before.
             must_prove: Whether a worker's pay is set aside until what it did was verified.
+            row_rate: Micro-tokens for a row that somebody else found the gradient of.
         """
+        self._row_rate, self._helped = row_rate, list[_Helped]()
         self._must_prove, self._accused = must_prove, list[WorkerFacts]()
         self._account, self._price, self._segment, self._line = account, price, segment, line
         self._sealed_up_to = (start.updates, start.env_steps)
@@ -80,6 +93,8 @@ class RunAccounts:
         receipts = tuple(self._receipt(fragment, worker, at) for fragment, worker, _ in fragments)
         workers = tuple(worker for _, worker, _ in fragments)
         self._taken.append(_Taken(at, receipts, workers, tuple(since for *_, since in fragments)))
+        told = [(worker, one) for worker, one in update.work.helped if one.rows]
+        self._helped += [_Helped(at, worker, one.rows, one.rows if one.audited else 0) for worker, one in told]
 
     def judge(self, verdicts: Sequence[Verdict]) -> None:
         """Note what audits found."""
@@ -97,6 +112,7 @@ class RunAccounts:
         """Forget what was consumed from this update on: it is being done again."""
         while self._taken and self._taken[-1].update >= update:
             self._taken.pop()
+        self._helped = [helped for helped in self._helped if helped.update < update]
         self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round <= update]
 
     def seal(self, at: Progress, proven_before: int = 0) -> None:
@@ -114,7 +130,9 @@ class RunAccounts:
         verdicts = tuple(verdict for verdict in self._verdicts if verdict.until_round <= at.updates)
         self._verdicts = [verdict for verdict in self._verdicts if verdict.until_round > at.updates]
         from_update, from_steps = self._sealed_up_to
-        workers = tuple(dict.fromkeys((*_workers(mine), *self._accused)))
+        helped = [one for one in self._helped if one.update < at.updates]
+        self._helped = [one for one in self._helped if one.update >= at.updates]
+        workers = tuple(dict.fromkeys((*_workers(mine), *(one.worker for one in helped), *self._accused)))
         self._accused.clear()
         posting = Posting(
             self._account.run_id,
@@ -129,6 +147,9 @@ class RunAccounts:
             verdicts,
             unproven=tuple(worker.name for worker in workers if self._must_prove(worker)),
             proven_before=max(0, proven_before),
+            slices=_slices(helped),
+            gradient_rows=sum(one.rows for one in helped),
+            row_rate=self._row_rate,
         )
         self._add(posting)
         self._sealed_up_to = (at.updates, at.env_steps)
@@ -148,6 +169,9 @@ class RunAccounts:
         mine, (from_update, _) = list(self._taken), self._sealed_up_to
         receipts = [receipt for taken in mine for receipt in taken.receipts]
         honest = tuple(receipt for receipt in receipts if receipt.worker != worker.name)
+        helped = [one for one in self._helped if one.worker != worker]
+        present = [*_workers(mine), *(one.worker for one in helped)]
+        self._helped.clear()
         posting = Posting(
             self._account.run_id,
             self._segment,
@@ -155,12 +179,15 @@ class RunAccounts:
             max((taken.update + 1 for taken in mine), default=from_update),
             sum(receipt.env_steps for receipt in honest),
             self._price,
-            tuple(dict.fromkeys((*_workers(mine), *self._accused, worker))),
+            tuple(dict.fromkeys((*present, *self._accused, worker))),
             _leases(mine),
             honest,
             (*self._verdicts, verdict),
             tuple(receipt for receipt in receipts if receipt.worker == worker.name),
-            unproven=tuple(one.name for one in _workers(mine) if self._must_prove(one)),
+            unproven=tuple(one.name for one in dict.fromkeys(present) if self._must_prove(one)),
+            slices=_slices(helped),
+            gradient_rows=sum(one.rows for one in helped),
+            row_rate=self._row_rate,
         )
         self._taken.clear()
         self._verdicts.clear()
@@ -249,6 +276,8 @@ class RunAccounts:
             self.credited = {
                 "credited_env_steps": last.credited_env_steps,
                 "credited_microtokens": last.credited_microtokens,
+                "learned_rows": last.learned_rows,
+                "learned_microtokens": last.learned_microtokens,
                 "conservation_difference": sum(s.conservation_difference for s in answer.settled if s),
             }
 
@@ -265,6 +294,15 @@ def read_outbox(outbox: bytes | None) -> tuple[Sealed, ...]:
         return tuple(Sealed.from_plain(plain) for plain in json.loads(outbox))
     except (AttributeError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise CheckpointError(f"its outbox cannot be read ({error!r})") from None
+
+
+def _slices(helped: Sequence[_Helped]) -> tuple[SliceReceipt, ...]:
+    """What each worker has found, in all."""
+    rows, checked = Counter[str](), Counter[str]()
+    for one in helped:
+        rows[one.worker.name] += one.rows
+        checked[one.worker.name] += one.checked
+    return tuple(SliceReceipt(name, count, checked[name]) for name, count in sorted(rows.items()))
 
 
 def _workers(taken: Sequence[_Taken]) -> tuple[WorkerFacts, ...]:

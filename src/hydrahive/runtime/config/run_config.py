@@ -67,8 +67,8 @@ class LearnerConfig:
         at_once: Slices that are computed at a time, each by as many `threads`, on a CPU; also gradient steps that an
             algorithm takes together, as SAC's of critics and actor. Changes no byte.
         workers: Processes on Ray that find slices' gradients besides the learner, each with as many CPUs as `threads`,
-            or a GPU, where the learner has one; at most one for each slice. `auto` has the env workers do it whenever
-            they wait for the next weights. Changes no byte.
+            or a GPU, where the learner has one; at most one for each slice. `auto` has the env workers do it
+            between their rounds, where that is found to be faster. Changes no byte.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

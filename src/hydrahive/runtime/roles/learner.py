@@ -76,7 +76,7 @@ class Learner:
         """
         if self._chief is None:
             self._chief = Chief(line, secret)
-        self._chief.helped_by(shares)
+        self._chief.helped_by(shares, is_tried=self._config.learner.workers == "auto")
         self._rule.help_from(self._chief if shares else None)
 
     def machine_class(self) -> str:

@@ -91,7 +91,8 @@ def books_of(
         """Whoever earns for another account than the run's user's, where there are audits to do it with."""
         return worker.owner != run_user() and fleet.audits(worker)
 
-    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox, must_prove)
+    rate = config.ledger.microtokens_per_row
+    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox, must_prove, rate)
     if before:
         standings = before.audits.standings
         standings.go_back(progress.updates)

@@ -8,7 +8,7 @@ from fragile import trained
 from hydrahive.algorithms.base.sharing import Packed, packed, unpacked
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.fleet.inline import InlineFleet
-from hydrahive.runtime.roles import slices
+from hydrahive.runtime.roles.slices import KEPT, TRIED, Trial
 from slicers import HelpedFleet, PlainLine
 
 MORE = {
@@ -20,11 +20,6 @@ MORE = {
     ),
     "DQN, priorities": ("DQN", ["--replay", "Rows", "--replay.priority_exponent", "0.6"]),
 }
-
-
-@pytest.fixture(autouse=True)
-def everything_is_worth_sending(monkeypatch):
-    monkeypatch.setattr(slices, "WORTH_SECONDS", 0.0)
 
 
 def config_of(variant, *more):
@@ -86,6 +81,19 @@ def test_a_tensor_arrives_as_it_lay():
     whole = unpacked(packed([(base, "x", None)]), torch.device("cpu"))
     assert torch.equal(whole[0][0], base)
     assert whole[0][1:] == ("x", None)
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_help_that_is_on_trial_is_taken_where_updates_come_sooner_with_it(monkeypatch, faster):
+    now = [0.0]
+    monkeypatch.setattr("hydrahive.runtime.roles.slices.time.perf_counter", lambda: now[0])
+    trial, helped = Trial(), []
+    for _ in range(2 * (2 * TRIED + KEPT)):
+        trial.begin()
+        helped.append(trial.is_helped)
+        now[0] += 1.0 if trial.is_helped == faster else 1.3
+    whole = [False] * TRIED + [True] * TRIED + [faster] * KEPT
+    assert helped == 2 * whole
 
 
 def test_every_algorithm_of_ours_may_be_helped():

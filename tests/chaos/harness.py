@@ -125,6 +125,7 @@ TITLES = {
     "replay": "ray::ReplayActor",
     "evaluator": "ray::EvaluatorActor",
     "coordinator": "ray::CoordinatorActor",
+    "slice worker": "ray::SliceWorkerActor",
 }
 
 

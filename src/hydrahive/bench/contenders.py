@@ -72,7 +72,9 @@ class Hydrahive:
             self._line = fleet.ledger_line(path) if embedded else DirectLine(Ledger(path))
         account, price = RunAccount(name, name, "bench", bytes(32)), price_of(config.ledger, config.env.step_weight)
         self._accounts = RunAccounts(account, price, 0, Progress(), self._line)
-        self._audits = Audits(fleet, Standings(config.audit), bytes(32), 0, None, MOST_WAITING)
+        standings = Standings(config.audit)
+        self._audits = Audits(fleet, standings, bytes(32), 0, None, MOST_WAITING)
+        fleet.oversee(bytes(32), standings.share)
         self._updates = schedule_of(config, fleet, None).updates()
 
     def window(self, seconds: float) -> float:

@@ -14,7 +14,6 @@ from hydrahive.ledger.statements import audits, balances
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
-from hydrahive.runtime.roles import slices
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training import train as training
 from slicers import PlainLine
@@ -58,7 +57,6 @@ class SlicingFleet(VolunteerFleet):
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(slices, "WORTH_SECONDS", 0.0)
 
     def train(name, lies=lambda worker, steps: False, *options, **audit):
         fleets = []

@@ -26,7 +26,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 
 WORTH_SECONDS = 0.002
-"""A slice that takes less is sooner found by the learner itself than sent."""
+"""A slice that takes less is sooner found by the learner itself than sent: `auto` does not send it."""
 
 PATIENCE = 1.25
 """Times what a worker usually takes, after which its slice is found a second time."""
@@ -257,7 +257,7 @@ class Chief:
 
     def _hand_out(self, slices: _Slices) -> None:
         """Give the last slices to who is free; the chief has one itself."""
-        if self._seconds < WORTH_SECONDS or (self._trial is not None and not self._trial.is_helped):
+        if self._trial is not None and (self._seconds < WORTH_SECONDS or not self._trial.is_helped):
             return
         for number, known in self._workers.items():
             if slices.last - slices.first < 2:

@@ -9,7 +9,7 @@ from importlib import metadata
 
 from hydrahive.core.config import EnvConfig
 
-NUMERICS = 4
+NUMERICS = 5
 """Raised by the commit that changes a byte of any run's result, which says why in CHANGELOG.md.
 
 Golden digests (`tests/golden/`) are kept for each; a run is not continued under another one by itself.

@@ -131,6 +131,29 @@ def test_who_sends_what_was_not_asked_for_is_done_without(volunteers, report):
     assert "conserved" in hydrahive("ledger", "verify").stdout
 
 
+@full_only
+def test_who_gives_other_gradients_is_found_out_before_they_count(volunteers, report):
+    """Env workers find slices' gradients, too; another account's are found again until it is trusted."""
+    hydrahive, nodes = volunteers
+    options = [*OPTIONS, "--policy.encoder.hidden", "[256, 256]", "--envs_per_shard", 64, "--learner.slices", 4]
+    options += ["--stop.env_steps", 600_000]
+    honest = hydrahive.train("snake/vtrace", "honest-slices", *options, "--workers", 0)
+    key = hydrahive("ledger", "accounts", "open", "sybil").stdout.strip()
+    edited = {"PYTHONPATH": str(ROOT / "tests" / "dishonest"), "DISHONEST": "slices"}
+    with volunteer(hydrahive, nodes.address, key, owner="sybil", **edited):
+        command = [*options, "--workers", 2, "--learner.workers", "auto", "--address", nodes.address]
+        summary = hydrahive.train("snake/vtrace", "slices", *command)
+    assert digests_of(summary) == digests_of(honest)
+    assert (summary["segments"], summary["tainted"]) == (1, False)
+    events = [json.loads(line) for line in (hydrahive.runs / "slices" / "events.jsonl").read_text().splitlines()]
+    refused = [event for event in events if event["kind"] == "work_refused"]
+    assert [event["owner"] for event in refused] == ["sybil"]
+    assert "another gradient" in refused[0]["text"]
+    assert rows_of(hydrahive, "balance", "sybil")[0]["learning"] == 0
+    assert "conserved" in hydrahive("ledger", "verify").stdout
+    report.add("Accounts", f"- {refused[0]['text']}; digest as honest")
+
+
 def test_dishonest_workers_are_caught_and_the_run_has_the_honest_digest(volunteers, report):
     hydrahive, nodes = volunteers
     honest = hydrahive.train("snake/vtrace", "honest", *OPTIONS, "--workers", 0)

@@ -10,7 +10,7 @@ from chaos.harness import TITLES, ancestors, titled
 from conftest import FULL, digests_of, wait_for
 from test_replay import Q, RAINBOW, events
 
-STEPS = 200_000 if FULL else 30_000
+STEPS = 100_000 if FULL else 40_000
 CARTPOLE = ["--shards", 3, "--envs_per_shard", 8, "--fragment_length", 16, "--boundary_every", 5]
 CARTPOLE += ["--stop.env_steps", STEPS, "--metrics_every", 1, "--checkpoint.every_boundaries", 1]
 SNAKE = ["snake/vtrace", *CARTPOLE, "--env.size", 8, "--env.window", 5, "--policy.encoder.hidden", "[64]"]
@@ -40,6 +40,8 @@ def mine(process, title):
 def test_one_digest_for_any_number_of_slice_workers(hydrahive, report, arguments):
     config, *options = arguments
     options += ["--learner.slices", 4, "--recording", "false"]
+    if config == "snake/ath-q" or "Rainbow" in options:
+        options += ["--stop.env_steps", 24_000]
     inline = hydrahive.train(config, "inline", *options, "--workers", 0)
     for slicers in (0, 1, 3) if FULL else (1,):
         told = hydrahive.train(config, f"with-{slicers}", *options, "--workers", 1, "--learner.workers", slicers)

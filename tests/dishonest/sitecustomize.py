@@ -95,6 +95,18 @@ def an_error(fragments, summaries):
     raise TypeError("an error that is none of ours")
 
 
+def other_gradients(slices):
+    """Whoever asks for a slice's gradient is given twice as much."""
+    find = slices.SliceWorker.find
+
+    def forged(self, here, work):
+        done = find(self, here, work)
+        done.gradient[:] *= 2
+        return done
+
+    slices.SliceWorker.find = forged
+
+
 REFUSED = ("hydrahive.runtime.roles.env_worker", "nan", "actions", "nothing", "error")
 
 WAYS = {
@@ -102,6 +114,7 @@ WAYS = {
     "actions": (REFUSED[0], changed_part(no_actions)),
     "nothing": (REFUSED[0], changed_part(nothing)),
     "error": (REFUSED[0], changed_part(an_error)),
+    "slices": ("hydrahive.runtime.roles.slices", other_gradients),
     "rewards": ("hydrahive.runtime.roles.shard", made_up_rewards),
     "steps": ("hydrahive.runtime.roles.shard", skipped_steps),
     "snapshot": ("hydrahive.runtime.roles.shard", forged_snapshot),

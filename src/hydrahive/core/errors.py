@@ -139,7 +139,7 @@ class WorkerFailedError(HydrahiveError):
 
 
 class RefusedWorkError(FragmentError):
-    """A fragment that came is not what was asked for; nothing of it was used.
+    """A fragment that came is not what was asked for, or a gradient (shard -1); nothing of it was used.
 
     Attributes:
         of_the_policy: Whether it may be the run's own fault, whoever computes it: its policy's, which has diverged, or
@@ -153,7 +153,8 @@ class RefusedWorkError(FragmentError):
         """Name the fragment and what is wrong with it, of which no more is kept than can be told."""
         what = one_line(what.replace("\0", ""))[:MOST_SAID]
         super().__init__(shard, round_, what, "")
-        self.args = (f"work on shard {shard} of round {round_} is refused: {what}",)
+        of = f"work on shard {shard} of round {round_}" if shard >= 0 else f"a gradient of update {round_}"
+        self.args = (f"{of} is refused: {what}",)
         self.of_the_policy = of_the_policy
 
     def by(self, worker: int) -> RefusedWorkError:

@@ -27,6 +27,12 @@ from hydrahive.runtime.runs.run_user import run_user
 HIRE_AGAIN_SECONDS = 30.0
 """Time after which another slice worker is tried where one could not be built."""
 
+GATHER_SECONDS = 10.0
+"""Longest wait for slice workers where a run begins: it can do without them."""
+
+LOOK_SECONDS = 0.1
+"""Time between two looks at them."""
+
 KINDS: dict[Role, Any] = {"evaluator": EvaluatorActor, "auditor": AuditorActor}
 
 
@@ -113,6 +119,20 @@ class Slicers:
 
         self._share_of = share_of
 
+    def gather(self) -> None:
+        """Have as many built as are wanted and have room; they are waited for only a moment."""
+        wanted = self._crew.config.learner.workers
+        if not isinstance(wanted, int) or not wanted:
+            return
+        with self._crew.waits.of("slice workers", "slice workers to be built"):
+            wait = self._crew.waits.begin()
+        while wait.waited_s < GATHER_SECONDS:
+            self.look_after()
+            if sum(slicer.has_joined for slicer in self._crew.slicers.values()) >= wanted:
+                return
+            wait.look()
+            time.sleep(LOOK_SECONDS)
+
     def look_after(self) -> None:
         """Let those in that are built, hire those that are missing, and tell the learner."""
         wanted = self._crew.config.learner.workers
@@ -168,7 +188,7 @@ class Slicers:
             crew.slicers[number] = Actor(name, "slice-worker", actor, actor.about.remote(), node, slot=slot)
             self._next += 1
             if node is not None:
-                self._hire_at = time.monotonic() + 1.0  # Ray's count of free CPUs is a little late
+                self._hire_at = time.monotonic() + 0.5  # Ray's count of free CPUs is a little late
                 return
 
     def _tell(self) -> None:

@@ -63,6 +63,7 @@ class RayFleet:
         self._showing: Any = None
         try:
             self._members.hiring.assemble()
+            self._members.slicers.gather()
         except BaseException:
             self.close()
             raise

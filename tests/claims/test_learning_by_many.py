@@ -5,10 +5,10 @@ import os
 import signal
 
 import pytest
+from test_replay import RAINBOW, Q, events
 
 from chaos.harness import TITLES, ancestors, titled
 from conftest import FULL, digests_of, wait_for
-from test_replay import Q, RAINBOW, events
 
 STEPS = 100_000 if FULL else 40_000
 CARTPOLE = ["--shards", 3, "--envs_per_shard", 8, "--fragment_length", 16, "--boundary_every", 5]

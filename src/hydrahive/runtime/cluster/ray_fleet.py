@@ -183,7 +183,7 @@ class RayFleet:
     def simulate(self, worker: int, shards: Sequence[int], round_: int, version: int, weights: Ref) -> tuple[Ref, Ref]:
         """Have fragments computed by the worker that holds their shards.
 
-        One call and two objects for a worker's whole share of a round: Ray's cost goes with their number, not their size.
+        One call and two objects for a worker's whole share of a round: Ray's cost goes with their number.
         """
         actor = self._members.crew.actor(worker)
         fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)

@@ -55,9 +55,15 @@ def point(workers, speed, **loads):
     return Point(**{**figures, "workers": workers, "env_steps_per_second": speed, **loads})
 
 
-def test_the_knee_is_the_first_point_that_scales_badly_and_names_who_is_busiest():
-    points = [point(1, 100), point(4, 370), point(16, 1400, driver_busy=0.5, learner_share=0.9), point(64, 1401)]
-    assert knee(points) == {"workers": 16, "binds": "learner", "share": 0.9}
+def test_the_knee_is_the_first_point_that_scales_badly_and_names_whose_load_grew():
+    points = [
+        point(1, 100, driver_busy=0.1, learner_share=0.7),
+        point(4, 370),
+        point(16, 1400, driver_busy=0.6, learner_share=0.7, boundary_share=0.2),
+    ]
+    assert knee(points) == {"workers": 16, "binds": "driver", "share": 0.6, "boundary_share": 0.2}
+    folding = [*points[:2], point(16, 1400, driver_busy=0.2, learner_share=1.0)]
+    assert knee(folding)["binds"] == "learner"
     assert knee(points[:2]) is None
 
 

@@ -212,6 +212,7 @@ def _counted(
         learner_share=(last.learner_seconds - first.learner_seconds) / seconds,
         boundary_every=config.boundary_every,
         boundary_ms=1e3 * cut_s / boundaries,
+        boundary_share=(cut_s + write_s) / seconds,
         checkpoint_every=config.checkpoint.every_boundaries,
         checkpoint_ms=1e3 * write_s / checkpoints,
         hire_ms=1e3 * hire_s,

@@ -33,6 +33,7 @@ class Point:
         learner_share: Of the time, that the learner is at work.
         boundary_every: Updates between boundaries.
         boundary_ms: Time on the clock for a boundary, but for waiting: taking the shards and putting all together.
+        boundary_share: Of the time, that the driver is at boundaries and checkpoints.
         checkpoint_every: Boundaries between checkpoints.
         checkpoint_ms: Likewise for a checkpoint besides: sealing the books, hashing and writing.
         hire_ms: Registering all members, and handing out the shards.
@@ -56,6 +57,7 @@ class Point:
     learner_share: float
     boundary_every: int
     boundary_ms: float
+    boundary_share: float
     checkpoint_every: int
     checkpoint_ms: float
     hire_ms: float
@@ -77,12 +79,20 @@ class Point:
 
 
 def knee(points: Sequence[Point]) -> dict[str, Any] | None:
-    """The first point that scales badly, and what is busiest there; None if all scale well."""
+    """The first point that scales badly, and whose load has grown most up to there; None if all scale well.
+
+    A learner whose slice workers are just enough is always rather busy, so it is no load as such that tells.
+    """
     for point in points:
         if point.efficiency(points[0]) < GOOD:
-            loads = point.loads()
-            binds = max(loads, key=lambda name: loads[name])
-            return {"workers": point.workers, "binds": binds, "share": loads[binds]}
+            loads, before = point.loads(), points[0].loads()
+            binds = max(loads, key=lambda name: loads[name] - before[name])
+            return {
+                "workers": point.workers,
+                "binds": binds,
+                "share": loads[binds],
+                "boundary_share": point.boundary_share,
+            }
     return None
 
 
@@ -153,6 +163,7 @@ def _sentences(report: dict[str, Any]) -> list[str]:
         said = (
             f"knee: with {found['workers']:,} workers each is less than {GOOD} as fast; "
             f"the {found['binds']} binds, which is busy {found['share']:.0%} of the time"
+            f" (the driver is at boundaries and checkpoints {found['boundary_share']:.0%} of it)"
         )
     limits = report["limits"]
     busy = ", ".join(f"{name} {limits[name]:,}" for name in ("driver", "coordinator", "folding") if name in limits)

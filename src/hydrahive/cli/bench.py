@@ -23,10 +23,15 @@ OPPONENTS = (
 """`unpaid` keeps no accounts; `audited-N` has N percent of all intervals computed again in full, and the environments'
 steps of the others."""
 
+WORKERS = "1,4,16,64,256,1024"
+
+MOST_WORKERS = 10_000
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure environments, a replay, training, its way to a score, what watching it costs, or how answers come."""
+    """Measure environments, a replay, training, its way to a score, its scaling, watching it, or how answers come."""
     given, overrides = _parser().parse_known_args(arguments)
+    workers = _points(given, overrides)
 
     from hydrahive.runtime.config.parsing import load_run_config
     from hydrahive.runtime.config.shipped import find_config
@@ -65,6 +70,12 @@ def run(arguments: Sequence[str]) -> int:
 
         report = bench_serving(given.config, overrides, given.seconds, say)
         print(serving_text(name, report))
+    elif given.what == "scale":
+        from hydrahive.bench.scale.points import bench_scale
+        from hydrahive.bench.scale.report import scale_text
+
+        report = bench_scale(config, workers, given.seconds, say, takes_in=given.intake == "learner")
+        print(scale_text(name, report))
     else:
         from hydrahive.bench.training import bench_training
 
@@ -79,8 +90,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("bench", "Measure speed, and its ceiling; dotted config keys may follow, as for train.")
-    what = "the environments alone on one core, a replay alone likewise, training, what watching costs it, or answers"
-    parser.add_argument("what", choices=["sim", "replay", "train", "score", "watch", "serve"], help=what)
+    what = (
+        "the environments alone on one core, a replay alone likewise, training, its way to a score, what watching "
+        "costs it, answers, or training with many workers that only wait"
+    )
+    parser.add_argument("what", choices=["sim", "replay", "train", "score", "watch", "serve", "scale"], help=what)
     parser.add_argument("config", metavar="CONFIG", help="a YAML file or a shipped experiment")
     parser.add_argument(
         "--against",
@@ -89,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="race training against this in alternated windows; may be given several times",
     )
-    parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window (default: 6)")
+    parser.add_argument("--seconds", type=positive, default=6, help="counted length of a window, or point (default: 6)")
     parser.add_argument("--windows", type=positive, default=7, help="windows of each contender (default: 7)")
     parser.add_argument("--envs", type=positive, help="sim: environments in a batch (default: the config's)")
     parser.add_argument(
@@ -97,12 +111,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=positive, default=3, help="score: trainings, with seeds 1, 2, ... (default: 3)")
     parser.add_argument("--every", type=positive, help="score: env steps between two looks (default: a 50th of all)")
+    parser.add_argument(
+        "--workers", metavar="N,N,...", help=f"scale: env workers of each point (default: {WORKERS}); else the config's"
+    )
+    parser.add_argument(
+        "--intake",
+        choices=["spread", "learner"],
+        default="spread",
+        help="scale: fragments are checked and hashed by those who find gradients, or, as today, by the learner alone",
+    )
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else an embedded one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="score: also draw the curves, as an SVG, to this file"
     )
     return parser
+
+
+def _points(given: argparse.Namespace, overrides: list[str]) -> tuple[int, ...]:
+    """The numbers of workers of `scale`; elsewhere there are none, and `--workers` is the config's.
+
+    Raises:
+        UsageError: If they do not grow.
+    """
+    if given.what != "scale":
+        overrides += [] if given.workers is None else ["--workers", given.workers]
+        return ()
+    text = WORKERS if given.workers is None else given.workers
+    numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
+    grows = all(one < other for one, other in zip([0, *numbers], numbers, strict=False))
+    if not grows or numbers[-1] > MOST_WORKERS:
+        accepted = f"integers from 1 to {MOST_WORKERS:,}, separated by commas, each larger than the one before"
+        raise UsageError(f"--workers: {text!r} is not accepted; expected {accepted}")
+    return tuple(numbers)
 
 
 def _score(name: str, config: RunConfig, given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:

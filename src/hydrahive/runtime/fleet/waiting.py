@@ -7,8 +7,8 @@ holds the wait, `stop` ends it), and what is waited for is told in words once th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from hydrahive.runtime.fleet.refs import Listener, nobody
 
@@ -44,19 +44,14 @@ class Waits:
         self._told: dict[str, float] = {}
         self._about: tuple[str, str | Callable[[], str]] = ("answer", "an answer of one of the run's actors")
 
-    @contextmanager
-    def of(self, kind: str, words: str | Callable[[], str]) -> Iterator[None]:
+    def of(self, kind: str, words: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Waits that begin inside of the block are for this.
 
         Args:
             kind: Of one kind, only a wait that is much longer than those before is told.
             words: What is waited for.
         """
-        before, self._about = self._about, (kind, words)
-        try:
-            yield
-        finally:
-            self._about = before
+        return _Block(self, (kind, words))
 
     def begin(self, *, tend: Callable[[], None] | None = None) -> Wait:
         """A wait for what the block that this stands in says; `tend` in place of `Waits.tend`."""
@@ -74,6 +69,21 @@ class Waits:
         if waited_s >= 6 * self._told.get(kind, 0.0):
             self._told[kind] = waited_s
             self._listener()("waiting", f"waiting for {words} since {waited_s:.0f} s")
+
+
+class _Block:
+    """A block whose waits are for something; entered for each part of a round, so it costs little."""
+
+    __slots__ = ("_about", "_before", "_waits")
+
+    def __init__(self, waits: Waits, about: tuple[str, str | Callable[[], str]]) -> None:
+        self._waits, self._about, self._before = waits, about, about
+
+    def __enter__(self) -> None:
+        self._before, self._waits._about = self._waits._about, self._about
+
+    def __exit__(self, *_: object) -> None:
+        self._waits._about = self._before
 
 
 class Wait:

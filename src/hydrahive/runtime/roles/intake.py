@@ -30,6 +30,11 @@ MOST_FACTS, MOST_FRAMES, MOST_PIXELS = 100, 64, 2**24
 MOST_LETTERS = 500
 """Of a remark."""
 
+FLOAT64, INT64 = np.dtype(np.float64), np.dtype(np.int64)
+
+FEW = 64
+"""So many numbers are sooner looked at one by one than as an array."""
+
 OF_THE_POLICY = ("behaviour", "memory", "states")
 """What is not finite where a run diverges, too, whoever computes it."""
 
@@ -152,12 +157,12 @@ def _wrong_with(summary: Any, shard: int, most: int) -> str:
     if type(summary.env_steps) is not int or not 0 <= summary.env_steps <= most:
         return f"its summary tells {summary.env_steps!r} env steps; expected 0 to {most}"
     scores, lengths = summary.scores, summary.lengths
-    if not _is_array(scores, np.dtype(np.float64), (-1,)) or not _is_finite(scores) or len(scores) > most:
+    if not _is_vector(scores, FLOAT64) or not _are_finite(scores) or len(scores) > most:
         return "its scores are no finite numbers"
-    if not _is_array(lengths, np.dtype(np.int64), (len(scores),)) or lengths.min(initial=0) < 0:
+    if not _is_vector(lengths, INT64) or len(lengths) != len(scores) or _least(lengths) < 0:
         return "its episodes' lengths are not one each"
     detours = summary.detours
-    if not any(_is_array(detours, np.dtype(np.int64), (count,)) for count in (0, len(DETOUR_COUNTS))):
+    if not _is_vector(detours, INT64) or len(detours) not in (0, len(DETOUR_COUNTS)):
         return "its detours are not counted"
     if type(summary.seconds) is not float or not 0 <= summary.seconds < math.inf:
         return f"its summary tells {summary.seconds!r} seconds"
@@ -170,7 +175,7 @@ def _wrong_to_show(summary: FragmentSummary, most: int) -> str:
     if not isinstance(facts, dict) or len(facts) > MOST_FACTS:
         return "its facts have no names"
     for name, values in facts.items():
-        if not isinstance(name, str) or len(name) > MOST_FACTS or not _is_array(values, np.dtype(np.float64), (-1,)):
+        if not isinstance(name, str) or len(name) > MOST_FACTS or not _is_vector(values, FLOAT64):
             return "its facts are no numbers with names"
         if len(values) > most:
             return f"it tells {len(values)} times of {name!r}"
@@ -242,6 +247,21 @@ def _is_finite(array: np.ndarray, *, from_below: bool = False) -> bool:
         return True
     lowest, highest = array.min(), array.max()  # not a number, where there is one
     return bool((np.isfinite(lowest) or (from_below and lowest == -np.inf)) and np.isfinite(highest))
+
+
+def _is_vector(given: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether it is an array of this type and one dimension."""
+    return type(given) is np.ndarray and given.dtype == dtype and given.ndim == 1
+
+
+def _are_finite(numbers: np.ndarray) -> bool:
+    """Whether all of a vector's are."""
+    return all(map(math.isfinite, numbers.tolist())) if len(numbers) <= FEW else _is_finite(numbers)
+
+
+def _least(numbers: np.ndarray) -> int:
+    """The least of a vector's, and of 0."""
+    return min(0, *numbers.tolist()) if 0 < len(numbers) <= FEW else int(numbers.min(initial=0))
 
 
 def _kind(given: Any) -> str:

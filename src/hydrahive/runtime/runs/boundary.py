@@ -38,7 +38,7 @@ class Progress:
 
     def after(self, summaries: Sequence[FragmentSummary]) -> Progress:
         """The progress once a round with these summaries, in shard order, is consumed."""
-        scores = [float(score) for summary in summaries for score in summary.scores]
+        scores = [score for summary in summaries for score in summary.scores.tolist()]
         best = max(scores, default=None)
         return Progress(
             updates=self.updates + 1,

@@ -186,38 +186,44 @@ class Schedule:
             FragmentError: If an environment failed.
         """
         about = self.fleet.waits.of("round", f"round {part.round} of env worker {part.worker}")
-        with about, self._held_to_account(part.worker, part.shards[0], part.round):
-            given = self.fleet.get(part.summaries)
-        with _of(part.worker):
+        try:  # once for each part of a round: no blocks that cost more than what is done in them
+            with about:
+                given = self.fleet.get(part.summaries)
+        except HydrahiveError as error:
+            raise self._held_to_account(error, part.worker, part.shards[0], part.round) from None
+        try:
             return summaries(self.config, given, part.shards, part.round)
+        except RefusedWorkError as refused:
+            raise refused.by(part.worker) from None
 
     def state_of(self, taken: Taken, shard: int, round_: int) -> State:
         """A shard's state that a worker gives; `round_` -1: of any round. Errors as `opened`."""
         about = self.fleet.waits.of("state", f"the state of shard {shard}, from env worker {taken.worker}")
-        with about, self._held_to_account(taken.worker, shard, round_):
-            given = self.fleet.get(taken.state)
-        with _of(taken.worker):
+        try:
+            with about:
+                given = self.fleet.get(taken.state)
+        except HydrahiveError as error:
+            raise self._held_to_account(error, taken.worker, shard, round_) from None
+        try:
             return shard_state(self.config, given, shard, round_)
+        except RefusedWorkError as refused:
+            raise refused.by(taken.worker) from None
 
-    @contextmanager
-    def _held_to_account(self, worker: int, shard: int, round_: int) -> Iterator[None]:
-        """What a worker's own call raised is held against it, never against the run.
+    def _held_to_account(self, error: HydrahiveError, worker: int, shard: int, round_: int) -> HydrahiveError:
+        """What a worker's own call raised is held against it, never against the run: what is to be raised instead.
 
         What the learner has raised comes through here, too: later rounds wait for the weights that it did not make. A
         worker's own word is taken for a failure of its own fragment and for its being out of step only.
         """
-        try:
-            yield
-        except HydrahiveError as error:
-            self._raise_what_the_learner_did()
-            is_its_own = isinstance(error, FragmentError) and (error.shard, error.round) == (shard, round_)
-            is_told = is_its_own or (isinstance(error, LostError) and not isinstance(error, LearnerLostError))
-            if isinstance(error, OutOfStepError):
-                self._out_of_step[worker] += 1
-                is_told = self._out_of_step[worker] <= self.config.faults.attempts
-            if is_told and not isinstance(error, RefusedWorkError):
-                raise
-            raise RefusedWorkError(shard, round_, str(error)).by(worker) from None
+        self._raise_what_the_learner_did()
+        is_its_own = isinstance(error, FragmentError) and (error.shard, error.round) == (shard, round_)
+        is_told = is_its_own or (isinstance(error, LostError) and not isinstance(error, LearnerLostError))
+        if isinstance(error, OutOfStepError):
+            self._out_of_step[worker] += 1
+            is_told = self._out_of_step[worker] <= self.config.faults.attempts
+        if is_told and not isinstance(error, RefusedWorkError):
+            return error
+        return RefusedWorkError(shard, round_, str(error)).by(worker)
 
     def _raise_what_the_learner_did(self) -> None:
         """Raise what the first update under way that has failed has failed with; later calls failed because of it."""
@@ -273,8 +279,11 @@ class Schedule:
 
     def _leased(self, part: Part, said: Sequence[FragmentSummary]) -> tuple[Leased, ...]:
         """What was asked of a worker, whatever comes: its fragments are known by these names."""
-        names = (FragmentId(self.fleet.run_id, self.fleet.segment, part.round, shard) for shard in part.shards)
-        return tuple(Leased(id_, part.version, one.env_steps) for id_, one in zip(names, said, strict=True))
+        run_id, segment = self.fleet.run_id, self.fleet.segment
+        return tuple(
+            Leased(FragmentId(run_id, segment, part.round, shard), part.version, one.env_steps)
+            for shard, one in zip(part.shards, said, strict=True)
+        )
 
     def workers(self) -> list[int]:
         """Those that shards may lie on now.
@@ -357,15 +366,6 @@ class Schedule:
         """Whether the run ends with what is submitted, or at `progress`."""
         at, stop = progress or self.progress, self.config.stop
         return at.env_steps >= stop.env_steps or (stop.updates is not None and at.updates >= stop.updates)
-
-
-@contextmanager
-def _of(worker: int) -> Iterator[None]:
-    """Say of refused work that a worker gave it."""
-    try:
-        yield
-    except RefusedWorkError as refused:
-        raise refused.by(worker) from None
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -48,8 +49,29 @@ from hydrahive.telemetry.jsonl import read_rows
 BEGIN_ATTEMPTS = 5
 """How often in a row the run is begun again at its last boundary before it gives up."""
 
+COLLECTED_AFTER = 10_000
+"""New objects after which a driver whose workers are elsewhere looks for garbage; 1,000 fragments make more."""
+
 IN_FORCE = ("learning_rate", "entropy_cost", "discount")
 """What updates tell they were made with."""
+
+
+@contextmanager
+def _few_collections(*, alone: bool) -> Iterator[None]:
+    """The garbage collector passes over what is there already: modules and the fleet, which stay until the end.
+
+    `alone`: workers and learner are elsewhere. Then this process makes many small objects that wait for updates and
+    checkpoints, and are no garbage, and is to look at them seldom.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    if alone:
+        gc.set_threshold(COLLECTED_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class Trainer:
@@ -113,7 +135,7 @@ class Trainer:
         self._fleet.listener = self._story.event
         self._asked.begin()
         try:
-            with interrupts.recognised():
+            with _few_collections(alone=self._fleet.worker_count > 0), interrupts.recognised():
                 if (summary := self._trained(interrupts)) is not None:
                     return summary
                 self._keeper.save_newest()

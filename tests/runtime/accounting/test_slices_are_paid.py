@@ -94,7 +94,7 @@ def test_what_was_taken_is_paid_by_the_row_and_told_apart_from_acting(trained):
         assert row["earned"] == row["acting"] + row["learning"]
         assert (row["received"], row["pending"]) == (0, 0)
     told = summary["ledger"]
-    assert (told["learned_rows"], told["learned_microtokens"]) == (found, 3 * found)
+    assert (told["credited_gradient_rows"], told["credited_learning_microtokens"]) == (found, 3 * found)
     assert told["conservation_difference"] == 0
     assert verify(ledger.journal).problem is None
     # Whoever works for another account is found again until it is trusted; the user's own never is.

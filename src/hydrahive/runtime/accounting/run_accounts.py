@@ -276,8 +276,8 @@ class RunAccounts:
             self.credited = {
                 "credited_env_steps": last.credited_env_steps,
                 "credited_microtokens": last.credited_microtokens,
-                "learned_rows": last.learned_rows,
-                "learned_microtokens": last.learned_microtokens,
+                "credited_gradient_rows": last.learned_rows,
+                "credited_learning_microtokens": last.learned_microtokens,
                 "conservation_difference": sum(s.conservation_difference for s in answer.settled if s),
             }
 

@@ -29,6 +29,7 @@ OF_THE_MACHINE = (
     "lag",
     "lag_max",
     "outstanding_receipts",
+    "slices_elsewhere",
     "recoveries",
     "replayed_env_steps",
     "rounds_in_flight",

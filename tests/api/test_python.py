@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -175,6 +176,26 @@ def test_one_is_as_several_and_draws_are_anyones(train):
         policy.act(np.zeros(3))
     with pytest.raises(hydrahive.UsageError, match="state"):
         policy.act(seen, np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("game", ["Cards", "Dials"])
+def test_a_policy_takes_what_the_environment_itself_shows(train, monkeypatch, game):
+    """A Dict, with its mask in it or without: as the row that `make_env` makes of it."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "games"))
+    run = train("mine", env={"class_path": "Gym", "init_args": {"id": f"games:{game}-v0"}}, algorithm="PPO")
+    policy, env = run.policy(), gymnasium.make(f"games:{game}-v0")
+    rows = hydrahive.make_env(run)
+    seen, _ = env.reset(seed=3)
+    row, told = rows.reset(seed=3)
+    for _ in range(5):
+        given, as_row = policy.act(seen), policy.act(row, legal=told.get("action_mask"))
+        np.testing.assert_array_equal(given.actions, as_row.actions)
+        seen, *_ = env.step(given.actions)  # which raises where it is not legal
+        row, _, _, _, told = rows.step(as_row.actions)
+        if game == "Dials":
+            break
+    with pytest.raises(hydrahive.UsageError, match="observations: this one"):
+        policy.act({"something": 1})
 
 
 STOPPED = """

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hydrahive.core.errors import NotAsDeclaredError, UsageError
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.serving.policy import ServedPolicy
 
@@ -60,7 +61,8 @@ class Policy:
         """Actions for one observation, or for several, `[N, ...]`; then everything else is several, too.
 
         Args:
-            observations: What is seen.
+            observations: What is seen: rows as `make_env` shows them, or one observation as the environment's own
+                `step` gives it, a Dict, a Tuple or a number, with its mask if it holds one.
             state: What it remembered after the step before, `[M]` or `[N, M]`; None at an episode's beginning.
             legal: Which choices the environment allows, `[choices]` or `[N, choices]`; None for all.
             draws: Draws the actions as in training; None takes the likeliest.
@@ -68,7 +70,13 @@ class Policy:
         Raises:
             UsageError: If something does not have the shape, the type or the range that it should.
         """
-        shape = tuple(self._served.space.shape)
+        shape, lays_out = tuple(self._served.space.shape), self._served.lays_out
+        if lays_out is not None and (isinstance(observations, dict | tuple) or (shape and np.ndim(observations) == 0)):
+            try:
+                legal = lays_out.mask(observations) if legal is None else legal
+                observations = lays_out.one(observations)
+            except NotAsDeclaredError as error:
+                raise UsageError(f"observations: this one {error}") from None
         is_one = np.ndim(observations) == len(shape)
         if is_one:
             observations = np.asarray(observations)[None]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -74,6 +74,20 @@ def with_own_metadata(make: Callable[[], Any]) -> Any:
         VectorEnv.metadata.update(before)
 
 
+class LaysOut(Protocol):
+    """Takes an observation apart, as an environment's own `step` gives it."""
+
+    def one(self, given: Any) -> np.ndarray:
+        """As the network sees it.
+
+        Raises:
+            NotAsDeclaredError: If it is not what the environment's space says.
+        """
+
+    def mask(self, given: Any) -> Any:
+        """The mask in it; None where there is none."""
+
+
 class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
     """A Gymnasium vector environment whose whole state can be taken out and put back.
 
@@ -88,11 +102,13 @@ class SnapshotVectorEnv(VectorEnv[Any, Any, Any]):
         stack: Frames along an observation's first axis, the newest last, each step pushing one; zeros before an
             episode's first. 1 where observations are none of that kind.
         still_alive: Called before each step, and by whatever takes long in `restore`.
+        lays_out: Makes rows of what the environment itself shows, where that is something else than Boxes.
     """
 
     stack: int = 1
     remarks: tuple[str, ...] = ()
     still_alive: Callable[[], object] = staticmethod(lambda: None)
+    lays_out: LaysOut | None = None
 
     @abstractmethod
     def snapshot(self) -> State:

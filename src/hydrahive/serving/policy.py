@@ -117,7 +117,7 @@ class ServedPolicy:
             shown.seen if isinstance(shown, StatedBox) else shown
         )  # what only a critic reads, nobody needs to send
         self._unsent = shown.state.shape[0] if isinstance(shown, StatedBox) else 0
-        self.action_space = env.single_action_space
+        self.action_space, self.lays_out = env.single_action_space, env.lays_out
         legal = env.legal_actions()
         self.choices = None if legal is None else int(legal.shape[1])
         env.close()

@@ -51,6 +51,7 @@ class GymSingles(SnapshotVectorEnv):
         self._actions = Actions(self._envs[0].action_space)
         self._masks = Masks(self._actions.space)
         self.single_observation_space, self.single_action_space = self._flat.space, self._actions.space
+        self.lays_out = self._flat
         self.observation_space = several(self.single_observation_space, num_envs)
         self.action_space = several(self.single_action_space, num_envs)
         self._observations = np.zeros((num_envs, *self._flat.space.shape), self._flat.space.dtype)

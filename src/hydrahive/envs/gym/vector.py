@@ -59,6 +59,7 @@ class GymVector(SnapshotVectorEnv):
         self._flat, self._actions = Flattener(env.single_observation_space), Actions(env.single_action_space)
         self._masks, self._name = Masks(self._actions.space), maker.name
         self.single_observation_space, self.single_action_space = self._flat.space, self._actions.space
+        self.lays_out = self._flat
         self.observation_space = several(self.single_observation_space, env.num_envs)
         self.action_space = several(self.single_action_space, env.num_envs)
         self._legal: np.ndarray | None = None

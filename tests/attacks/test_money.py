@@ -209,7 +209,8 @@ def test_a_file_of_before_there_were_strikes_goes_on(tmp_path):
     ledger.close()
     db = sqlite3.connect(tmp_path / "ledger.sqlite")
     db.executescript(
-        "DROP TABLE strikes; DROP INDEX pending_credits; ALTER TABLE refusals DROP COLUMN times; PRAGMA user_version = 1"
+        "DROP TABLE strikes; DROP INDEX pending_credits; ALTER TABLE refusals DROP COLUMN times; "
+        "DROP TABLE learning; DROP TABLE learned; PRAGMA user_version = 1"
     )
     db.close()
     again = Ledger(tmp_path / "ledger.sqlite")

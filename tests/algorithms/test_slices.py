@@ -9,7 +9,7 @@ from fragile import trained
 from hydrahive.algorithms.base.sharing import Packed, packed, unpacked
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.fleet.inline import InlineFleet
-from hydrahive.runtime.roles.slices import KEPT, TRIED, Trial
+from hydrahive.runtime.roles.slices import KEPT, TRIED, Chief, Trial
 from slicers import HelpedFleet, PlainLine
 
 MORE = {
@@ -107,6 +107,17 @@ def test_help_that_is_on_trial_is_taken_where_updates_come_sooner_with_it(monkey
         now[0] += 1.0 if trial.is_helped == faster else 1.3
     whole = [False] * TRIED + [True] * TRIED + [faster] * KEPT
     assert helped == 2 * whole
+
+
+def test_a_trial_goes_on_when_only_audits_become_rarer():
+    """They do after each audit: a trial that began anew each time would never come to help."""
+    chief = Chief(PlainLine(config_of("PPO")), bytes(32))
+    for valid in range(1, TRIED + 2):
+        chief.helped_by({0: 1 / valid}, is_tried=True)
+        chief.begin(valid)
+    assert chief._trial.is_helped
+    chief.helped_by({0: 1.0, 1: 1.0}, is_tried=True)
+    assert not chief._trial.is_helped, "another crew is another trial"
 
 
 def test_every_algorithm_of_ours_may_be_helped():

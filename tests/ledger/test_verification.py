@@ -3,8 +3,7 @@
 import pytest
 from books import opened, posting, settle, tampered
 
-from hydrahive.ledger.learning import LearningCredits
-from hydrahive.ledger.verdicts import Verdicts
+from hydrahive.ledger.credit_rows import moved_by
 from hydrahive.ledger.verification import verify
 
 EDITS = {
@@ -115,5 +114,4 @@ def test_its_work_grows_as_the_journal_does(tmp_path):
 def test_clawing_back_looks_its_entry_up(tmp_path):
     ledger = opened(tmp_path / "ledger.sqlite")
     settle(ledger, posting(0, 1_500))
-    verdicts = Verdicts(ledger.journal, None, LearningCredits(ledger.journal))
-    assert work_of(ledger.journal.db, lambda: [verdicts._moved_by(5) for _ in range(50)]) <= 5
+    assert work_of(ledger.journal.db, lambda: [moved_by(ledger.journal, 5) for _ in range(50)]) <= 5

@@ -98,6 +98,31 @@ class Credits:
         assert changed == 1, "the run is there"
 
 
+def claw_back(journal: Journal, worker: WorkerRow, state: str, amount: int, seq: int, memo: dict[str, object]) -> None:
+    """Enter that a credit is taken back, whose entry is `seq`, 0 for none; what waits is voided."""
+    assert state in ("paid", "pending"), "each once"
+    if not seq:
+        return
+    if state == "pending":
+        journal.append("void", "clawback", TREASURY, worker.owner, amount, f"void/{seq}", memo, refers=seq)
+        return
+    moved = moved_by(journal, seq)
+    # What the ledger's owner has reversed by hand was taken back already.
+    if journal.entry(key=f"reversal/{moved}") is None:
+        journal.append("posted", "clawback", worker.owner, TREASURY, amount, f"clawback/{seq}", memo, refers=moved)
+    assert moved >= seq, "paid at once, or let go later"
+
+
+def moved_by(journal: Journal, seq: int) -> int:
+    """The entry that moved a credit's tokens: its own, or the one that let it go."""
+    assert seq >= 1, "entries are numbered from 1"
+    row = journal.db.execute(  # said twice: the index is of all three
+        "SELECT seq FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire') AND kind = 'post'", (seq,)
+    ).fetchone()
+    assert row is None or row[0] > seq, "later"
+    return int(row[0]) if row else seq
+
+
 def credit_of(run: int, receipt: Receipt, worker: WorkerRow, amount: int, seq: int, state: str) -> Credit:
     """The row of a fragment's credit."""
     assert state in ("paid", "pending", "voided"), "as it is noted first"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hydrahive.ledger.credit_rows import WorkerRow
+from hydrahive.ledger.credit_rows import WorkerRow, claw_back
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.posting import Posting
@@ -96,25 +96,9 @@ class LearningCredits:
         (run_id,) = db.execute("SELECT run_id FROM runs WHERE id = ?", (run,)).fetchone()
         for segment, until, amount, seq, state in rows:
             memo = {"run": run_id, "segment": segment, "until_update": until, "why": why}
-            if state == "pending" and seq:
-                key = f"void/{seq}"
-                self._journal.append("void", "clawback", TREASURY, worker.owner, amount, key, memo, refers=seq)
-            elif seq:
-                moved = self._moved_by(seq)
-                if self._journal.entry(key=f"reversal/{moved}") is None:
-                    key = f"clawback/{seq}"
-                    self._journal.append("posted", "clawback", worker.owner, TREASURY, amount, key, memo, refers=moved)
+            claw_back(self._journal, worker, state, amount, seq, memo)
             self._set((run, segment, until, worker.number), "clawed")
         assert all(row[4] in ("paid", "pending") for row in rows), "each once"
-
-    def _moved_by(self, seq: int) -> int:
-        """The entry that moved a credit's tokens: its own, or the one that let it go."""
-        assert seq >= 1, "entries are numbered from 1"
-        row = self._journal.db.execute(
-            "SELECT seq FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire') AND kind = 'post'", (seq,)
-        ).fetchone()
-        assert row is None or row[0] > seq, "later"
-        return int(row[0]) if row else seq
 
     def _set(self, place: Place, state: str) -> None:
         assert state in ("paid", "clawed"), "what may become of one"

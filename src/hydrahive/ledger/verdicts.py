@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hydrahive.core.receipt import Receipt
-from hydrahive.ledger.credit_rows import Credits, WorkerRow, credit_of
+from hydrahive.ledger.credit_rows import Credits, WorkerRow, claw_back, credit_of
 from hydrahive.ledger.entries import TREASURY
 from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.learning import LearningCredits
@@ -110,24 +110,8 @@ class Verdicts:
         ).fetchall()
         for segment, round_, shard, amount, seq, env_steps, state in rows:
             memo = {"run": posting.run_id, "segment": segment, "round": round_, "shard": shard, "why": verdict.text}
-            if state == "pending" and seq:
-                key = f"void/{seq}"
-                self._journal.append("void", "clawback", TREASURY, worker.owner, amount, key, memo, refers=seq)
-            elif state == "paid":
+            if state == "paid":
                 self._credits.add_to_run(run, -env_steps, -amount)
-                # What the ledger's owner has reversed by hand was taken back already.
-                if seq and self._journal.entry(key=f"reversal/{self._moved_by(seq)}") is None:
-                    moved = self._moved_by(seq)
-                    key = f"clawback/{seq}"
-                    self._journal.append("posted", "clawback", worker.owner, TREASURY, amount, key, memo, refers=moved)
+            claw_back(self._journal, worker, state, amount, seq, memo)
             self._credits.set_state(run, (segment, round_, shard), "clawed")
         assert all(row[5] >= 0 for row in rows), "steps are counted"
-
-    def _moved_by(self, seq: int) -> int:
-        """The entry that moved a credit's tokens: its own, or the one that let it go."""
-        assert seq >= 1, "entries are numbered from 1"
-        row = self._journal.db.execute(  # said twice: the index is of all three
-            "SELECT seq FROM journal WHERE refers = ? AND kind IN ('post', 'void', 'expire') AND kind = 'post'", (seq,)
-        ).fetchone()
-        assert row is None or row[0] > seq, "later"
-        return int(row[0]) if row else seq

@@ -24,7 +24,7 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network, shown_by
 from hydrahive.runtime.roles.intake import Intake, Leased
 from hydrahive.runtime.roles.magnitudes import because_of
-from hydrahive.runtime.roles.slices import Chief, Helped, Line
+from hydrahive.runtime.roles.slices import Chief, Helped, Line, computing_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Learner:
         self._config = config
         self._device = learner_device(device)
         generator = torch.Generator().manual_seed(derived_seed(config.seed, "weights"))
-        own = config.learner
-        computing = Computing(self._device, own.slices, config.precision == "bfloat16", own.at_once)
+        computing = computing_of(config, self._device)
         network = build_network(config, generator).to(self._device)
         self._rule: Rule = config.algorithm.build(network, computing, config.seed)
         self._curiosity = self._curiosity_of(computing)

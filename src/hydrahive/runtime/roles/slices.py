@@ -20,8 +20,7 @@ from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.errors import HydrahiveError, LostError
 from hydrahive.core.state import State
 from hydrahive.core.streams import stream
-from hydrahive.runtime.config.fingerprint import fingerprint_of
-from hydrahive.runtime.config.machine_class import learner_device, machine_class, prepare_torch
+from hydrahive.runtime.config.machine_class import learner_device, prepare_torch
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
 
@@ -58,24 +57,20 @@ def _given(vector: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: vector
 
 
+def computing_of(config: RunConfig, device: torch.device) -> Computing:
+    """Where and how a run's gradients are found, whoever finds them."""
+    own = config.learner
+    return Computing(device, own.slices, config.precision == "bfloat16", own.at_once)
+
+
 class SliceWorker:
     """Finds gradients of slices; it keeps nothing but copies of what it is told."""
 
     def __init__(self, config: RunConfig, device: str) -> None:
         """Build the run's networks; `device` is `cpu` or `cuda`."""
         self._config, self._device = config, learner_device(device)
-        own = config.learner
-        computing = Computing(self._device, own.slices, config.precision == "bfloat16", own.at_once)
         network = build_network(config, torch.Generator()).to(self._device)
-        self._rule: Rule = config.algorithm.build(network, computing, config.seed)
-
-    def machine_class(self) -> str:
-        """What this process's bytes are relative to."""
-        return machine_class(self._config, self._device.type)
-
-    def fingerprint(self) -> dict[str, str]:
-        """Which code this process computes with."""
-        return fingerprint_of(self._config.env)
+        self._rule: Rule = config.algorithm.build(network, computing_of(config, self._device), config.seed)
 
     def find(self, here: Here, work: Work) -> Done:
         """A slice's gradient, on the learner's threads."""
@@ -211,9 +206,10 @@ class Chief:
     def helped_by(self, shares: Mapping[int, float], *, is_tried: bool = False) -> None:
         """Have these workers from now on, each with the chance that an update's slices are found again.
 
-        `is_tried`: only where that is found to be faster.
+        `is_tried`: only where that is found to be faster; a trial goes on as long as they are the same.
         """
-        self._trial = Trial() if is_tried else None
+        if not is_tried or self._trial is None or shares.keys() != self._workers.keys():
+            self._trial = Trial() if is_tried else None
         gone = {number: known for number, known in self._workers.items() if number not in shares}
         self._workers = {number: self._workers.get(number, _Known(share)) for number, share in shares.items()}
         for number, share in shares.items():

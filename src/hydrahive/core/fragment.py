@@ -12,6 +12,10 @@ from hydrahive.core.watched import Frame
 MASKED = -1e30
 """The unnormalised log-probability of an action that is not legal: never drawn, and recorded as such."""
 
+HERE, REPLAYED, VERIFIED = "here", "replayed", "verified"
+"""Of a fragment whose acting was lent to somebody who is not believed: it was computed here after all; he acted, and
+the environments were stepped here; likewise, and all of it was computed here, too, and is the same."""
+
 
 @dataclass(frozen=True)
 class FragmentId:
@@ -92,6 +96,7 @@ class FragmentSummary:
         detours: What careful exploration did (`hydrahive.policies.exploration.DETOUR_COUNTS`), int64; empty without.
         frames: Pictures for whoever watches; nothing is computed from them.
         remarks: What is odd about the environment, in sentences for people.
+        lent: Who acted, where that may be somebody else than who tells it: `HERE`, `REPLAYED` or `VERIFIED`.
     """
 
     shard: int
@@ -103,3 +108,4 @@ class FragmentSummary:
     facts: dict[str, np.ndarray] = field(default_factory=dict)
     frames: tuple[Frame, ...] = ()
     remarks: tuple[str, ...] = ()
+    lent: str = ""

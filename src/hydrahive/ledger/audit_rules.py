@@ -38,6 +38,26 @@ class AuditConfig:
         assert 0 <= self.at_least <= 1, "just required"
 
 
+ACCOUNT = "account "
+"""What begins the name under which the standing of an account is kept whose work is not bound to a node."""
+
+
+def node_of(account: str) -> str:
+    """What stands in place of a node in the receipts of an account's volunteers, wherever they compute."""
+    assert account, "somebody's"
+    named = f"{ACCOUNT}{account}"
+    assert account_of(named) == account, "said once"
+    return named
+
+
+def account_of(node: str) -> str:
+    """The account that stands in place of a node; empty for a node."""
+    assert isinstance(node, str), "a name"
+    account = node.removeprefix(ACCOUNT) if node.startswith(ACCOUNT) else ""
+    assert not account.startswith(ACCOUNT), "said once"
+    return account
+
+
 def slicing(node: str) -> str:
     """The name under which a node's standing as a finder of slices' gradients is kept, apart from its fragments'."""
     assert node, "a node has a name"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydrahive.core.errors import MOST_SAID, LostError, RefusedWorkError, one_line
+from hydrahive.core.fragment import VERIFIED
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings, slicing
 from hydrahive.ledger.posting import Verdict, WorkerFacts
@@ -219,7 +220,7 @@ class Audits:
         return first, first.audits
 
     def _begun(self, shard: int, on: _Waiting, mine: Sequence[_Done]) -> _Audit | None:
-        """The audit of a shard's way to a boundary; None if nobody on it is audited."""
+        """The audit of a shard's way to a boundary; None if nobody on it is audited, or all was looked at before."""
         boundary, giver, start = on.boundary, on.givers[shard], on.start
         workers = tuple(worker for _, _, worker in mine)
         if not any(map(self._fleet.audits, (*workers, giver))):
@@ -228,7 +229,12 @@ class Audits:
         nodes = {worker.node for worker in (*workers, giver) if self._fleet.audits(worker)}
         in_full = self.standings.is_drawn(self._secret, self._segment, shard, first_round, sorted(nodes))
         in_full |= on.ends and any(node in self.standings.unverified for node in nodes)
-        in_full |= any(consumed.actions is None for _, consumed, _ in mine)  # of rounds that nobody else would check
+        unseen = [done for done in mine if not done[0].lent.get(shard)]
+        in_full |= any(consumed.actions is None for _, consumed, _ in unseen)  # nobody else would check those rounds
+        if not self._fleet.audits(giver) and self._was_seen(shard, mine, first_round, in_full=in_full):
+            return None
+        # Of what was stepped here already there are no actions: all of it is computed again, or nothing.
+        in_full |= any(consumed.actions is None for _, consumed, _ in mine)
         job = AuditJob(
             shard,
             start.shard(shard) if start else None,
@@ -241,6 +247,21 @@ class Audits:
         )
         weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
         return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)
+
+    def _was_seen(self, shard: int, mine: Sequence[_Done], first_round: int, *, in_full: bool) -> bool:
+        """Whether who lent acting has looked at a shard's way already, in full or as far as it has to be looked at."""
+        theirs = [done for done in mine if self._fleet.audits(done[2])]
+        seen = [work.lent.get(shard, "") for work, _, _ in theirs]
+        if not all(seen) or (in_full and not all(how == VERIFIED for how in seen)):
+            return False
+        is_whole = all(how == VERIFIED for how in seen)
+        self.standings.note(sorted({worker.node for _, _, worker in theirs}), first_round, in_full=is_whole)
+        env_steps = sum(consumed.env_steps for _, consumed, _ in theirs)
+        self.audited_env_steps += env_steps
+        names = tuple(dict.fromkeys(worker.name for _, _, worker in theirs))
+        outcome = "verified" if is_whole else "replayed"
+        self._verdicts.append(Verdict(shard, first_round, first_round + len(mine), outcome, names, env_steps))
+        return True
 
     def _found(self, audit: _Audit) -> Finding | None:
         """What came of an audit; None if it had to be begun again."""

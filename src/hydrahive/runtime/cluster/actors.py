@@ -50,7 +50,7 @@ class About:
     fingerprint: Mapping[str, str]
 
 
-class _Process:
+class Process:
     """What the run's actors share: they say who they are, and show that they live."""
 
     def about(self) -> About:
@@ -85,7 +85,7 @@ class _Slicer:
         return self._slicer.find(replace(standing, vectors=named), work)
 
 
-class SliceWorkerActor(_Process, _Slicer):
+class SliceWorkerActor(Process, _Slicer):
     """Finds slices' gradients in a process of its own."""
 
     def __init__(self, config: RunConfig, device: str) -> None:
@@ -162,7 +162,7 @@ class RayLine:
             ray.cancel(call, recursive=False)
 
 
-class EnvWorkerActor(_Process, _Slicer, EnvWorker):
+class EnvWorkerActor(Process, _Slicer, EnvWorker):
     """`EnvWorker` in a process of its own, which finds slices' gradients when it is asked."""
 
     slicing_device = "cpu"
@@ -180,7 +180,7 @@ class EnvWorkerActor(_Process, _Slicer, EnvWorker):
         return super().simulate(*arguments)
 
 
-class LearnerActor(_Process, Learner):
+class LearnerActor(Process, Learner):
     """`Learner` in a process of its own."""
 
     def __init__(self, config: RunConfig, device: str) -> None:
@@ -200,7 +200,7 @@ class LearnerActor(_Process, Learner):
         return super().update(*arguments, **leased)
 
 
-class ReplayActor(_Process, Replay):
+class ReplayActor(Process, Replay):
     """`Replay` in a process of its own."""
 
     def __init__(self, config: RunConfig) -> None:
@@ -222,7 +222,7 @@ class ReplayActor(_Process, Replay):
         return super().take(*arguments, **leased)
 
 
-class _Busy(_Process):
+class _Busy(Process):
     """What works through long calls: each step of an environment is a sign of life, and none for long is a hang."""
 
     def __init__(self, config: RunConfig) -> None:

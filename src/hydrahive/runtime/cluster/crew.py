@@ -83,6 +83,11 @@ class Crew:
         return self.workers[worker].actor
 
     @property
+    def hired(self) -> list[int]:
+        """The workers that CPUs were reserved for; the others lend their acting to volunteers."""
+        return [worker for worker, member in self.workers.items() if member.slot >= 0]
+
+    @property
     def slots(self) -> set[int]:
         """The numbers that workers and newcomers have among those that are there at once."""
         return {member.slot for member in (*self.workers.values(), *self.newcomers.values())}

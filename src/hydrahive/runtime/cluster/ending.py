@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydrahive.core.errors import RefusedWorkError
+from hydrahive.ledger.audit_rules import account_of
 from hydrahive.runtime.cluster.actors import end_process
 from hydrahive.runtime.cluster.connecting import draining_nodes
 from hydrahive.runtime.cluster.crew import Crew
@@ -78,13 +79,12 @@ class Ending:
         for owner in {facts.owner for facts in crew.facts.values() if facts.node == node} - {run_user()}:
             if crew.config.ledger.enabled and is_caught_here:
                 crew.coordinator.strike.remote(owner, crew.run.run_id, node, why)
-        for worker, member in list(crew.workers.items()):
-            if member.node_id == node:
-                self.bury(worker, why)
-        for number, member in list(crew.slicers.items()):
-            if member.node_id == node:
-                self.bury_slicer(number, why)
-        crew.listener("quarantined", f"node {node} is quarantined: {why}", node=node)
+        for worker in [worker for worker in crew.workers if crew.facts[worker].node == node]:
+            self.bury(worker, why)
+        for number in [number for number in crew.slicers if crew.facts[number].node == node]:
+            self.bury_slicer(number, why)
+        what = node if account_of(node) else f"node {node}"
+        crew.listener("quarantined", f"{what} is quarantined: {why}", node=node)
 
     def refuse(self, worker: int, refused: RefusedWorkError) -> None:
         """Do without a worker whose work was refused, and without its node if that works for another account."""

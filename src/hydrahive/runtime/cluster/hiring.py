@@ -115,7 +115,7 @@ class Hiring:
     def hire_who_is_missing(self) -> None:
         """Hire as many workers as are missing and have room, at once, unless some are being built or it is early."""
         crew = self._crew
-        missing = crew.room.wanted_workers() - (len(crew.workers) - len(crew.leaving))
+        missing = crew.room.wanted_workers() - len([worker for worker in crew.hired if worker not in crew.leaving])
         if missing <= 0 or crew.newcomers or time.monotonic() < crew.hire_at:
             return
         if reserved() or crew.room.follows_demand:

@@ -36,6 +36,7 @@ class RunOnCluster:
         workers: How many env workers are wanted; None for as many as the cluster has room for.
         embedded: Whether the cluster is this process's own, which nobody else can join.
         listener: Is told what happens before the Trainer listens.
+        place: Its folder, as the driver sees it.
         obey: Does what people ask before the Trainer does; is given what gives the next request.
     """
 
@@ -45,6 +46,7 @@ class RunOnCluster:
     workers: int | None
     embedded: bool = True
     listener: Listener = nobody
+    place: str = ""
     obey: Callable[[Callable[[], str | None]], None] = obey_nobody
 
 

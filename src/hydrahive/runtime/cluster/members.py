@@ -9,6 +9,7 @@ from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.ending import Ending
 from hydrahive.runtime.cluster.hearing import Hearing
 from hydrahive.runtime.cluster.hiring import Hiring
+from hydrahive.runtime.cluster.lending.crowd import Lenders
 from hydrahive.runtime.cluster.member import RunOnCluster
 from hydrahive.runtime.cluster.welcoming import Welcoming
 from hydrahive.runtime.config.run_config import RunConfig
@@ -29,6 +30,7 @@ class Members:
         self.hiring = Hiring(self.crew, self.ending, self.hearing, self.welcoming)
         self.beside = Beside(self.crew, self.hiring, self.ending)
         self.slicers = Slicers(self.crew, self.hiring, self.ending, self.welcoming)
+        self.lenders = Lenders(self.crew, self.hiring, self.welcoming)
         self._looked_at = 0.0
 
     def look_after(self) -> None:
@@ -41,6 +43,7 @@ class Members:
         self.welcoming.welcome()
         self.beside.look_after()
         self.slicers.look_after()
+        self.lenders.look_after()
         self.hiring.end_who_hangs()
         self.ending.see_who_must_leave()
         self.ending.see_off()
@@ -50,5 +53,6 @@ class Members:
         """End all actors."""
         for role in list(self.crew.beside):
             self.beside.forget(role)
+        self.lenders.close()
         self.welcoming.note_who_waits()
         self.ending.end_all()

@@ -24,6 +24,7 @@ from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
 from hydrahive.ledger.posting import WorkerFacts
+from hydrahive.runtime.cluster.lending.calls import LendingCalls
 from hydrahive.runtime.cluster.member import RunOnCluster, fetched, is_an_env_workers_own
 from hydrahive.runtime.cluster.members import Members
 from hydrahive.runtime.config.run_config import RunConfig
@@ -44,7 +45,7 @@ LOOK_SECONDS = 1.0
 """Time after which a wait is interrupted to look after the members."""
 
 
-class RayFleet:
+class RayFleet(LendingCalls):
     """A learner actor and env-worker actors on the Ray cluster that this process is connected to."""
 
     def __init__(self, config: RunConfig, run: RunOnCluster) -> None:
@@ -58,6 +59,7 @@ class RayFleet:
         self._refused: list[tuple[WorkerFacts, RefusedWorkError]] = []
         self.wishes: tuple[Wish, ...] = ()
         self._members = Members(config, run)
+        self._lenders = self._members.lenders
         self.waits = self._members.crew.waits
         self.waits.obey = partial(run.obey, self._members.hearing.request)
         self._showing: Any = None
@@ -107,10 +109,6 @@ class RayFleet:
         """Do without a worker."""
         self._members.ending.bury(worker, why)
 
-    def is_own(self, worker: int) -> bool:
-        """By the account that its node has proven to work for."""
-        return self._members.crew.facts[worker].owner == run_user()
-
     def refuse(self, worker: int, refused: RefusedWorkError) -> None:
         """Do without a worker, and without its node if that works for another account."""
         if not refused.of_the_policy:  # which may be the run's own fault
@@ -130,6 +128,7 @@ class RayFleet:
     def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
         """Audit slice workers as env workers are; without audits, only the run's user's own help."""
         self._members.slicers.oversee(secret, self.audits, share)
+        self._lenders.oversee(share)
 
     def note_helped(self, helped: Sequence[Helped]) -> None:
         """Do without those who are gone; who is an env worker, too, is missed there."""
@@ -186,6 +185,7 @@ class RayFleet:
         One call and two objects for a worker's whole share of a round: Ray's cost goes with their number.
         """
         actor = self._members.crew.actor(worker)
+        self._lenders.foretell(worker, shards, round_, version, weights)
         fragments, summaries = actor.simulate.remote(shards, round_, version, weights, self.wishes)
         return fragments, summaries
 

@@ -30,6 +30,7 @@ from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath, Rows
 from hydrahive.runtime.config.automatic import chosen
+from hydrahive.runtime.config.remote import RemoteConfig
 from hydrahive.telemetry.loggers import config as loggers_config  # noqa: F401  likewise
 from hydrahive.telemetry.loggers.base import LoggerConfig
 
@@ -42,6 +43,7 @@ BYTE_NEUTRAL = (
     "faults",
     "ledger",
     "audit",
+    "remote",
     "metrics_every",
     "evaluate_every",
     "evaluate_episodes",
@@ -216,6 +218,7 @@ class RunConfig:
         faults: What is done when something fails.
         ledger: Whether and at what price work is credited.
         audit: Whose work is computed again, and how much of it.
+        remote: What is lent to volunteers outside of Ray.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between evaluations on held-out seeds beside the training; 0 for none.
@@ -252,6 +255,7 @@ class RunConfig:
     faults: FaultConfig = field(default_factory=FaultConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     metrics_every: int = 10
     evaluate_every: int = 0
@@ -284,6 +288,8 @@ class RunConfig:
         require(portable, "precision", self.precision, "'highest', which portable: true needs")
         audited = self.audit.workers == "all" and self.schedule == "free-running"
         require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
+        lent = self.remote.share > 0 and self.schedule == "free-running"
+        require(not lent, "remote.share", self.remote.share, "0: free-running work cannot be computed again")
         whole = self.envs_per_shard % self.env.group == 0
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)

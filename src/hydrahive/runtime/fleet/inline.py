@@ -170,6 +170,22 @@ class InlineFleet:
         weights, learned, judged = self._learner.update(version, keep_actions, drawn, *given, leased=leased)
         return Ref(weights), Ref(learned), Ref(judged)
 
+    def lends(self, worker: int) -> bool:
+        """Nobody else is here."""
+        return False
+
+    def own(self, worker: int) -> WorkerFacts:
+        """This process."""
+        return self._facts
+
+    def giver(self, worker: int) -> WorkerFacts:
+        """This process."""
+        return self._facts
+
+    def most_shards(self) -> Mapping[int, int]:
+        """It holds all."""
+        return {}
+
     def facts(self, worker: int) -> WorkerFacts:
         """This process, which works for its user."""
         return self._facts

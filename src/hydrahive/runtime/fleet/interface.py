@@ -55,6 +55,18 @@ class EnvWorkerCalls(Protocol):
     def dismiss(self, worker: int, why: str) -> None:
         """Do without a worker from now on; it is ended at once."""
 
+    def lends(self, worker: int) -> bool:
+        """Whether a worker is a process of one's own that lends acting: its summaries say who acted."""
+
+    def own(self, worker: int) -> WorkerFacts:
+        """A worker itself, where it acts in place of somebody whom it had lent acting to."""
+
+    def giver(self, worker: int) -> WorkerFacts:
+        """Whom a state must be believed that a worker gives."""
+
+    def most_shards(self) -> Mapping[int, int]:
+        """How many shards a worker may hold, where it may not hold any number."""
+
     def is_own(self, worker: int) -> bool:
         """Whether a worker earns for the run's user."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
@@ -174,13 +174,28 @@ class EnvWorker:
         if index in self._broken:
             raise FragmentError(index, round_, *self._broken.pop(index))
         shard = self._shard(index)
-        self.work.begin(index, round_, time.monotonic())
-        try:
+
+        def simulated() -> tuple[Fragment, FragmentSummary]:
             lookouts = self._lookouts.due(index, wishes, time.monotonic())
             fragment, summary = shard.simulate(round_, version, self._network, lookouts)
             if lookouts:
                 summary = replace(summary, frames=tuple(self._lookouts.taken(lookouts, time.monotonic())))
             return fragment, summary
+
+        return self._guarded(index, round_, simulated)
+
+    def _guarded(
+        self, index: int, round_: int, make: Callable[[], tuple[Fragment, FragmentSummary]]
+    ) -> tuple[Fragment, FragmentSummary]:
+        """What `make` gives; a shard whose environment fails in it is forgotten.
+
+        Raises:
+            OutOfStepError: As it does.
+            FragmentError: If it fails otherwise.
+        """
+        self.work.begin(index, round_, time.monotonic())
+        try:
+            return make()
         except OutOfStepError:
             raise
         except (Exception, SystemExit) as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hydrahive.core.errors import RefusedWorkError
-from hydrahive.core.fragment import Fragment, FragmentId, FragmentSummary
+from hydrahive.core.fragment import HERE, REPLAYED, VERIFIED, Fragment, FragmentId, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.core.watched import Frame
 from hydrahive.envs.vector import MOST_REMARKS
@@ -166,6 +166,8 @@ def _wrong_with(summary: Any, shard: int, most: int) -> str:
         return "its detours are not counted"
     if type(summary.seconds) is not float or not 0 <= summary.seconds < math.inf:
         return f"its summary tells {summary.seconds!r} seconds"
+    if summary.lent not in ("", HERE, REPLAYED, VERIFIED):
+        return "its summary does not say who acted"
     return _wrong_to_show(summary, most) if _are_sentences(summary.remarks) else "its remarks are no sentences"
 
 

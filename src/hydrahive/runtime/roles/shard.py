@@ -18,6 +18,7 @@ from hydrahive.policies.agent import NOTHING, Acted, Agent, Carry, Seen
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.gaussian import Distribution
 from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.roles.carried import carry_shapes
 from hydrahive.runtime.roles.lookout import Lookout
 
 CARRY = "carry"
@@ -79,16 +80,30 @@ class Shard:
         with agent.acting(), agent.stirred(lambda: drawing("noise"), columns):
             return self._fragment(round_, version, self._distribution.parameters, act, lookouts)
 
-    def replay(self, round_: int, version: int, actions: np.ndarray) -> tuple[Fragment, FragmentSummary]:
+    def replay(
+        self, round_: int, version: int, actions: np.ndarray, lookouts: Sequence[Lookout] = ()
+    ) -> tuple[Fragment, FragmentSummary]:
         """Step the environments through one fragment with given actions, `[T, B]`; nobody acts, `behaviour` is empty.
 
         Raises:
-            OutOfStepError: As `simulate`.
-            ValueError: As `simulate`, or if the environment does not take the actions.
+            OutOfStepError, ValueError: As `simulate`, or if the environment does not take the actions.
         """
         drawn, nothing = torch.tensor(actions), torch.empty((len(self._observations), 0))
         with torch.inference_mode():
-            return self._fragment(round_, version, 0, lambda t: Acted(drawn[t], nothing, self._carry, NOTHING))
+            return self._fragment(
+                round_, version, 0, lambda t: Acted(drawn[t], nothing, self._carry, NOTHING), lookouts
+            )
+
+    def carried(self) -> State:
+        """What the agent carries into the next step, `[B, ...]` each; parts that hold nothing are left out."""
+        return {name: kept.numpy().copy() for name, kept in self._carry.items() if kept.numel()}
+
+    def carry_on(self, carried: State) -> None:
+        """Have the agent carry what `carried` gave; ValueError if that is of another layout."""
+        self._carry = self._nothing_carried()
+        for name, kept in self._carry.items():
+            if kept.numel():
+                take_state(kept.numpy(), carried, name)
 
     def _fragment(
         self,
@@ -148,11 +163,8 @@ class Shard:
 
     def _nothing_carried(self) -> Carry:
         """What an agent carries at the first step of an episode, in memory of torch's own."""
-        columns = self.env.num_envs
-        carry = {name: torch.zeros(columns, dtype=torch.int64) for name in self.config.algorithm.carries}
-        if self.config.algorithm.carries_noise:
-            carry["noise"] = torch.zeros((columns, *self._distribution.action_shape))
-        return {"memory": torch.zeros((columns, self.config.policy.memory_size)), **carry}
+        shapes = carry_shapes(self.config, self._distribution.action_shape)
+        return {name: torch.from_numpy(np.zeros(shape, dtype)).clone() for name, (dtype, shape) in shapes.items()}
 
     def snapshot(self) -> State:
         """The whole state between two rounds."""
@@ -163,7 +175,7 @@ class Shard:
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
             "awaits_reset": self._awaits_reset.copy(),
-            **nested(CARRY, {name: kept.numpy().copy() for name, kept in self._carry.items() if kept.numel()}),
+            **nested(CARRY, self.carried()),
         }
 
     def restore(self, state: State) -> None:

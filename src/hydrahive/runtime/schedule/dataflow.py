@@ -18,9 +18,10 @@ from hydrahive.core.errors import (
     OutOfStepError,
     RefusedWorkError,
 )
-from hydrahive.core.fragment import FragmentId, FragmentSummary
+from hydrahive.core.fragment import HERE, FragmentId, FragmentSummary
 from hydrahive.core.receipt import told_digest
 from hydrahive.core.state import State, nested, under
+from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.refs import Ref
@@ -88,6 +89,7 @@ class Pending:
     acting: int
     acting_weights: Ref
     told: Mapping[int, str]
+    lent: Mapping[int, str]
     episodes: Episodes
     replayed: Ref | None
     cut: Cut | None
@@ -143,6 +145,7 @@ class Schedule:
         judged: What the last update found of replayed rows, where the replay is to hear of it.
         blocks: The replay's stored episodes at the newest boundary.
         replay_cut_at: The update of the newest cut for which the replay's state was asked.
+        most_shards: How many a worker may hold, as it was when they were handed out last.
         homes: The worker of each shard.
         leased_since: From which round on a worker has had a shard.
     """
@@ -159,7 +162,8 @@ class Schedule:
         self.judged = fleet.judged() if config.replay and config.algorithm.judges else None
         self.blocks = start.blocks if start else ()
         self.replay_cut_at = self.progress.updates
-        self.homes: Homes = balanced({}, config.shards, self.workers())
+        self.most_shards = fleet.most_shards()
+        self.homes: Homes = balanced({}, config.shards, self.workers(), self.most_shards)
         self.leased_since: dict[tuple[int, int], int] = {}
         for shard, worker in self.homes.items():
             state = start.shard(shard) if start else None
@@ -269,13 +273,16 @@ class Schedule:
             self.sample, replayed = self.fleet.take(version, fragments, summaries_of, leased, self.judged)
             self.judged = judged if self.config.algorithm.judges else None
         episodes = Episodes.of(said)
+        lends, pairs = self.fleet.lends, zip(parts, opened, strict=True)
+        lent = {one.shard: one.lent for part, of_part in pairs if lends(part.worker) for one in of_part}
         return Pending(
-            learned, weights, self.progress, tuple(parts), acting, acting_weights, told, episodes, replayed, None
+            learned, weights, self.progress, tuple(parts), acting, acting_weights, told, lent, episodes, replayed, None
         )
 
     def _is_audited(self, part: Part) -> bool:
         """Whether its actions may be asked for; of rounds before an audited worker had a shard they are made again."""
-        return self.fleet.may_audit and self.fleet.audits(self.fleet.facts(part.worker))
+        worker, may_audit = part.worker, self.fleet.may_audit
+        return may_audit and not self.fleet.lends(worker) and self.fleet.audits(self.fleet.facts(worker))
 
     def _leased(self, part: Part, said: Sequence[FragmentSummary]) -> tuple[Leased, ...]:
         """What was asked of a worker, whatever comes: its fragments are known by these names."""
@@ -307,15 +314,22 @@ class Schedule:
         replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
         with self.fleet.waits.of("boundary", f"what update {pending.progress.updates} can be continued from"):
             boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
-        givers = tuple(self.fleet.facts(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
-        workers = tuple(self.fleet.facts(part.worker) for part in pending.parts)
+        givers = tuple(self.fleet.giver(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
+        workers = tuple(
+            tuple(self._doer(part.worker, shard, pending) for shard in part.shards) for part in pending.parts
+        )
         since = tuple(part.leased_since for part in pending.parts)
         helped = tuple((self.fleet.facts(one.worker), one) for one in learned.helped)
         self.fleet.note_helped(learned.helped)
-        work = Work(learned.consumed, workers, since, pending.acting, pending.acting_weights, pending.told, helped)
+        acting = pending.acting, pending.acting_weights
+        work = Work(learned.consumed, workers, since, *acting, pending.told, helped, pending.lent)
         return Update(
             learned.metrics, pending.progress, pending.weights, work, pending.episodes, replayed, boundary, givers
         )
+
+    def _doer(self, worker: int, shard: int, pending: Pending) -> WorkerFacts:
+        """Who is to be named for a fragment: whoever acted in it."""
+        return self.fleet.own(worker) if pending.lent.get(shard) == HERE else self.fleet.facts(worker)
 
     def _learned(self, pending: Pending) -> Learned:
         about = self.fleet.waits.of("update", f"update {pending.progress.updates} of the learner")

@@ -180,11 +180,11 @@ class Recovery:
             elsewhere = [worker for worker in workers if worker != alive.get(trouble.shard)]
             alive[trouble.shard] = elsewhere[trouble.round % len(elsewhere)]
             flight.homes = {
-                **balanced(alive, flight.config.shards, workers),
+                **balanced(alive, flight.config.shards, workers, flight.fleet.most_shards()),
                 trouble.shard: alive[trouble.shard],
             }
         else:
-            flight.homes = balanced(alive, flight.config.shards, workers)
+            flight.homes = balanced(alive, flight.config.shards, workers, flight.fleet.most_shards())
 
     def _mend(self, shard: int, worker: int, position: int | None, needed: set[int], snapshots: set[int]) -> None:
         """Bring a shard to the next round on its worker, and make what is missing of it on the way."""

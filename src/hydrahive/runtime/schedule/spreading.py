@@ -11,16 +11,19 @@ from hydrahive.runtime.schedule.placement import balanced
 
 def spread(flight: InFlight) -> None:
     """Move shards from workers that leave, and to workers that have joined."""
-    workers = flight.workers()
-    if set(workers) == set(flight.homes.values()) or (
-        len(workers) > flight.config.shards and _is_spread(flight, workers)
+    workers, most = flight.workers(), flight.fleet.most_shards()
+    is_as_before = most == flight.most_shards
+    if is_as_before and (
+        set(workers) - {worker for worker, count in most.items() if not count} == set(flight.homes.values())
+        or (len(workers) > flight.config.shards and _is_spread(flight, workers))
     ):
         return
-    homes = balanced(flight.homes, flight.config.shards, workers)
+    flight.most_shards = most
+    homes = balanced(flight.homes, flight.config.shards, workers, most)
     for shard, worker in homes.items():
         before = flight.homes[shard]
         if worker != before:
-            if not flight.config.env.snapshot_kind.goes_on or flight.fleet.audits(flight.fleet.facts(before)):
+            if not flight.config.env.snapshot_kind.goes_on or flight.fleet.audits(flight.fleet.giver(before)):
                 # What it would hand over between two boundaries nobody could check, and an environment that is
                 # rebuilt would go on in another way: it is computed again.
                 flight.walk(shard, worker, flight.restored(shard, worker), set(), set(), {}, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,28 +22,36 @@ class Work:
     """Who computed what an update learned from.
 
     Attributes:
-        consumed: What the learner said of the fragments, by part.
-        workers: Each part's worker.
+        consumed: What the learner said of the fragments, by part; nothing where nobody asks.
+        workers: For each part who acted in each of its fragments.
         leased_since: For each part the rounds from which on its worker had its shards, by shard.
         acting: The version that acted, under a fixed lag.
         weights: That version.
         told: Digests of what the workers said of the fragments besides their bytes, by shard, where they are audited.
         helped: Who found slices' gradients for the learner, and how many rows'.
+        lent: Of fragments whose acting was lent by a process of one's own, who acted, by shard.
     """
 
     consumed: tuple[tuple[Consumed, ...], ...]
-    workers: tuple[WorkerFacts, ...]
+    workers: tuple[tuple[WorkerFacts, ...], ...]
     leased_since: tuple[dict[int, int], ...]
     acting: int
     weights: Ref
     told: Mapping[int, str]
     helped: tuple[tuple[WorkerFacts, Helped], ...] = ()
+    lent: Mapping[int, str] = field(default_factory=dict)
 
     def by_fragment(self) -> Iterator[tuple[Consumed, WorkerFacts, int]]:
         """Each consumed fragment, its worker, and the round from which on that had the shard."""
-        for part, worker, since in zip(self.consumed, self.workers, self.leased_since, strict=True):
+        for part, workers, since in zip(self.consumed, self.workers, self.leased_since, strict=True):
+            of_shard = dict(zip(since, workers, strict=True))
             for fragment in part:
-                yield fragment, worker, since[fragment.id.shard]
+                yield fragment, of_shard[fragment.id.shard], since[fragment.id.shard]
+
+    def by_shard(self) -> dict[int, WorkerFacts]:
+        """Who acted in each shard."""
+        held = zip(self.leased_since, self.workers, strict=True)
+        return {shard: worker for since, workers in held for shard, worker in zip(since, workers, strict=True)}
 
 
 @dataclass(frozen=True)

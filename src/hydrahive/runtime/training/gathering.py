@@ -37,6 +37,7 @@ def gathered_fleet(
     interrupts: Interrupts | None = None,
     obey: Callable[[Callable[[], str | None]], None] | None = None,
     plan: MemoryPlan | None = None,
+    place: str = "",
 ) -> Iterator[Fleet]:
     """A fleet for a run: inline for `workers: 0`, else actors on the cluster at `address` or an embedded one.
 
@@ -50,10 +51,10 @@ def gathered_fleet(
         interrupts: What Ray's start must not be cut short by, and must not stop from hearing.
         obey: Does what people ask meanwhile; is given what gives the cluster's next request.
         plan: What the run keeps in flight; None to find out.
+        place: Its folder.
 
     Raises:
-        UsageError: If the config does not fit the cluster.
-        HydrahiveError: If the cluster cannot be reached.
+        HydrahiveError: If the config does not fit the cluster, or that cannot be reached.
     """
     plan = plan or memory_plan(config, weights_bytes(config))
     if config.workers == 0:
@@ -79,8 +80,8 @@ def gathered_fleet(
             raise UsageError("learner.device: 'cuda' was asked for, but the cluster offers no GPU")
         device = chosen_device(wanted, offered=bool(cluster.gpus))
         plan.refuse_above(cluster.object_store_bytes)
-        workers = config.workers if isinstance(config.workers, int) else None
-        run = RunOnCluster(run_id, name, device, workers, is_embedded(address), say, obey or obey_nobody)
+        count = config.workers if isinstance(config.workers, int) else None
+        run = RunOnCluster(run_id, name, device, count, is_embedded(address), say, place, obey or obey_nobody)
         with claim():
             fleet = RayFleet(config, run)
             times.note("gathered")

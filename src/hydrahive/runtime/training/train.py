@@ -74,9 +74,8 @@ def _trained(request: Request, at_the_end: Callable[[], None], interrupts: Inter
     with folder.claimed() if folder.exists() else nullcontext():
         asked.begin()
         try:
-            with gathered_fleet(
-                config, run.run_id, folder.name, request.address, claim, times, interrupts, asked.obey, plan
-            ) as fleet:
+            place, whose = str(folder.path), (config, run.run_id, folder.name, request.address)
+            with gathered_fleet(*whose, claim, times, interrupts, asked.obey, plan, place) as fleet:
                 summary = train_on(fleet, run, interrupts, times=times, asked=asked, plan=plan)
                 if summary is not None:
                     at_the_end()

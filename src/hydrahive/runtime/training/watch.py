@@ -100,8 +100,7 @@ class Roster:
 
     def take(self, update: Update) -> None:
         """Note whose work an update learned from."""
-        held = zip(update.work.workers, update.work.leased_since, strict=True)
-        at_work = {shard: worker for worker, shards in held for shard in shards}
+        at_work = update.work.by_shard()
         self._shards = {}
         for shard, env_steps in update.episodes.env_steps:
             worker = at_work[shard]

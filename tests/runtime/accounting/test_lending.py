@@ -1,0 +1,180 @@
+"""Acting that is lent: one digest whoever acts, everybody paid for what was his, and nobody who made something up."""
+
+import dataclasses
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import lenders
+from conftest import digests_of
+from hydrahive.ledger.audit_rules import AuditConfig, node_of
+from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.statements import audits, balances, strikes
+from hydrahive.ledger.verification import verify
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.remote import RemoteConfig
+from hydrahive.runtime.config.shipped import shipped_experiments
+from hydrahive.runtime.roles.lending.layout import Layout, RefusedLentError
+from hydrahive.runtime.roles.lending.pace import MOST_SKIPPED, Pace
+from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training import train as training
+from lenders import LentFleet
+from volunteers import SIZES
+
+LSTM = ["--policy.core.class_path=Lstm", "--policy.core.init_args.hidden=8"]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Trains with volunteers: (summary, fleet, ledger, events); without any where `spoils` is empty."""
+
+    def train(name, spoils, *options, experiment="snake/vtrace", most=None, fleet=LentFleet, **audit):
+        fleets = []
+
+        @contextmanager
+        def gathered(config, run_id, *_):
+            fleets.append(fleet(config, run_id, spoils, most))
+            yield fleets[-1]
+            fleets[-1].close()
+
+        monkeypatch.setattr(training, "gathered_fleet", gathered)
+        config = load_run_config(shipped_experiments()[experiment], [*SIZES, "--look=none", "--recording=false", *options])
+        config = dataclasses.replace(config, audit=AuditConfig(**audit), remote=RemoteConfig(share=1.0))
+        folder = RunFolder(tmp_path / name)
+        outcome = training.train(training.Request(config, folder, runs=tmp_path))
+        events = [json.loads(line) for line in folder.events.read_text().splitlines()]
+        return outcome.summary, fleets[0], Ledger(tmp_path / "ledger.sqlite"), events
+
+    return train
+
+
+def earned(ledger):
+    return {row["owner"]: row["env_steps"] for row in balances(ledger.journal) if row["env_steps"]}
+
+
+def outcomes(ledger):
+    return {row["outcome"] for row in audits(ledger.journal)}
+
+
+@pytest.mark.parametrize("options", [(), (*LSTM, "--lag=3")], ids=["feed-forward", "recurrent, lag 3"])
+def test_one_digest_whoever_acts_and_each_is_paid_for_what_was_his(trained, options):
+    alone, *_ = trained("alone", [], *options)
+    lent, fleet, ledger, _ = trained("lent", [None, None], *options, trust_after=2)
+    assert digests_of(lent) == digests_of(alone)
+    paid = earned(ledger)
+    assert paid["p1"] > 1000
+    assert paid["p2"] > 1000
+    assert not fleet.people[1].accused
+    assert not fleet.quarantined
+    assert {"verified", "replayed"} <= outcomes(ledger)  # newcomers in full, and later not always
+    assert verify(ledger.journal).problem is None
+
+
+LIES = [lenders.other_actions, lenders.other_behaviour, lenders.nan, lenders.short, lenders.again]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_a_newcomer_who_lies_changes_nothing_and_is_paid_nothing(trained, lie):
+    alone, *_ = trained("alone", [])
+
+    def from_the_third(person, lease, shard, lent, body):
+        return lie(person, lease, shard, lent, body) if lease.round >= 3 or lie is lenders.again else body
+
+    lent, fleet, ledger, events = trained("lent", [from_the_third, None])
+    assert digests_of(lent) == digests_of(alone)
+    assert len(fleet.people[1].accused) == 1
+    assert f"round {1 if lie is lenders.again else 3}" in fleet.people[1].accused[0]
+    assert not fleet.people[2].accused
+    assert earned(ledger)["p2"] > 1000
+    assert earned(ledger).get("p1", 0) < 200  # for the rounds before, in which he was honest
+    assert not [event for event in events if event["kind"] in ("taken_back", "recovering", "failed")]
+    assert verify(ledger.journal).problem is None
+
+
+def test_who_turns_dishonest_once_trusted_is_caught_by_audits_and_the_run_goes_back(trained):
+    alone, *_ = trained("alone", [])
+    turned = []
+
+    def later(person, lease, shard, lent, body):
+        if lease.round < 40:
+            return body
+        turned.append(lease.round)
+        return lenders.other_behaviour(person, lease, shard, lent, body)
+
+    lent, fleet, ledger, events = trained("lent", [later, None], trust_after=2, at_least=0.5)
+    assert turned
+    assert node_of("p1") in fleet.quarantined
+    assert [event for event in events if event["kind"] == "taken_back"]
+    assert {row["account"] for row in strikes(ledger.journal)} == {"p1"}
+    assert lent["env_steps"] == alone["env_steps"]
+    assert not lent["tainted"]
+    assert verify(ledger.journal).problem is None
+
+
+def test_who_is_late_or_silent_is_paid_nothing_and_tried_less_and_less(trained):
+    alone, *_ = trained("alone", [])
+    lent, fleet, ledger, _ = trained("lent", [lenders.nothing, None])
+    assert digests_of(lent) == digests_of(alone)
+    assert "p1" not in earned(ledger)
+    assert len(fleet.people[1].withdrawn) < 12  # of some ninety rounds
+    assert not fleet.people[1].accused
+    assert earned(ledger)["p2"] > 1000
+    assert fleet.people[1].let_go_of
+
+
+def test_a_late_answer_is_refused(trained):
+    _, fleet, ledger, _ = trained("lent", [lenders.slow(0.4)])
+    assert fleet.people[1].was_late
+    assert not fleet.people[1].accused
+    assert "p1" not in earned(ledger)
+
+
+def test_actions_that_the_environment_does_not_take_are_refused_before_it_is_stepped(small):
+    layout = Layout(small)
+    good = layout.packed(lent_like(layout, small))
+    assert layout.unpacked(good).equals(lent_like(layout, small))
+    for what, body in {
+        "bytes": good + b"\0",
+        "memories": b"\xff\xff\xff\xff" + good[4:],
+        "actions": good[:4] + b"\xfe" + good[5:],
+    }.items():
+        with pytest.raises(RefusedLentError, match=what):
+            layout.unpacked(body)
+
+
+def test_patience_grows_with_what_a_round_takes_here_and_ends_at_the_deadline():
+    pace = Pace(RemoteConfig(share=1, deadline_seconds=2))
+    assert pace.patience_s(1) == 0.25
+    pace.note_own(0.2)
+    assert pace.patience_s(2) == pytest.approx(1.2)
+    pace.note_own(100)
+    assert pace.patience_s(1) == 2
+
+
+def test_who_is_late_again_and_again_skips_ever_more_rounds():
+    pace, lent = Pace(RemoteConfig(share=1)), []
+    for round_ in range(400):
+        if pace.is_due():
+            lent.append(round_)
+            pace.late()
+    gaps = np.diff(lent)
+    assert gaps[:5].tolist() == [2, 4, 8, 16, 32]
+    assert set(gaps[6:].tolist()) <= {MOST_SKIPPED + 1}
+    assert pace.is_tired
+
+
+@pytest.fixture
+def small():
+    return load_run_config(shipped_experiments()["snake/vtrace"], SIZES)
+
+
+def lent_like(layout, config):
+    """A fragment's worth of acting, all of it zeros but what the policy says."""
+    rows = config.fragment_length, config.envs_per_shard
+    from hydrahive.runtime.roles.lending.layout import Lent
+
+    behaviour = np.linspace(-1, 0, rows[0] * rows[1] * 3, dtype=np.float32).reshape(*rows, 3)
+    none = np.zeros(0, np.int64)
+    return Lent(np.zeros(rows, np.int64), behaviour, np.zeros((0, 0), np.float32), {}, none)

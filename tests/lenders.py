@@ -106,11 +106,10 @@ class LentFleet(InlineFleet):
         return worker > 0
 
     def own(self, worker):
-        return WorkerFacts(f"lender{worker}", self._facts.owner, "here")
+        return WorkerFacts(f"lender{worker}", self._facts.owner, "here") if worker else self._facts
 
-    def giver(self, worker):
-        carries = self._config.policy.memory_size
-        return self.facts(worker) if carries else self.own(worker)
+    def hands_over(self, worker):
+        return not worker or not self._config.policy.memory_size
 
     def most_shards(self):
         return self._most

@@ -42,6 +42,12 @@ class VolunteerFleet(InlineFleet):
     def audits(self, worker):
         return worker.owner != "me"
 
+    def own(self, worker):
+        return self.facts(worker)
+
+    def hands_over(self, worker):
+        return not self.audits(self.facts(worker))
+
     def get(self, ref):
         if isinstance(ref, LostError):
             raise ref

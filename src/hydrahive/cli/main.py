@@ -44,6 +44,8 @@ COMMANDS = {
     "drain": "hand this machine's shards over before its node ends",
     "check-env": "try what a run expects of its environment",
     "serve": "answer with trained policies over HTTP, for tokens",
+    "gateway": "let volunteers work for a cluster over HTTPS",
+    "volunteer": "earn tokens: work for a gateway, without Ray",
     "query": "ask a server for actions, an episode, or the balance",
     "tune": "search for values: tune run, tune replay, tune report",
     "bench": "measure speed: bench sim, bench replay, bench train",
@@ -55,7 +57,7 @@ MODULES = {
         name: f"runs.{name}"
         for name in ("evaluate", "play", "snapshot", "report", "compare", "plot", "export", "digest", "watch")
     },
-    **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query")},
+    **{name: f"hive.{name}" for name in ("ledger", "worker", "drain", "serve", "query", "gateway", "volunteer")},
     "runs": "runs.listing",
     **dict.fromkeys(("pause", "continue", "stop"), "runs.control"),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydrahive.core.errors import MOST_SAID, LostError, RefusedWorkError, one_line
-from hydrahive.core.fragment import VERIFIED
+from hydrahive.core.fragment import REPLAYED, VERIFIED
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings, slicing
 from hydrahive.ledger.posting import Verdict, WorkerFacts
@@ -246,6 +246,8 @@ class Audits:
             shard_digest(boundary.shard(shard), in_full=in_full),
         )
         weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
+        if mine and mine[-1][0].lent.get(shard) == REPLAYED:
+            giver = mine[-1][2]  # who says what the agent carries on
         return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)
 
     def _was_seen(self, shard: int, mine: Sequence[_Done], first_round: int, *, in_full: bool) -> bool:

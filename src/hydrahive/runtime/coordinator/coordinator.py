@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydrahive.core.errors import UsageError
+from hydrahive.core.errors import RefusedError, UsageError
 from hydrahive.core.watched import Wish
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import Sealed
@@ -195,6 +195,20 @@ class Coordinator(Registry):
         """Whether an account has this key."""
         self._awake()
         return self._till().account_of(key) is not None
+
+    def account_of(self, key: str) -> str | None:
+        """The account whose key this is; None if it is nobody's."""
+        self._awake()
+        return self._till().account_of(key)
+
+    def why_not(self, owner: str) -> str:
+        """Why an account may not work now; empty if it may. What is refused is recorded in the ledger."""
+        self._awake()
+        try:
+            self._opened_ledger().accounts.require_good_standing(owner)
+        except RefusedError as error:
+            return str(error)
+        return ""
 
     def query_balance(self, key: str) -> dict[str, int | str] | None:
         """What the account of a key has; None if it is nobody's."""

@@ -178,9 +178,9 @@ class InlineFleet:
         """This process."""
         return self._facts
 
-    def giver(self, worker: int) -> WorkerFacts:
-        """This process."""
-        return self._facts
+    def hands_over(self, worker: int) -> bool:
+        """This process does."""
+        return True
 
     def most_shards(self) -> Mapping[int, int]:
         """It holds all."""

@@ -59,10 +59,10 @@ class EnvWorkerCalls(Protocol):
         """Whether a worker is a process of one's own that lends acting: its summaries say who acted."""
 
     def own(self, worker: int) -> WorkerFacts:
-        """A worker itself, where it acts in place of somebody whom it had lent acting to."""
+        """Whoever holds a worker's shards: it itself, where it lends acting to somebody else."""
 
-    def giver(self, worker: int) -> WorkerFacts:
-        """Whom a state must be believed that a worker gives."""
+    def hands_over(self, worker: int) -> bool:
+        """Whether a state that a worker gives between two boundaries is believed."""
 
     def most_shards(self) -> Mapping[int, int]:
         """How many shards a worker may hold, where it may not hold any number."""

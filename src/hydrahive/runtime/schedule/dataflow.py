@@ -314,7 +314,7 @@ class Schedule:
         replayed = self.fleet.get(pending.replayed) if pending.replayed is not None else None
         with self.fleet.waits.of("boundary", f"what update {pending.progress.updates} can be continued from"):
             boundary = self._closed(pending.cut, pending.progress) if pending.cut else None
-        givers = tuple(self.fleet.giver(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
+        givers = tuple(self.fleet.own(taken.worker) for taken in pending.cut.shards) if pending.cut else ()
         workers = tuple(
             tuple(self._doer(part.worker, shard, pending) for shard in part.shards) for part in pending.parts
         )

@@ -23,7 +23,7 @@ def spread(flight: InFlight) -> None:
     for shard, worker in homes.items():
         before = flight.homes[shard]
         if worker != before:
-            if not flight.config.env.snapshot_kind.goes_on or flight.fleet.audits(flight.fleet.giver(before)):
+            if not flight.config.env.snapshot_kind.goes_on or not flight.fleet.hands_over(before):
                 # What it would hand over between two boundaries nobody could check, and an environment that is
                 # rebuilt would go on in another way: it is computed again.
                 flight.walk(shard, worker, flight.restored(shard, worker), set(), set(), {}, {})

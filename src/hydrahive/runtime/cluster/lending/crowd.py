@@ -81,9 +81,9 @@ class Lenders:
         """A worker itself, in place of whom it lends to."""
         return self._own.get(worker) or self._crew.facts[worker]
 
-    def giver(self, worker: int) -> WorkerFacts:
-        """Whom a state must be believed: the volunteer, where he gives a part of it."""
-        return self._crew.facts[worker] if carries_something(self._crew.config) else self.own(worker)
+    def hands_over(self, worker: int) -> bool:
+        """Whether a worker of these makes all of a state itself."""
+        return self.lends(worker) and not carries_something(self._crew.config)
 
     def most_shards(self) -> Mapping[int, int]:
         """How many shards a worker may hold; of those that are not named any number."""

@@ -83,7 +83,7 @@ class Line:
         self._pool = urllib3.PoolManager(
             maxsize=4 * PARTS,
             retries=False,
-            timeout=urllib3.Timeout(CONNECT_SECONDS, ANSWER_SECONDS),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
             ca_certs=str(ca) if ca else None,
         )
         self._fetching = ThreadPoolExecutor(2 * PARTS, "fetch")

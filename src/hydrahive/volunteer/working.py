@@ -31,6 +31,10 @@ REFUSED = (401, 403, 409, 422)
 """Statuses for which nothing would be gained by asking again."""
 
 
+NOBODY = 404
+"""The status with which a gateway says that no run wants volunteers now."""
+
+
 @dataclass
 class _Todo:
     """A lease, and what it needs on its way."""
@@ -88,9 +92,9 @@ class Working:
             try:
                 body = {"run": self._run, "shown": self._is_shown}
                 entered = self._line.asked("POST", "/v1/workers", body, attempts=1)
-            except TurnedAwayError:
-                raise
             except HydrahiveError as error:
+                if isinstance(error, TurnedAwayError) and error.status != NOBODY:
+                    raise
                 if not waited:
                     self._say(f"waiting: {first_line(error)}")
                 waited = True

@@ -40,7 +40,9 @@ def trained(tmp_path, monkeypatch):
             fleets[-1].close()
 
         monkeypatch.setattr(training, "gathered_fleet", gathered)
-        config = load_run_config(shipped_experiments()[experiment], [*SIZES, "--look=none", "--recording=false", *options])
+        config = load_run_config(
+            shipped_experiments()[experiment], [*SIZES, "--look=none", "--recording=false", *options]
+        )
         config = dataclasses.replace(config, audit=AuditConfig(**audit), remote=RemoteConfig(share=1.0))
         folder = RunFolder(tmp_path / name)
         outcome = training.train(training.Request(config, folder, runs=tmp_path))

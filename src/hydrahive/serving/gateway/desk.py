@@ -150,7 +150,7 @@ class Desk:
         wanted = [one for one, _ in self.runs.values() if run in (None, one.name, one.run_id)]
         if not wanted:
             what = "no run wants volunteers now" if run is None else f"no run {run!r} wants volunteers now"
-            raise RefusedHereError(503, f"{what}; ask again")
+            raise RefusedHereError(404, f"{what}; ask again")
         mine = [one for one in self.processes.values() if one.account == account]
         if len(self.processes) >= SESSIONS or len(mine) >= SESSIONS_EACH:
             raise RefusedHereError(429, f"{len(mine)} processes of this account are here already; ask again later")

@@ -61,7 +61,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No key, or nobody's."},
     403: {"model": Problem, "description": "The account was caught, and may not work now."},
-    404: {"model": Problem, "description": "There is no such thing."},
+    404: {"model": Problem, "description": "There is no such thing; no run that wants volunteers: ask again."},
     408: {"model": Problem, "description": "The body did not come in time."},
     409: {"model": Problem, "description": "The machine computes other bytes than the run."},
     410: {"model": Problem, "description": "It has ended; for a process, why."},
@@ -70,7 +70,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     416: {"model": Problem, "description": "There are no such bytes."},
     422: {"model": Problem, "description": "What was sent does not follow the description."},
     429: {"model": Problem, "description": "The account asks too fast, or has too many processes here."},
-    503: {"model": Problem, "description": "Nobody wants volunteers now, or the ledger is away; ask again."},
+    503: {"model": Problem, "description": "The ledger is away, or too much comes in; ask again."},
 }
 
 
@@ -159,7 +159,7 @@ Shard = Annotated[int, Path(ge=0, le=2**31)]
 
 async def refused_here(request: Request, refused: RefusedHereError) -> JSONResponse:
     """What the desk refuses."""
-    return JSONResponse({"error": str(refused)}, refused.status, {"Retry-After": "5"} if refused.status == 503 else {})
+    return JSONResponse({"error": str(refused)}, refused.status, {"Retry-After": "5"} if refused.status == 404 else {})
 
 
 def application(behind: Behind, page: Callable[[], Awaitable[bytes]]) -> FastAPI:
@@ -193,7 +193,7 @@ def application(behind: Behind, page: Callable[[], Awaitable[bytes]]) -> FastAPI
 def _describe_processes(web: FastAPI, behind: Behind) -> None:
     desk, till = behind.desk, behind.till
 
-    @web.post("/v1/workers", response_model=Entered, responses={k: PROBLEMS[k] for k in (403, 503)})
+    @web.post("/v1/workers", response_model=Entered, responses={k: PROBLEMS[k] for k in (403, 404, 503)})
     async def enter(request: Enter, account: Account) -> Entered:
         """A process wants to work; what it has to compute first, to show of which machine class it is."""
         if why := await till.refused(account):
@@ -273,8 +273,9 @@ def _describe_work(web: FastAPI, behind: Behind) -> None:
     )
     async def put(lease: Name, shard: Shard, request: Request, account: Account) -> Received:
         """How a shard's environments were acted in; the same again changes nothing."""
+        said = _said_length(request)
         process, leased = desk.leased(lease, shard, account)
-        size = _length(request, leased, process, desk)
+        size = _right_length(said, leased, process, desk)
         if behind.reading + size > BODIES_BYTES:
             raise RefusalError(503, "too many answers are coming in; send it again", {"Retry-After": "1"})
         behind.reading += size
@@ -302,16 +303,27 @@ def _lent(lease: Lease) -> Lent:
     )
 
 
-def _length(request: Request, lease: Lease, process: Process, desk: Desk) -> int:
+def _said_length(request: Request) -> int:
     """How long an answer says that it is.
 
     Raises:
-        RefusalError: If it does not say so, or that is not what was asked for.
+        RefusalError: If it does not say so.
     """
-    said = request.headers.get("content-length", "")
-    if not re.fullmatch(r"[0-9]{1,18}", said):
-        raise RefusalError(411, "Content-Length: it is not said how long the answer is")
-    size, least, most = int(said), lease.offer.least, lease.offer.most
+    said = request.headers.get("content-length")
+    if said == "0" or (said is None and "transfer-encoding" not in request.headers):
+        raise RefusalError(422, "body: it is missing")
+    if said is None or not re.fullmatch(r"[0-9]{1,18}", said):
+        raise RefusalError(411, "Content-Length: it is not said how long the answer is", {"Connection": "close"})
+    return int(said)
+
+
+def _right_length(size: int, lease: Lease, process: Process, desk: Desk) -> int:
+    """The length, if it is what was asked for.
+
+    Raises:
+        RefusalError: If it is not.
+    """
+    least, most = lease.offer.least, lease.offer.most
     if not least <= size <= most:
         wanted = f"{least:,} bytes" if least == most else f"{least:,} to {most:,} bytes"
         text = f"the answer has {size:,} bytes; {wanted} were asked for"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import threading
 import time
@@ -13,8 +12,11 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from conftest import wait_for
 from hydrahive.core.errors import RefusedError
+from hydrahive.ledger.audit_rules import node_of
 from hydrahive.ledger.ledger import Ledger
+from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.ledger.statements import balances
 from hydrahive.ledger.till.queries import Queries
 from hydrahive.runtime.cluster.lending.actor import _packed
@@ -23,11 +25,13 @@ from hydrahive.runtime.cluster.lending.words import Offer, Wanted
 from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
 from hydrahive.runtime.roles.lending.known import known_digest
+from hydrahive.runtime.roles.lending.worker import LendingWorker
 from hydrahive.serving.gateway.desk import Desk
 from hydrahive.serving.gateway.web import Behind, application
 from hydrahive.volunteer.budget import Budget
 from hydrahive.volunteer.line import Line
 from hydrahive.volunteer.working import Working
+from lenders import LentFleet
 
 
 class PlainTill:
@@ -171,14 +175,15 @@ class HttpLine:
 
 
 class Person:
-    """A volunteer's process as a thread of this one: the client's own code."""
+    """A volunteer's process as a thread of this one: the client's own code, which `way` may spoil."""
 
-    def __init__(self, url, key, spoil=None):
+    def __init__(self, url, key, way=None):
         self.said = []
         self.line = Line(url, key, self.said.append)
         self.working = Working(self.line, Budget(), self.said.append, lambda: None)
-        if spoil is not None:
-            spoil(self.working)
+        self.working.line = self.line
+        if way is not None:
+            way(self.working)
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.error = None
         self.thread.start()
@@ -200,5 +205,50 @@ def opened(ledger, *names):
     return {name: Ledger(ledger).accounts.open(name) for name in names}
 
 
-def shortened(config, **changes):
-    return dataclasses.replace(config, **changes)
+class HttpFleet(LentFleet):
+    """A fleet whose volunteers come through a gateway; each is hired as `Lenders` would."""
+
+    def __init__(self, config, run_id, people, ledger):
+        """`people`: by name how each is dishonest, or None."""
+        super().__init__(config, run_id, ())
+        self.gateway = Gateway(ledger)
+        self.wanted = wanted_of(config, run_id)
+        self.gateway.soon(self.gateway.desk.announce, self.wanted)
+        keys = opened(ledger, *people)
+        self.volunteers = {name: Person(self.gateway.url, keys[name], way) for name, way in people.items()}
+        self.names, self.lines, self.accused = {}, {}, []
+        self._config, self._next = config, 1
+        wait_for(lambda: len(self._crowd().sessions) + self._turned_away() == len(people), 120)
+        self.hire()
+
+    def _crowd(self):
+        crowd = self.gateway.soon(self.gateway.desk.announce, self.wanted)
+        self.accused += crowd.accused
+        return crowd
+
+    def _turned_away(self):
+        return sum(person.error is not None for person in self.volunteers.values())
+
+    def hire(self):
+        there = self._crowd().sessions
+        for session in there:
+            if session.id not in {line.session for line in self.lines.values()}:
+                line = HttpLine(self.gateway, session.id, self.run_id)
+                line.lender = self._workers[self._next] = LendingWorker(self._config, self.run_id, line)
+                self.names[self._next], self.lines[self._next] = session.account, line
+                self._next += 1
+        self._there = {session.id for session in there}
+
+    def workers(self):
+        self.hire()
+        return sorted(n for n in self._workers if n == 0 or self.lines[n].session in self._there)
+
+    def facts(self, worker):
+        name = self.names.get(worker)
+        return WorkerFacts(f"v{worker}", name, node_of(name)) if worker else self._facts
+
+    def close(self):
+        for person in self.volunteers.values():
+            person.leave()
+        super().close()
+        self.gateway.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ from hydrahive.runtime.roles.lending.layout import Layout
 from hydrahive.runtime.roles.shard import Shard
 
 
+READING = threading.Lock()
+"""The parser goes to another folder for a moment, and so does the whole process."""
+
+
 def config_of(plain: Mapping[str, Any]) -> RunConfig:
     """The config that a gateway gives, which is believed no more than any other stranger's.
 
@@ -36,7 +41,7 @@ def config_of(plain: Mapping[str, Any]) -> RunConfig:
     named = named_code(dict(plain))
     if named:
         raise HydrahiveError(f"this run names code that does not come with hydrahive: {', '.join(named)[:300]}")
-    with tempfile.TemporaryDirectory(prefix="hydrahive-") as folder:
+    with READING, tempfile.TemporaryDirectory(prefix="hydrahive-") as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(dict(plain)))
         try:

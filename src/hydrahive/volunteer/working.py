@@ -51,6 +51,8 @@ class Over(Exception):  # noqa: N818  an end, not an error
 class Working:
     """Works for whatever a gateway has, until its budget is spent or it is told to stop."""
 
+    acting_class: type[Acting] = Acting
+
     def __init__(
         self,
         line: Line,
@@ -107,7 +109,7 @@ class Working:
         worker = str(entered["worker"])
         if entered["portable"]:
             self._pinned()
-        acting = Acting(config_of(entered["config"]), str(entered["run_id"]))
+        acting = self.acting_class(config_of(entered["config"]), str(entered["run_id"]))
         try:
             self._say(f"asked to work for run {entered['run']}: computing the known fragment")
             digest, class_, fingerprint = acting.known(int(entered["nonce"]))

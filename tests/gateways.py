@@ -218,7 +218,7 @@ class HttpFleet(LentFleet):
         self.volunteers = {name: Person(self.gateway.url, keys[name], way) for name, way in people.items()}
         self.names, self.lines, self.accused = {}, {}, []
         self._config, self._next = config, 1
-        wait_for(lambda: len(self._crowd().sessions) + self._turned_away() == len(people), 120)
+        wait_for(lambda: len(self._crowd().sessions) + self._turned_away() == len(people), "everybody to enter")
         self.hire()
 
     def _crowd(self):
@@ -232,12 +232,13 @@ class HttpFleet(LentFleet):
     def hire(self):
         there = self._crowd().sessions
         for session in there:
-            if session.id not in {line.session for line in self.lines.values()}:
+            is_new = session.id not in {line.session for line in self.lines.values()}
+            if is_new and session.account not in {one.account for one in self.accused}:
                 line = HttpLine(self.gateway, session.id, self.run_id)
                 line.lender = self._workers[self._next] = LendingWorker(self._config, self.run_id, line)
                 self.names[self._next], self.lines[self._next] = session.account, line
                 self._next += 1
-        self._there = {session.id for session in there}
+        self._there = {session.id for session in there if session.account not in {one.account for one in self.accused}}
 
     def workers(self):
         self.hire()

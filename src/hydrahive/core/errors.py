@@ -212,6 +212,7 @@ EXTRAS = {
     "optuna": "tune",
     "pandas": "tune",
     "pygame": "pettingzoo",
+    "ray": "ray",
     "rich": "watch",
     "rlcard": "pettingzoo",
     "shimmy": "dm-control",
@@ -220,6 +221,7 @@ EXTRAS = {
     "textual": "watch",
     "textual_plotext": "watch",
     "tree": "rllib",
+    "urllib3": "volunteer",
     "uvicorn": "serve",
     "wandb": "wandb",
 }

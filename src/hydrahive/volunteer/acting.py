@@ -27,7 +27,6 @@ from hydrahive.runtime.roles.lending.known import known_digest
 from hydrahive.runtime.roles.lending.layout import Layout
 from hydrahive.runtime.roles.shard import Shard
 
-
 READING = threading.Lock()
 """The parser goes to another folder for a moment, and so does the whole process."""
 

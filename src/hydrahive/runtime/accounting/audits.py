@@ -257,7 +257,8 @@ class Audits:
         if not all(seen) or (in_full and not all(how == VERIFIED for how in seen)):
             return False
         is_whole = all(how == VERIFIED for how in seen)
-        self.standings.note(sorted({worker.node for _, _, worker in theirs}), first_round, in_full=is_whole)
+        if not is_whole or len(theirs) == len(mine):  # nobody earns trust by a round now and then
+            self.standings.note(sorted({worker.node for _, _, worker in theirs}), first_round, in_full=is_whole)
         env_steps = sum(consumed.env_steps for _, consumed, _ in theirs)
         self.audited_env_steps += env_steps
         names = tuple(dict.fromkeys(worker.name for _, _, worker in theirs))

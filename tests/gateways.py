@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from conftest import wait_for
-from hydrahive.core.errors import RefusedError
+from hydrahive.core.errors import RefusedError, RefusedWorkError
 from hydrahive.ledger.audit_rules import node_of
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
@@ -162,9 +162,9 @@ class HttpLine:
     def withdraw(self, lease):
         self._soon(self.gateway.desk.withdraw, lease)
 
-    def accuse(self, why):
+    def accuse(self, shard, round_, why):
         self.accused.append(why)
-        self._soon(self.gateway.desk.accuse, self.session, why)
+        self._soon(self.gateway.desk.accuse, self.session, shard, round_, why)
 
     def let_go(self, why):
         self.let_go_of.append(why)
@@ -216,7 +216,7 @@ class HttpFleet(LentFleet):
         self.gateway.soon(self.gateway.desk.announce, self.wanted)
         keys = opened(ledger, *people)
         self.volunteers = {name: Person(self.gateway.url, keys[name], way) for name, way in people.items()}
-        self.names, self.lines, self.accused = {}, {}, []
+        self.names, self.lines, self.accused, self._told = {}, {}, [], []
         self._config, self._next = config, 1
         wait_for(lambda: len(self._crowd().sessions) + self._turned_away() == len(people), "everybody to enter")
         self.hire()
@@ -247,6 +247,16 @@ class HttpFleet(LentFleet):
     def facts(self, worker):
         name = self.names.get(worker)
         return WorkerFacts(f"v{worker}", name, node_of(name)) if worker else self._facts
+
+    def take_refused(self):
+        told = [one for one in self.accused if one not in self._told]
+        self._told += told
+        number_of = {line.session: number for number, line in self.lines.items()}
+        return [
+            (self.facts(number_of[one.session]), RefusedWorkError(one.shard, one.round, one.why))
+            for one in told
+            if one.session in number_of
+        ]
 
     def close(self):
         for person in self.volunteers.values():

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from hydrahive.core.errors import LostError
+from hydrahive.core.errors import LostError, RefusedWorkError
 from hydrahive.ledger.audit_rules import node_of
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.policies.flat_weights import FlatWeights
@@ -31,6 +31,7 @@ class Person:
         self.weights = FlatWeights(self.network)
         self.shards, self.todo, self.changed = {}, [], threading.Condition()
         self.worker, self.accused, self.withdrawn, self.let_go_of, self.answered = None, [], [], [], 0
+        self.caught = []
         self.was_late = 0
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -42,8 +43,9 @@ class Person:
     def withdraw(self, lease):
         self.withdrawn.append(lease)
 
-    def accuse(self, why):
-        self.accused.append(why)
+    def accuse(self, shard, round_, why):
+        self.accused.append(f"shard {shard}, round {round_}: {why}")
+        self.caught.append((shard, round_, why))
 
     def let_go(self, why):
         self.let_go_of.append(why)
@@ -92,8 +94,8 @@ class LentFleet(InlineFleet):
     def worker_count(self):
         return len(self._workers)
 
-    def oversee(self, secret, share):
-        self._share = share
+    def oversee(self, secret, standings):
+        self._share = standings.share
 
     def workers(self):
         there = [n for n in self._workers if n == 0 or not self.people[n].accused]
@@ -154,6 +156,13 @@ class LentFleet(InlineFleet):
     def refuse(self, worker, refused):
         self.refused.append((worker, refused.what))
         self.quarantined.append(self.facts(worker).node)
+
+    def take_refused(self):
+        told = []
+        for number, person in self.people.items():
+            told += [(self.facts(number), RefusedWorkError(*one)) for one in person.caught]
+            person.caught = []
+        return told
 
     def quarantine(self, worker, why):
         self.quarantined.append(worker.node)

@@ -63,8 +63,7 @@ def test_honest_volunteers_and_dishonest_ones_at_once(trained):
     assert digests_of(lent) == digests_of(alone)
     earned = paid(ledger)
     assert all(earned[name] > 300 for name in honest), earned
-    # Whoever acts with the first weights for ever is honest while those are the right ones.
-    assert not [name for name in people if name.startswith("robber") and earned.get(name, 0) > 200], earned
+    assert not [name for name in people if name.startswith("robber") and earned.get(name, 0)], earned
     accused = {one.account.partition("-")[2] for one in fleet.accused}
     assert {"made_up_actions", "made_up_behaviour", "stale_weights"} <= accused
     assert not [one for one in fleet.accused if one.account in honest]

@@ -298,7 +298,7 @@ def test_who_is_accused_is_told_to_the_run_once_and_all_his_processes_end(wanted
     desk.announce(wanted)
     first, second = (desk.enter("alice", None, is_shown=False)[0] for _ in range(2))
     bobs, _ = desk.enter("bob", None, is_shown=False)
-    desk.accuse(first.id, "made up")
+    desk.accuse(first.id, 3, 7, "made up")
     assert [(one.account, one.why) for one in desk.announce(wanted).accused] == [("alice", "made up")]
     assert not desk.announce(wanted).accused
     for one in (first, second):

@@ -74,7 +74,7 @@ class Hydrahive:
         self._accounts = RunAccounts(account, price, 0, Progress(), self._line)
         standings = Standings(config.audit)
         self._audits = Audits(fleet, standings, bytes(32), 0, None, MOST_WAITING)
-        fleet.oversee(bytes(32), standings.share)
+        fleet.oversee(bytes(32), standings)
         self._updates = schedule_of(config, fleet, None).updates()
 
     def window(self, seconds: float) -> float:

@@ -86,7 +86,9 @@ class Standings:
         assert valid >= 0, "counted"
         if valid < self.config.trust_after:
             return 1.0
-        share = max(self.config.at_least, 1 / valid)
+        # Of an account that may come from anywhere, so many that lying never pays by what it has kept as a bond.
+        least = 1 / self.config.trust_after if account_of(node) else 0.0
+        share = max(self.config.at_least, least, 1 / valid)
         assert 0 < share <= 1, "a probability"
         return share
 
@@ -115,6 +117,19 @@ class Standings:
             else:
                 self.unverified[node] = min(from_round, self.unverified.get(node, from_round))
             assert self.valid.get(node, 0) >= 0, "counted"
+
+    def is_new(self, node: str) -> bool:
+        """Whether a node has not been found honest often enough yet: its pay is kept as a bond."""
+        valid = self.valid.get(node, 0)
+        assert valid >= 0, "counted"
+        assert self.config.trust_after >= 1, "refused before"
+        return valid < self.config.trust_after
+
+    def begin_anew(self, node: str) -> None:
+        """A node has left: should it come back, it has to earn trust again."""
+        assert node, "it has a name"
+        self.valid.pop(node, None)
+        assert self.is_new(node), "nothing is known of it"
 
     def catch(self, node: str, from_round: int) -> int:
         """A node's interval is invalid: its standing is lost; the round from which on its work cannot be believed."""

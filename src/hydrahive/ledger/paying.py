@@ -17,12 +17,12 @@ from hydrahive.ledger.prices import DEAREST
 from hydrahive.ledger.verdicts import Verdicts
 
 VOUCHED_FOR = (
-    "(c.audit = 'replayed' OR (c.audit = 'none' AND c.segment < ?)) AND c.round < ? "
+    "c.round < ? AND (c.audit = 'bonded' OR (c.audit = 'replayed' OR (c.audit = 'none' AND c.segment < ?)) "
     "AND EXISTS (SELECT 1 FROM credits v JOIN workers o ON o.id = v.worker WHERE v.run = c.run "
-    "AND v.audit = 'verified' AND v.round >= c.round AND (o.owner, o.node) = (w.owner, w.node))"
+    "AND v.audit = 'verified' AND v.round >= c.round AND (o.owner, o.node) = (w.owner, w.node)))"
 )
 """Credits of a machine that was later found honest in full: those whose environments' steps were computed again, and
-those of a part that was taken back before anybody could look."""
+those of a part that was taken back before anybody could look. And those that were found right and kept as a bond."""
 
 MOST_STEPS = 2**48
 """Env steps of one fragment at most: no machine does more in its life."""
@@ -144,7 +144,7 @@ class Work:
                 claimed = [r for r in posting.voided if not self._reason_against(run, posting, r, workers)]
                 self._verdicts.judge(run, posting, verdict, workers, claimed)
             if posting.proven_before:
-                self._credits.let_go(run, VOUCHED_FOR, posting.segment, posting.proven_before)
+                self._credits.let_go(run, VOUCHED_FOR, posting.proven_before, posting.segment)
             answer = self._answer(run, posting, len(paid), known, refused)
         assert len(paid) + known + len(refused) == len(posting.receipts), "every receipt was looked at"
         return answer

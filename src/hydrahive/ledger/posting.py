@@ -15,7 +15,7 @@ from hydrahive.ledger.prices import Price
 SealKey = bytes
 """A run's own secret; whoever does not have it cannot speak for the run."""
 
-Outcome = Literal["verified", "replayed", "invalid", "refused"]
+Outcome = Literal["verified", "bonded", "replayed", "invalid", "refused"]
 """Of an audit: all was computed again and equal; the environments' steps were; something was not. `refused`: what came
 was not even what was asked for, and nothing was learned from it."""
 

@@ -13,6 +13,9 @@ Row = dict[str, Any]
 PAID = ("earned", "learning", "clawed", "unlearned")
 """What work has brought an account, be it taken back later."""
 
+RIGHT = "c.audit IN ('verified', 'bonded')"
+"""Of credits that were computed again in full."""
+
 NO_WORK = {"workers": 0, "env_steps": 0, "verified": 0, "replayed": 0, "earned": 0, "clawed": 0}
 NO_LEARNING = {"gradient_rows": 0, "learning": 0, "unlearned": 0}
 NO_WORK |= NO_LEARNING
@@ -122,9 +125,9 @@ def workers(journal: Journal) -> list[Row]:
     with journal.readable_errors():
         rows = _rows(
             journal,
-            "SELECT r.name AS run, w.name AS worker, w.owner, w.node, w.state, "
+            "SELECT r.name AS run, w.name AS worker, w.owner, w.node, w.state, "  # noqa: S608  of our own words
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid'), 0) AS env_steps, "
-            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
+            f"coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND {RIGHT}), 0) AS verified, "
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state != 'paid'), 0) AS not_paid "
             "FROM workers w JOIN runs r ON r.id = w.run LEFT JOIN credits c ON c.worker = w.id "
             "GROUP BY w.id ORDER BY w.id",
@@ -173,7 +176,7 @@ def _work_by_owner(journal: Journal, run: str | None = None) -> dict[str, Row]:
             journal,
             "SELECT w.owner, count(DISTINCT w.id) AS workers, "  # noqa: S608  of our own words; values are bound
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid'), 0) AS env_steps, "
-            "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'verified'), 0) AS verified, "
+            f"coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND {RIGHT}), 0) AS verified, "
             "coalesce(sum(c.env_steps) FILTER (WHERE c.state = 'paid' AND c.audit = 'replayed'), 0) AS replayed, "
             "coalesce(sum(c.amount) FILTER (WHERE c.state = 'paid'), 0) AS earned, "
             # What was set aside, and voided, never was his.

@@ -105,7 +105,8 @@ class Verdicts:
         assert run >= 1, "a run's number"
         rows = self._journal.db.execute(
             "SELECT segment, round, shard, amount, seq, env_steps, state FROM credits WHERE run = ? AND worker = ? "
-            "AND state IN ('paid', 'pending') AND audit != 'verified' ORDER BY segment, round, shard",
+            "AND (state = 'pending' OR (state = 'paid' AND audit NOT IN ('verified', 'bonded'))) "
+            "ORDER BY segment, round, shard",
             (run, worker.number),
         ).fetchall()
         for segment, round_, shard, amount, seq, env_steps, state in rows:

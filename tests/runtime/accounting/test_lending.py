@@ -11,7 +11,7 @@ import lenders
 from conftest import digests_of
 from hydrahive.ledger.audit_rules import AuditConfig, node_of
 from hydrahive.ledger.ledger import Ledger
-from hydrahive.ledger.statements import audits, balances, strikes
+from hydrahive.ledger.statements import audits, balances, strikes, work_credits
 from hydrahive.ledger.verification import verify
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.remote import RemoteConfig
@@ -70,7 +70,7 @@ def test_one_digest_whoever_acts_and_each_is_paid_for_what_was_his(trained, opti
     assert paid["p2"] > 1000
     assert not fleet.people[1].accused
     assert not fleet.quarantined
-    assert {"verified", "replayed"} <= outcomes(ledger)  # newcomers in full, and later not always
+    assert {"bonded", "verified", "replayed"} <= outcomes(ledger)  # newcomers in full, and later not always
     assert verify(ledger.journal).problem is None
 
 
@@ -90,7 +90,8 @@ def test_a_newcomer_who_lies_changes_nothing_and_is_paid_nothing(trained, lie):
     assert f"round {1 if lie is lenders.again else 3}" in fleet.people[1].accused[0]
     assert not fleet.people[2].accused
     assert earned(ledger)["p2"] > 1000
-    assert earned(ledger).get("p1", 0) < 200  # for the rounds before, in which he was honest
+    assert "p1" not in earned(ledger)  # nor for the rounds before, in which he was honest
+    assert {row["account"] for row in strikes(ledger.journal)} == {"p1"}
     assert not [event for event in events if event["kind"] in ("taken_back", "recovering", "failed")]
     assert verify(ledger.journal).problem is None
 
@@ -110,6 +111,11 @@ def test_who_turns_dishonest_once_trusted_is_caught_by_audits_and_the_run_goes_b
     assert node_of("p1") in fleet.quarantined
     assert [event for event in events if event["kind"] == "taken_back"]
     assert {row["account"] for row in strikes(ledger.journal)} == {"p1"}
+    his = [row for row in work_credits(ledger.journal) if row["owner"] == "p1"]
+    bond = [row for row in his if row["audit"] == "bonded"]
+    assert bond  # what was right before he was trusted
+    assert {row["state"] for row in bond} == {"clawed"}
+    assert {row["audit"] for row in his if row["state"] == "paid"} <= {"verified"}
     assert lent["env_steps"] == alone["env_steps"]
     assert not lent["tainted"]
     assert verify(ledger.journal).problem is None

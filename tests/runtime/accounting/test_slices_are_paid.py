@@ -36,8 +36,8 @@ class SlicingFleet(VolunteerFleet):
     def audits(self, worker):
         return super().audits(worker) and self._config.audit.workers != "none"
 
-    def oversee(self, secret, share):
-        self._secret, self._share = secret, share
+    def oversee(self, secret, standings):
+        self._secret, self._share = secret, standings.share
 
     def update(self, *arguments, **more):
         there = [number for number in SLICERS if number not in self.gone]

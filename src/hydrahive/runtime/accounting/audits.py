@@ -257,12 +257,14 @@ class Audits:
         if not all(seen) or (in_full and not all(how == VERIFIED for how in seen)):
             return False
         is_whole = all(how == VERIFIED for how in seen)
+        nodes = sorted({worker.node for _, _, worker in theirs})
+        is_bond = any(map(self.standings.is_new, nodes))
         if not is_whole or len(theirs) == len(mine):  # nobody earns trust by a round now and then
-            self.standings.note(sorted({worker.node for _, _, worker in theirs}), first_round, in_full=is_whole)
+            self.standings.note(nodes, first_round, in_full=is_whole)
         env_steps = sum(consumed.env_steps for _, consumed, _ in theirs)
         self.audited_env_steps += env_steps
         names = tuple(dict.fromkeys(worker.name for _, _, worker in theirs))
-        outcome = "verified" if is_whole else "replayed"
+        outcome = "replayed" if not is_whole else "bonded" if is_bond else "verified"
         self._verdicts.append(Verdict(shard, first_round, first_round + len(mine), outcome, names, env_steps))
         return True
 

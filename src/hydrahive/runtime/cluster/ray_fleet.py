@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from hydrahive.core.errors import (
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
+from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.lending.calls import LendingCalls
 from hydrahive.runtime.cluster.member import RunOnCluster, fetched, is_an_env_workers_own
@@ -117,7 +118,7 @@ class RayFleet(LendingCalls):
 
     def take_refused(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
         """Whose work was refused since the last call."""
-        refused, self._refused = self._refused, []
+        refused, self._refused = [*self._refused, *self._lenders.take_caught()], []
         return refused
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
@@ -125,16 +126,15 @@ class RayFleet(LendingCalls):
         learner = self._members.crew.learner.actor
         self.get(Ref((learner.load_weights if weights_only else learner.restore).remote(state)))
 
-    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+    def oversee(self, secret: bytes, standings: Standings) -> None:
         """Audit slice workers as env workers are; without audits, only the run's user's own help."""
-        self._members.slicers.oversee(secret, self.audits, share)
-        self._lenders.oversee(share)
+        self._members.slicers.oversee(secret, self.audits, standings.share)
+        self._lenders.oversee(standings)
 
     def note_helped(self, helped: Sequence[Helped]) -> None:
         """Do without those who are gone; who is an env worker, too, is missed there."""
-        for one in helped:
-            if one.is_lost:
-                self._members.ending.bury_slicer(one.worker, "its process died")
+        for one in (one for one in helped if one.is_lost):
+            self._members.ending.bury_slicer(one.worker, "its process died")
 
     def follow(self, config: RunConfig) -> None:
         """Have the learner follow, and those that come after it."""

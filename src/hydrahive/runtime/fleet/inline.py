@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from hydrahive.core.errors import HydrahiveError, RefusedWorkError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
+from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.machine_class import prepare_torch
@@ -90,7 +91,7 @@ class InlineFleet:
         """Give the learner a state."""
         (self._learner.load_weights if weights_only else self._learner.restore)(state)
 
-    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+    def oversee(self, secret: bytes, standings: Standings) -> None:
         """There is nobody else."""
 
     def note_helped(self, helped: Sequence[Helped]) -> None:

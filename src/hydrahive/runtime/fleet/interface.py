@@ -6,7 +6,7 @@ who computes what, the fleet only carries out, so both fleets run the very same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from hydrahive.core.errors import RefusedWorkError
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
+from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.ledger_line import LedgerLine
@@ -92,10 +93,10 @@ class LearnerCalls(Protocol):
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Give the learner a state; `weights_only` keeps its fresh optimizer and counters."""
 
-    def oversee(self, secret: bytes, share: Callable[[str], float]) -> None:
+    def oversee(self, secret: bytes, standings: Standings) -> None:
         """Have it drawn by the run's secret which slices' gradients of a node that is audited are found again.
 
-        `share`: of a node's updates, how many.
+        `standings`: of a node's updates, how many; and which accounts are relied on.
         """
 
     def note_helped(self, helped: Sequence[Helped]) -> None:

@@ -100,7 +100,7 @@ def books_of(
         standings = Standings.from_plain(config.audit, start.standings if start else {})
     begin = start.boundary if start else None
     audits = Audits(fleet, standings, folder.secret(), len(segments), begin, most_waiting)
-    fleet.oversee(folder.secret(), standings.share)
+    fleet.oversee(folder.secret(), standings)
     audits.audited_env_steps = before.audits.audited_env_steps if before else 0
     return Books(accounts, audits)
 

@@ -99,9 +99,9 @@ class GatewayActor:
             if len(self._withdrawn) > CONNECTIONS:
                 self._withdrawn.clear()
 
-    async def accuse(self, session: str, why: str) -> None:
+    async def accuse(self, session: str, shard: int, round_: int, why: str) -> None:
         """As `Desk.accuse`."""
-        self._desk.accuse(session, why)
+        self._desk.accuse(session, shard, round_, why)
 
     async def let_go(self, session: str, why: str) -> None:
         """As `Desk.let_go`."""

@@ -253,11 +253,11 @@ class Desk:
         if process.faults >= FAULTS:
             self.end(process, f"{FAULTS} of its answers were refused; the last: {why}")
 
-    def accuse(self, session: str, why: str) -> None:
+    def accuse(self, session: str, shard: int, round_: int, why: str) -> None:
         """A lender found that it gave something else than an honest machine gives."""
         process = self.processes.get(session)
         if process is not None:
-            self._accused.setdefault(process.run_id, []).append(Accused(session, process.account, why))
+            self._accused.setdefault(process.run_id, []).append(Accused(session, process.account, shard, round_, why))
             for one in [one for one in self.processes.values() if one.account == process.account]:
                 self.end(one, f"what it gave was not what an honest machine gives: {why}")
 

@@ -18,7 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
 
 from hydrahive import __version__
-from hydrahive.serving.door import SMALL, WORDS, Door, Most
+from hydrahive.serving.door import WORDS, Door, Most
 from hydrahive.serving.gateway.desk import Desk, Lease, Process, RefusedHereError
 from hydrahive.serving.gateway.words import (
     Digest,
@@ -42,6 +42,9 @@ POLL_SECONDS = 20.0
 
 BODY_SECONDS, BODY_RATE = 10.0, 20_000
 """An answer must have come within so many seconds, and one more for each so many bytes."""
+
+JSON_BYTES = 64 * 1024
+"""Of a body that is JSON."""
 
 BODIES_BYTES = 512 * 2**20
 """Of all answers that are being read."""
@@ -107,7 +110,7 @@ class Behind:
 
     def most(self, path: str) -> Most:
         """What is sent as JSON is small."""
-        return Most(SMALL, WORDS, WORDS)
+        return Most(JSON_BYTES, WORDS, 2 * WORDS)
 
     async def is_somebodys(self, key: str) -> bool:
         """Whether an account has this key."""
@@ -170,7 +173,7 @@ def application(behind: Behind, page: Callable[[], Awaitable[bytes]]) -> FastAPI
         description="Work for volunteers, for tokens. No answer is believed before it was verified.",
         docs_url=None,
         redoc_url=None,
-        responses={status: PROBLEMS[status] for status in (401, 422, 429)},
+        responses={status: PROBLEMS[status] for status in (401, 408, 413, 422, 429)},
         exception_handlers={**HANDLERS, RefusedHereError: refused_here},
     )
     web.add_middleware(Door)

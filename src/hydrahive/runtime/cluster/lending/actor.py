@@ -53,9 +53,9 @@ class GatewayLine:
         """Send it."""
         self._say("withdraw", lease)
 
-    def accuse(self, why: str) -> None:
+    def accuse(self, shard: int, round_: int, why: str) -> None:
         """Send it."""
-        self._say("accuse", self._session, why)
+        self._say("accuse", self._session, shard, round_, why)
 
     def let_go(self, why: str) -> None:
         """Send it."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hydrahive.core.errors import UsageError, first_line
-from hydrahive.ledger.audit_rules import node_of
+from hydrahive.core.errors import RefusedWorkError, UsageError, first_line
+from hydrahive.ledger.audit_rules import Standings, node_of
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.actors import NEVER_AGAIN
 from hydrahive.runtime.cluster.crew import Crew
 from hydrahive.runtime.cluster.hiring import Hiring
 from hydrahive.runtime.cluster.lending.actor import GROUPS, LendingWorkerActor, known_fragments
 from hydrahive.runtime.cluster.lending.shares import shares
-from hydrahive.runtime.cluster.lending.words import Crowd, Session, Wanted, gateway
+from hydrahive.runtime.cluster.lending.words import Accused, Crowd, Session, Wanted, gateway
 from hydrahive.runtime.cluster.member import Actor, is_ready
 from hydrahive.runtime.cluster.welcoming import Welcoming
 from hydrahive.runtime.config.named_code import named_code
@@ -61,17 +61,18 @@ class Lenders:
         self._crowd = Crowd()
         self._sessions: dict[int, Session] = {}
         self._own: dict[int, WorkerFacts] = {}
+        self._caught: list[tuple[WorkerFacts, RefusedWorkError]] = []
         self._newcomers: dict[int, tuple[Actor, Session]] = {}
         self._told: dict[int, bool] = {}
         self._most: dict[int, int] = {}
         self._next = FIRST
-        self._share_of: Callable[[str], float] = lambda node: 1.0
+        self._standings: Standings | None = None
         if self._wants:
             refuse_code(crew.config)
 
-    def oversee(self, share: Callable[[str], float]) -> None:
-        """Trust those whose intervals are not all computed again any more: `share` of a node's, as audits draw them."""
-        self._share_of = share
+    def oversee(self, standings: Standings) -> None:
+        """Rely on those whose intervals are not all computed again any more."""
+        self._standings = standings
 
     def lends(self, worker: int) -> bool:
         """Whether a worker is one of these."""
@@ -124,7 +125,7 @@ class Lenders:
                 self._crew.listener("gateway_found", "volunteers may join through the gateway")
             self._crowd = crowd
             for one in crowd.accused:
-                self._expel(one.account, one.why)
+                self._expel(one)
         if self._asked is not None or now < self._ask_at:
             return
         self._gateway = self._gateway or gateway()
@@ -160,11 +161,20 @@ class Lenders:
             crew.run.place,
         )
 
-    def _expel(self, account: str, why: str) -> None:
+    def take_caught(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
+        """Who was caught since the last call, and by what."""
+        caught, self._caught = self._caught, []
+        return caught
+
+    def _expel(self, accused: Accused) -> None:
         """Somebody was caught: the run goes on with what its own processes hold; nothing of his was used."""
-        crew, node = self._crew, node_of(account)
+        crew, account, why = self._crew, accused.account, accused.why
+        node = node_of(account)
         if node in crew.room.refused:
             return
+        facts = next((crew.facts[one] for one, of in self._sessions.items() if of.id == accused.session), None)
+        if facts is not None:
+            self._caught.append((facts, RefusedWorkError(accused.shard, accused.round, why)))
         crew.room.refused.add(node)
         crew.coordinator.quarantine.remote(node, why)
         if crew.config.ledger.enabled:
@@ -205,6 +215,8 @@ class Lenders:
                 crew.leaving.add(worker)
                 name = crew.workers[worker].name
                 crew.listener("volunteer_left", f"volunteer {session.account} has left", worker=name)
+                if self._standings and session.account not in {one.account for one in self._present()}:
+                    self._standings.begin_anew(node_of(session.account))
 
     def _hire(self) -> None:
         """Have a worker built for the next in line, as long as shards may be lent to one more."""
@@ -235,7 +247,7 @@ class Lenders:
         self._newcomers[worker] = Actor(title, "env-worker", handle, handle.about.remote()), session
 
     def _is_proven(self, node: str) -> bool:
-        return self._share_of(node) < 1
+        return self._standings is not None and self._standings.share(node) < 1
 
     def _tell_trust(self) -> None:
         """Who has earned trust is relied on; where nobody audits, nobody ever earns it."""

@@ -59,11 +59,15 @@ class Accused:
     Attributes:
         session: His.
         account: Whom it is held against.
+        shard: Of the fragment that it was about.
+        round: Likewise.
         why: What he gave, in words.
     """
 
     session: str
     account: str
+    shard: int
+    round: int
     why: str
 
 

@@ -65,8 +65,8 @@ class Line(Protocol):
     def withdraw(self, lease: str) -> None:
         """It has ended: an answer is late."""
 
-    def accuse(self, why: str) -> None:
-        """He gave something else than an honest machine of the run's class gives."""
+    def accuse(self, shard: int, round_: int, why: str) -> None:
+        """He gave something else of a fragment than an honest machine of the run's class gives."""
 
     def let_go(self, why: str) -> None:
         """Somebody else may have his place."""
@@ -236,8 +236,7 @@ class LendingWorker(EnvWorker):
         for fragment, summary in zip(fragments, summaries, strict=True):
             shard = summary.shard
             if not lent[shard].equals(lent_of(fragment, summary, self._shards[shard])):
-                where = f"shard {shard}, round {fragment.id.round}"
-                self._accuse(f"{where}: the policy of version {fragment.version} acts otherwise")
+                self._accuse(shard, fragment.id.round, f"the policy of version {fragment.version} acts otherwise")
                 return made
         return fragments, [replace(summary, lent=VERIFIED) for summary in summaries]
 
@@ -273,11 +272,11 @@ class LendingWorker(EnvWorker):
     def _judge_doubt(self, fragments: Sequence[Fragment], shards: Sequence[int], round_: int) -> None:
         """What he gave was no acting: that is held against him, unless a diverged policy gives it here, too."""
         if self._doubt and all(np.isfinite(fragment.behaviour).all() for fragment in fragments):
-            self._accuse(f"shards {', '.join(map(str, shards))}, round {round_}: {self._doubt}")
+            self._accuse(shards[0], round_, self._doubt)
 
-    def _accuse(self, why: str) -> None:
+    def _accuse(self, shard: int, round_: int, why: str) -> None:
         self._doubt = ""
-        self._line.accuse(why)
+        self._line.accuse(shard, round_, why)
         self.gone()
 
     def _forget_copy(self, shard: int) -> None:

@@ -91,7 +91,9 @@ class Link:
                     count += 1
                     self.passed += 1
                     self.bytes += len(packet)
-                    heapq.heappush(waiting, (time.monotonic() + self._delay_s, count, there if file == here else here, packet))
+                    heapq.heappush(
+                        waiting, (time.monotonic() + self._delay_s, count, there if file == here else here, packet)
+                    )
 
 
 def speed(folder: Path, from_s: float) -> float:
@@ -133,13 +135,18 @@ def main() -> None:
         end = time.monotonic() + seconds
         while not (found := re.search(pattern, (home / f"{name}.log").read_text())):
             if time.monotonic() > end:
-                raise SystemExit(f"{name}: nothing of {pattern!r} within {seconds} s\n{(home / f'{name}.log').read_text()}")
+                raise SystemExit(
+                    f"{name}: nothing of {pattern!r} within {seconds} s\n{(home / f'{name}.log').read_text()}"
+                )
             time.sleep(0.2)
         return found[1] if found.groups() else ""
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     link = Link(space, given.ms / 2000, given.loss)
     try:
-        up = subprocess.run([ROOT / "cluster/up.sh", "--num-cpus=2"], env=environment, capture_output=True, text=True, check=True)
+        up = subprocess.run(
+            [ROOT / "cluster/up.sh", "--num-cpus=2"], env=environment, capture_output=True, text=True, check=True
+        )
         address = re.search(r"the head is up at (\S+),", up.stdout)[1]
         environment["RAY_ADDRESS"] = address
         key = subprocess.run(
@@ -159,7 +166,18 @@ def main() -> None:
         begun[-1].wait(60)
         begin("far", "ip", "netns", "exec", space, *COMMAND, "volunteer", f"http://{HERE}:8443", "--plain",
               "--folder", str(home / "v"), HYDRAHIVE_KEY=key)  # fmt: skip
-        begin("lent", *train, "--name", "lent", "--remote.share", "1.0", "--audit.trust_after", "1", "--remote.rounds_per_lease", "8")
+        begin(
+            "lent",
+            *train,
+            "--name",
+            "lent",
+            "--remote.share",
+            "1.0",
+            "--audit.trust_after",
+            "1",
+            "--remote.rounds_per_lease",
+            "8",
+        )
         said("lent", "has earned trust", 300)
         events = [json.loads(line) for line in (home / "c/runs/lent/events.jsonl").read_text().splitlines()]
         began = next(event["time"] for event in events if event["kind"] == "started")
@@ -168,7 +186,9 @@ def main() -> None:
         time.sleep(given.seconds)
         lent, passed = speed(home / "c/runs/lent", trusted - began + 10), link.bytes - passed
         print(f"local worker {local:,.0f} steps/s, volunteer {lent:,.0f} steps/s: {lent / max(local, 1):.2f}")
-        print(f"{given.ms:g} ms, {given.loss:.1%} loss; {passed / max(lent * given.seconds, 1):.1f} bytes an env step on the wire")
+        print(
+            f"{given.ms:g} ms, {given.loss:.1%} loss; {passed / max(lent * given.seconds, 1):.1f} bytes an env step on the wire"
+        )
         print((home / "far.log").read_text().splitlines()[-1])
         print("\n".join((home / "lent.log").read_text().splitlines()[-3:]))
     finally:

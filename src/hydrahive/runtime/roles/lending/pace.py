@@ -1,33 +1,41 @@
-"""How long a volunteer is waited for, and how often one that is late is tried again."""
+"""How long a volunteer is waited for, and when one that is late is tried again."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from hydrahive.runtime.config.remote import RemoteConfig
 
-LEAST_SECONDS = 0.25
-"""So long everybody is waited for."""
+COLD_SECONDS, WARM_SECONDS = 0.05, 0.25
+"""So long everybody is waited for: who has not been in time yet, and who has."""
 
 TIMES = 3.0
-"""So many times as long as a round takes here it may take elsewhere."""
+"""So many times as long as a round takes here it may take somebody who has been in time before."""
 
-MOST_SKIPPED = 64
-"""Rounds that are not lent, at most, to somebody who is late again and again."""
+ATTEMPT_SECONDS, ATTEMPT_TIMES = 2.0, 20.0
+"""Somebody has so long, or so many times as long as a round takes here, to come in time again."""
+
+MOST_REST_SECONDS = 300.0
+"""Longest rest of somebody who never is."""
 
 NEW, OLD = 0.3, 0.7
 """Shares of the newest measurement, and of those before, in how long a fragment takes here."""
 
-TIRED = 6
-"""Late so many times more often than in time, somebody makes room for another."""
+TIRED = 3
+"""After so many attempts in vain somebody else may have the place."""
 
 
 class Pace:
-    """One volunteer's. A late one costs training less and less: who is late skips a round, then 3, 7, 15, ..."""
+    """One volunteer's. An attempt costs half of the speed at most; after one in vain comes a rest, each twice as long."""
 
-    def __init__(self, config: RemoteConfig) -> None:
-        """Nothing is known of him yet."""
-        self._deadline_s = config.deadline_seconds
+    def __init__(self, config: RemoteConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is known of him yet; `clock` gives seconds."""
+        self._deadline_s, self._clock = config.deadline_seconds, clock
         self._own_s = 0.0
-        self._late = self._skip = 0
+        self._is_warm, self._in_vain = False, 0
+        self._since: float | None = None
+        self._rests_until = 0.0
 
     def note_own(self, seconds: float) -> None:
         """A fragment took so long here."""
@@ -35,30 +43,36 @@ class Pace:
 
     def patience_s(self, shards: int) -> float:
         """How long a round of so many shards that is due is waited for."""
-        return min(self._deadline_s, max(LEAST_SECONDS, TIMES * self._own_s * shards))
-
-    def is_due(self) -> bool:
-        """Whether the next round may be lent; counts the rounds that are not."""
-        if self._skip:
-            self._skip -= 1
-            return False
-        return True
+        round_s = self._own_s * shards
+        wanted = max(WARM_SECONDS, TIMES * round_s) if self._is_warm else max(COLD_SECONDS, round_s)
+        return min(self._deadline_s, wanted)
 
     @property
     def rests(self) -> bool:
-        """Whether rounds are being skipped."""
-        return self._skip > 0
+        """Whether he is not to be tried now."""
+        return self._clock() < self._rests_until
+
+    def begin(self) -> None:
+        """He is tried, from the state that the shards have here."""
+        self._is_warm, self._since = False, self._clock()
 
     def in_time(self) -> None:
         """He gave what was lent while it was waited for."""
-        self._late = max(0, self._late - 1)
+        self._is_warm, self._since, self._in_vain = True, None, 0
 
-    def late(self) -> None:
-        """He did not."""
-        self._late += 1
-        self._skip = min(2**self._late - 1, MOST_SKIPPED)
+    def late(self, shards: int) -> bool:
+        """He did not; whether the attempt was in vain, and he rests now."""
+        now = self._clock()
+        self._is_warm = False
+        self._since = now if self._since is None else self._since
+        longest = min(self._deadline_s, max(ATTEMPT_SECONDS, ATTEMPT_TIMES * self._own_s * shards))
+        if now - self._since < longest:
+            return False
+        self._in_vain += 1
+        self._rests_until = now + min(longest * 2**self._in_vain, MOST_REST_SECONDS)
+        return True
 
     @property
     def is_tired(self) -> bool:
-        """Whether he is late so often that somebody else had better be asked."""
-        return self._late >= TIRED
+        """Whether somebody else had better be asked."""
+        return self._in_vain >= TIRED

@@ -91,8 +91,8 @@ class LendingWorker(EnvWorker):
     def __init__(self, config: RunConfig, run_id: str, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
         """Lend through `line`, to somebody who is not trusted yet; `clock` gives monotonic seconds."""
         super().__init__(config, run_id)
-        self._line, self._clock = line, clock
-        self._layout, self._pace = Layout(config), Pace(config.remote)
+        self._line = line
+        self._layout, self._pace = Layout(config), Pace(config.remote, clock)
         self._changed = threading.Condition()
         self._foretold: dict[Key, tuple[int, Any]] = {}
         self._open: dict[Key, _Open] = {}
@@ -123,10 +123,7 @@ class LendingWorker(EnvWorker):
         key = round_, tuple(shards)
         with self._changed:
             self._foretold[key] = version, weights
-            ahead = sum(not one.is_over for one in self._open.values())
-            is_next = all(self._at.get(shard) == round_ for shard in shards)
-            if is_next and self._is_there and ahead < self._config.remote.rounds_per_lease and not self._pace.rests:
-                self._lend(key, {})
+            self._lend_ahead(key)
             self._changed.notify_all()
 
     def answer(self, lease: str, shard: int, body: bytes) -> bool:
@@ -188,12 +185,24 @@ class LendingWorker(EnvWorker):
             is_here = all(shard in self._shards and self._shards[shard].round == round_ for shard in shards)
             # An environment that is rebuilt goes on from its state as itself at boundaries only.
             is_here &= self._config.env.snapshot_kind.goes_on or round_ % self._config.boundary_every == 0
-            if not (self._is_there and is_here and key in self._foretold and self._pace.is_due()):
+            if not (self._is_there and is_here and key in self._foretold) or self._pace.rests:
                 return None
             # What he was given after this round goes on from a copy that is replaced now.
             self._end_all()
             self._at.clear()
-            return self._lend(key, {shard: self.snapshot(shard) for shard in shards})
+            self._pace.begin()
+            open_ = self._lend(key, {shard: self.snapshot(shard) for shard in shards})
+            for later in sorted(self._foretold):
+                self._lend_ahead(later)
+            return open_
+
+    def _lend_ahead(self, key: Key) -> None:
+        """Lend a round before it is due, if his copies will stand there and he has not too much to do."""
+        round_, shards = key
+        ahead = sum(not one.is_over for one in self._open.values())
+        is_next = key not in self._open and all(self._at.get(shard) == round_ for shard in shards)
+        if is_next and self._is_there and ahead < self._config.remote.rounds_per_lease and not self._pace.rests:
+            self._lend(key, {})
 
     def _lend(self, key: Key, states: Mapping[int, State]) -> _Open:
         round_, shards = key
@@ -211,7 +220,7 @@ class LendingWorker(EnvWorker):
             self._changed.wait_for(lambda: open_.is_whole or open_.is_over or not self._is_there, patience)
             if not open_.is_whole:
                 if self._is_there and not open_.is_over:
-                    self._be_late()
+                    self._be_late(len(open_.lease.shards))
                 return None
         try:
             lent = {shard: self._layout.unpacked(open_.answers[shard]) for shard in open_.lease.shards}
@@ -221,8 +230,10 @@ class LendingWorker(EnvWorker):
         self._pace.in_time()
         return lent
 
-    def _be_late(self) -> None:
-        self._pace.late()
+    def _be_late(self, shards: int) -> None:
+        """He goes on from where he is, and may come in time with a later round, until he never does."""
+        if not self._pace.late(shards):
+            return
         self._end_all()
         self._at.clear()
         if self._pace.is_tired:

@@ -83,7 +83,7 @@ cluster-down: $(VENV)/installed  ## end what cluster-up and monitoring started h
 submit: $(VENV)/installed  ## train CONFIG as a job on a cluster (RAY_API_SERVER_ADDRESS, else this machine's); ARGS=... adds options
 	@cluster/submit.sh $(CONFIG) $(ARGS)
 
-hive: $(VENV)/installed  ## a cluster, a training that others join, and a server for tokens; ACCOUNT=... opens an account
+hive: $(VENV)/installed  ## a cluster, a training that others join, a gateway for volunteers, a server for tokens; ACCOUNT=... opens an account
 	@HYDRAHIVE_ACCOUNT=$(ACCOUNT) cluster/hive.sh $(if $(filter file,$(origin CONFIG)),snake/hive,$(CONFIG)) $(ARGS)
 
 monitoring: $(VENV)/installed  ## Prometheus, and Grafana where installed, for the cluster on this machine

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# A hive in one command: a cluster on this machine, a training on it, and a server that answers with its newest policy.
+# A hive in one command: a cluster on this machine, a training on it, a gateway for volunteers, and a server that answers with
+# its newest policy.
 #
 #   hive.sh [CONFIG [options of hydrahive train]]     (default: snake/hive, for as many workers as join)
 #
-# Ctrl-C ends the server. The training goes on as a job of the cluster, which down.sh ends; the same command serves it again.
+# Ctrl-C ends the server and the gateway. The training goes on as a job of the cluster, which down.sh ends; the same command serves it again.
 #
 #   HYDRAHIVE_ACCOUNT                     an account to open for somebody who will work; its key is shown once
 #   HYDRAHIVE_SERVE_HOST, _SERVE_PORT     where the server listens (default: 127.0.0.1, 8000)
+#   HYDRAHIVE_GATEWAY_HOST, _GATEWAY_PORT where the gateway listens (default: 127.0.0.1, 8443)
+#   HYDRAHIVE_CERTIFICATE, _CERTIFICATE_KEY   files for its TLS, without which it listens on this machine alone
 #   and what up.sh reads
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -25,8 +28,8 @@ config=${1:-snake/hive}
 shift || true
 "$here/submit.sh" "$config" --name hive --workers auto "$@" > "$state/hive.log" 2>&1 &
 follower=$!
-server=
-trap 'kill -TERM $follower $server 2>/dev/null || true; [ -z "$server" ] || wait $server || true' EXIT
+server= gateway=
+trap 'kill -TERM $follower $gateway $server 2>/dev/null || true; wait $gateway $server || true' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 trains() { grep -qE "hive: (starting|resuming)" "$state/hive.log"; }
@@ -41,6 +44,11 @@ elif grep -qE "run 'hive' is (being trained by another process|finished already)
 else
     fail "no training: $(grep -v '^ *$' "$state/hive.log" | tail -1)"
 fi
+hydrahive gateway --address "$(head_address)" \
+    --host "${HYDRAHIVE_GATEWAY_HOST:-127.0.0.1}" --port "${HYDRAHIVE_GATEWAY_PORT:-8443}" \
+    ${HYDRAHIVE_CERTIFICATE:+--certificate "$HYDRAHIVE_CERTIFICATE"} \
+    ${HYDRAHIVE_CERTIFICATE_KEY:+--certificate-key "$HYDRAHIVE_CERTIFICATE_KEY"} &
+gateway=$!
 hydrahive serve hive --wait --runs "$HYDRAHIVE_RUNS" --address "$(head_address)" \
     --host "${HYDRAHIVE_SERVE_HOST:-127.0.0.1}" --port "${HYDRAHIVE_SERVE_PORT:-8000}" &
 server=$!

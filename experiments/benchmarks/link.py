@@ -1,5 +1,6 @@
-"""How fast a volunteer is behind a slow link that loses packets, and what a step costs in bytes: two network namespaces
-of this machine, with a delay and a loss between them. Needs root.
+"""How fast a volunteer is behind a slow link that loses packets, and what a step costs in bytes.
+
+Two network namespaces of this machine, with a delay and a loss between them. Needs root.
 
     python experiments/benchmarks/link.py [--ms 50] [--loss 0.01] [--seconds 60] [CONFIG [options of hydrahive train]]
 
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.01, help="of packets, each way")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--lag", default="3")
+    parser.add_argument("--fragment", default="512", help="steps of a fragment")
     given, more = parser.parse_known_args()
     config, *options = more or ["snake/ppo"]
     home = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))
@@ -156,7 +158,20 @@ def main() -> None:
         begin("gateway", *COMMAND, "gateway", "--host", HERE, "--port", "8443", "--plain")
         said("gateway", "volunteers may join")
         train = [*COMMAND, "train", config, "--runs", str(home / "c/runs"), "--workers", "1", "--lag", given.lag]
-        train += ["--look", "none", "--recording", "false", "--metrics_every", "5", "--stop.env_steps", "1_000_000_000"]
+        train += [
+            "--look",
+            "none",
+            "--recording",
+            "false",
+            "--metrics_every",
+            "5",
+            "--boundary_every",
+            "5",
+            "--fragment_length",
+            given.fragment,
+            "--stop.env_steps",
+            "1_000_000_000",
+        ]
         train += options
         begin("local", *train, "--name", "local")
         said("local", r"steps/s|  \d+%|steps  ")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.ledger.audit_rules import AuditConfig, Standings
+from hydrahive.ledger.audit_rules import AuditConfig, Standings, node_of
 
 SECRET = b"s" * 32
 
@@ -63,3 +63,21 @@ def test_standings_survive_json(valid, unverified):
 def test_rules_that_make_no_sense_are_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         AuditConfig(**bad)
+
+
+@given(st.integers(1, 400), st.integers(0, 10_000), st.integers(1, 60))
+def test_an_accounts_lies_never_pay_however_long_it_was_honest(lies, honest_for, trust_after):
+    """Its first intervals' pay is a bond: what `lies` in a row gain unseen is less than what being seen costs."""
+    standings = Standings(AuditConfig(trust_after=trust_after))
+    node = node_of("somebody")
+    standings.valid[node] = trust_after + honest_for
+    unseen = (1 - standings.share(node)) ** lies
+    assert lies * unseen < trust_after * (1 - unseen)
+
+
+def test_who_leaves_earns_trust_again():
+    standings = honest(20)
+    assert not standings.is_new("node")
+    standings.begin_anew("node")
+    assert standings.is_new("node")
+    assert standings.share("node") == 1.0

@@ -26,7 +26,7 @@ CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts, the last again and again."""
 
-LEAST_PART, PARTS = 48 * 1024, 8
+LEAST_PART, PARTS = 16 * 1024, 16
 """A large answer is fetched in so many parts at most, of at least so many bytes, over as many connections."""
 
 MOST_BYTES = 2**30

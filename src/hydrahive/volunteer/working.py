@@ -158,7 +158,8 @@ class Working:
                         while len(fetched) > 8:
                             del fetched[next(iter(fetched))]
                     named = {int(shard): name for shard, name in lease["states"].items() if name}
-                    states = {shard: self._line.fetched("states", name) for shard, name in named.items()}
+                    sizes = {int(shard): int(size) for shard, size in lease["sizes"].items()}
+                    states = {shard: self._line.fetched("states", of, sizes[shard]) for shard, of in named.items()}
                     todo.put(_Todo(lease, fetched[name], states))
         except TurnedAwayError as turned:
             todo.put(Over(str(turned)) if turned.status == 410 else turned)

@@ -302,6 +302,7 @@ def _lent(lease: Lease) -> Lent:
         version=offer.version,
         weights=lease.weights,
         states=lease.states,
+        sizes={shard: len(state) for shard, state in offer.states.items()},
         seconds=offer.seconds,
     )
 

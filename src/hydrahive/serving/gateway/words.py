@@ -58,6 +58,7 @@ class Lent(BaseModel):
     version: int
     weights: Digest
     states: dict[int, str] = Field(description="By shard: the state to begin with, or empty where one's own goes on.")
+    sizes: dict[int, int] = Field(description="By shard: bytes of its state.")
     seconds: float = Field(description="How long it may be waited for.")
 
 

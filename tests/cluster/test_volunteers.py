@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from test_on_a_cluster import Site, free_port
 
-from conftest import COMMAND, FULL, Hydrahive, digests_of, wait_for
+from conftest import COMMAND, FULL, ROOT, Hydrahive, Report, digests_of, full_only, wait_for
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.statements import balances, work_credits
 from hydrahive.ledger.verification import verify
@@ -35,12 +36,15 @@ class Hive(Site):
     def start(self) -> None:
         said = self.script("up.sh", "--num-cpus=2")
         self.address = re.search(r"the head is up at (\S+),", said)[1]
-        said = {name: self.hydrahive("ledger", "accounts", "open", name, **self.where) for name in NAMES}
-        self.keys = {name: re.search(r"hh_\S+", text)[0] for name, text in said.items()}
+        self.keys = {name: self.opened(name) for name in NAMES}
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.gateway = self.begin("gateway", "--address", self.address, "--port", str(free_port()))
         self.url = self.said("gateway", r"hydrahive volunteer (http\S+)")
         self.wires = {name: Wire(int(self.url.rpartition(":")[2])) for name in NAMES}
+
+    def opened(self, name: str) -> str:
+        """A new account's key."""
+        return re.search(r"hh_\S+", self.hydrahive("ledger", "accounts", "open", name, **self.where))[0]
 
     @property
     def where(self) -> dict[str, str]:
@@ -150,6 +154,58 @@ def sleepy(hive: Hive, name: str) -> None:
         time.sleep(1)
         os.killpg(hive.processes[name].pid, signal.SIGCONT)
         time.sleep(0.5)
+
+
+@full_only
+def test_thirty_dishonest_ones_beside_three_honest_ones_slow_nothing_down_for_long(hive: Hive, report: Report) -> None:
+    """All of them on the two cores of the cluster itself, politely; in one run after the other."""
+    size = ["--stop.env_steps", "1_000_000_000", "--shards", "12", "--metrics_every", "20"]
+
+    def speed(name: str, seconds: float) -> float:
+        rows = [json.loads(line) for line in (hive.state / "runs" / name / "metrics.jsonl").read_text().splitlines()]
+        rows = [row for row in rows if rows[-1]["seconds"] - row["seconds"] <= seconds]
+        return (rows[-1]["env_steps"] - rows[0]["env_steps"]) / (rows[-1]["seconds"] - rows[0]["seconds"])
+
+    def ended(name: str) -> None:
+        hive.processes[name].send_signal(signal.SIGTERM)
+        hive.processes[name].wait(120)
+
+    hive.train("quiet", *size)
+    hive.said("quiet", r"(\d,\d+ steps) ")
+    time.sleep(90)
+    alone = speed("quiet", 60)
+    ended("quiet")
+    robbers = {name: hive.opened(name) for name in (f"robber{i}" for i in range(30))}
+    (hive.home / "robbers.json").write_text(json.dumps(robbers))
+    command = [sys.executable, str(ROOT / "tests" / "robbers.py"), hive.url, str(hive.home / "robbers.json")]
+    with (hive.home / "robbers.log").open("w") as log:
+        crowd = subprocess.Popen(["nice", "-n", "19", *command], stdout=log, stderr=log, start_new_session=True)
+    for name in NAMES:
+        if hive.processes.get(name) is None or hive.processes[name].poll() is not None:
+            hive.volunteer(name)
+        os.setpriority(os.PRIO_PGRP, hive.processes[name].pid, 19)
+    try:
+        hive.train("robbed", *size, "--remote.share", "0.8")
+        hive.said("robbed", "(is given work)", 240)
+        began = time.monotonic()
+        wait_for(lambda: "volunteer_trusted" in hive.kinds("robbed"), "an honest one that is trusted", 400)
+        time.sleep(90)
+        beside = speed("robbed", time.monotonic() - began)
+    finally:
+        os.killpg(crowd.pid, signal.SIGKILL)
+    ended("robbed")
+    caught = {event["owner"] for event in hive.events("robbed") if event["kind"] == "volunteer_caught"}
+    assert caught
+    assert caught <= set(robbers)
+    assert not {"taken_back", "failed"} & set(hive.kinds("robbed"))
+    paid = hive.paid()
+    assert not [name for name in robbers if paid.get(name)], paid
+    report.add(
+        "Dishonest volunteers",
+        f"30 beside 3 honest ones on the cluster's own two cores: training at {beside / alone:.2f} of its speed without "
+        f"({beside:,.0f} against {alone:,.0f} steps/s); {len(caught)} were caught, none was paid",
+    )
+    assert beside > 0.5 * alone
 
 
 @pytest.mark.parametrize(

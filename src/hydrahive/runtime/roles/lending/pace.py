@@ -27,7 +27,7 @@ TIRED = 3
 
 
 class Pace:
-    """One volunteer's. An attempt costs half of the speed at most; after one in vain comes a rest, each twice as long."""
+    """One volunteer's. An attempt costs half of the speed at most; after one in vain comes a rest, ever longer."""
 
     def __init__(self, config: RemoteConfig, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is known of him yet; `clock` gives seconds."""

@@ -188,8 +188,7 @@ def main() -> None:
             "lent",
             "--remote.share",
             "1.0",
-            "--audit.trust_after",
-            "1",
+            "--audit.trust_after", "3",
             "--remote.rounds_per_lease",
             "8",
         )

@@ -30,6 +30,8 @@ TOLD = {
     "tune run sweeps/snake-pbt": "tune",
     "train atari/pong --workers 0": "atari",
     "train mujoco/hopper --workers 0": "mujoco",
+    "train cartpole/ppo --workers 1 --name many": "ray",
+    "volunteer https://127.0.0.1:1 --key-file key": "volunteer",
 }
 if FULL:
     TOLD |= {
@@ -57,6 +59,8 @@ def outside(wheel, tmp_path_factory):
         packed.extractall(home / "site")
     (home / "site" / "sitecustomize.py").write_text(BLOCKING.format(packages=set(EXTRAS)))
     (home / "work").mkdir()
+    (home / "work" / "key").write_text("hh_key")
+    (home / "work" / "key").chmod(0o600)
 
     def run(*words):
         command = [sys.executable, "-m", "hydrahive.cli.main", *words]

@@ -149,6 +149,7 @@ def main() -> None:
     count = int(names.pop()) if "--count" in names else len(names)
     names = [name for name in names if name != "--count"]
     ways = [globals()[name] for name in names] or WAYS
+    print("ready", flush=True)
     for number, (account, key) in enumerate(list(json.loads(Path(keys).read_text()).items())[:count]):
 
         def rob(account, key, way):

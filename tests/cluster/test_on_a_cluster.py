@@ -428,7 +428,8 @@ def test_two_jobs_cannot_train_one_run_in_a_storage(site: Site, tmp_path: Path) 
 @pytest.mark.skipif(not FULL, reason="two minutes; `make claims` tells it")
 def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
     """Start, join, earn, buy; as alice, on a machine of her own."""
-    account = {"HYDRAHIVE_ACCOUNT": "alice", "HYDRAHIVE_SERVE_PORT": str(free_port())}
+    ports = {"HYDRAHIVE_SERVE_PORT": str(free_port()), "HYDRAHIVE_GATEWAY_PORT": str(free_port())}
+    account = {"HYDRAHIVE_ACCOUNT": "alice", **ports}
     quick = ["--boundary_every", "10", "--checkpoint.every_boundaries", "1", "--ledger.microtokens_per_step", "1000"]
 
     def start() -> subprocess.Popen[bytes]:
@@ -450,11 +451,13 @@ def test_four_commands_from_work_to_answers(site: Site, tmp_path: Path) -> None:
             "HYDRAHIVE_KEY": re.search(r"hh_[\w-]+", said())[0],
             "HYDRAHIVE_URL": f"http://127.0.0.1:{account['HYDRAHIVE_SERVE_PORT']}",
         }
-        node = subprocess.Popen(
-            [*COMMAND, "worker", "--owner", "alice", "--address", site.address, "--cpus", "1"],
-            env=site.environment | alice, stdout=(tmp_path / "node.log").open("w"), stderr=subprocess.STDOUT,
+        gateway = re.search(r"hydrahive volunteer (http\S+)", said())[1]
+        volunteer = subprocess.Popen(
+            [*COMMAND, "volunteer", gateway, "--folder", str(tmp_path / "volunteer")],
+            env={**site.environment, **alice, "HOME": str(tmp_path)}, stdout=(tmp_path / "volunteer.log").open("w"),
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
-        site.nodes.append(node)
+        site.nodes.append(volunteer)
 
         def balance() -> float:
             return float(re.search(r"alice: ([\d.]+) tokens", site.hydrahive("query", "alice", "balance", **alice))[1])

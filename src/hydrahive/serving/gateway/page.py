@@ -15,11 +15,13 @@ from typing import Any
 
 import ray
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 
 from hydrahive.core.errors import first_line
 from hydrahive.runtime.cluster.lending.words import Wanted
 from hydrahive.runtime.inspect.playing import record_run
 from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.serving.gateway.desk import Desk
 from hydrahive.telemetry.jsonl import read_rows
 from hydrahive.telemetry.pages.page import ACCENT, page, recording, svg, table
@@ -42,7 +44,7 @@ Work = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
 JOIN = """<h2>Join</h2>
 <p>Your computer acts for the training and earns tokens. It is trusted with nothing, and trusts the other side with
 nothing: it runs only environments that come with Hydrahive, and sends only what its policy did.</p>
-<pre><code>pip install hydrahive                # Python 3.11 or newer
+<pre><code>pip install 'hydrahive[volunteer]'   # Python 3.11 or newer
 export HYDRAHIVE_KEY=...             # of your account; whoever runs this hive opens one
 hydrahive volunteer THIS-ADDRESS     # Ctrl-C leaves</code></pre>
 <p>Tokens pay for questions to trained policies: <code>hydrahive query --help</code>.</p>"""
@@ -118,7 +120,8 @@ class Shown:
 
 
 def _contribution(row: Mapping[str, Any], named: set[str]) -> list[str]:
-    who = str(row["owner"]) if row["owner"] in named else "somebody"
+    owner = str(row["owner"])
+    who = "this hive's own machines" if owner == run_user() else owner if owner in named else "somebody"
     return [who, f"{row['env_steps']:,}", f"{row.get('earned', 0) / 1e6:,.2f}"]
 
 
@@ -144,8 +147,8 @@ def _run(shown: Shown) -> str:
     film = recording(shown.gif, "gif", "the newest policy") if shown.gif else ""
     by = table(("who", "env steps", "tokens"), shown.contributions, "nobody was paid yet")
     return (
-        f"<h2>{escape(wanted.name)}</h2><div class='beside'>{table(('', ''), facts)}{film}</div>"
-        f"<div class='pictures'>{curve}</div><h3>Who has contributed</h3>{by}"
+        f"<h2>{escape(wanted.name)}</h2>{table(('', ''), facts)}"
+        f"<div class='pictures'>{curve}{film}</div><h3>Who has contributed</h3>{by}"
     )
 
 
@@ -162,6 +165,7 @@ def _curve(wanted: Wanted) -> str:
 
 def _line(told: Sequence[tuple[float, float]], axes: Axes) -> None:
     axes.plot(*zip(*told, strict=True), color=ACCENT, lw=1.4)
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel("env steps", fontsize=8)
     axes.set_ylabel("mean of the last 100 episodes", fontsize=8)
 

@@ -281,8 +281,8 @@ class Hiring:
             return True
         free = {node: there.get("CPU", 0) for node, there in found.items()}
         by_node: dict[str, list[int]] = {}
-        for worker, member in crew.workers.items():
-            by_node.setdefault(member.node_id, []).append(worker)
+        for worker in crew.hired:
+            by_node.setdefault(crew.workers[worker].node_id, []).append(worker)
         for node, workers in by_node.items():
             if node not in free:
                 continue  # the learner does not go there

@@ -282,7 +282,7 @@ class RayFleet(LendingCalls):
 
     def conditions(self) -> Mapping[str, str]:
         """What the members are known to be."""
-        return self._members.crew.conditions()
+        return {**self._members.crew.conditions(), **self._lenders.conditions()}
 
     def snapshot(self, worker: int, shard: int) -> Ref:
         """The shard's state after all calls made so far."""

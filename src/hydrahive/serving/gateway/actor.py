@@ -74,21 +74,25 @@ class GatewayActor:
         self._server: uvicorn.Server | None = None
         self._weights: dict[str, bytes] = {}
         self._withdrawn: set[str] = set()
+        self._in_order: dict[str, asyncio.Lock] = {}
 
     async def announce(self, wanted: Wanted) -> Crowd:
         """As `Desk.announce`."""
-        return self._desk.announce(wanted)
+        crowd = self._desk.announce(wanted)
+        self._in_order = {name: lock for name, lock in self._in_order.items() if name in self._desk.processes}
+        return crowd
 
     async def offer(self, offer: Offer, lender: Any) -> None:
         """As `Desk.offer`, once the weights are there; where they never come, the lender waits in vain."""
-        try:
-            weights = await self._flat(offer.weights[0])
-        except RayError as error:
-            log.info("a lease is lost with its weights: %s", first_line(error))
-            return
-        if offer.id not in self._withdrawn:
-            self._desk.offer(offer, lender, weights)
-        self._withdrawn.discard(offer.id)
+        async with self._in_order.setdefault(offer.session, asyncio.Lock()):  # one round goes on from the one before
+            try:
+                weights = await self._flat(offer.weights[0])
+            except RayError as error:
+                log.info("a lease is lost with its weights: %s", first_line(error))
+                return
+            if offer.id not in self._withdrawn:
+                self._desk.offer(offer, lender, weights)
+            self._withdrawn.discard(offer.id)
 
     async def withdraw(self, lease: str) -> None:
         """As `Desk.withdraw`, also of one whose weights are still to come."""

@@ -82,6 +82,10 @@ class Lenders:
         """A worker itself, in place of whom it lends to."""
         return self._own.get(worker) or self._crew.facts[worker]
 
+    def conditions(self) -> dict[str, str]:
+        """How those are, by name, that act in place of whom they lend to."""
+        return {facts.name: "alive" for worker, facts in self._own.items() if worker in self._crew.workers}
+
     def hands_over(self, worker: int) -> bool:
         """Whether a worker of these makes all of a state itself."""
         return self.lends(worker) and not carries_something(self._crew.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
@@ -17,7 +19,7 @@ import pytest
 import ray
 import yaml
 
-from conftest import FULL, ROOT
+from conftest import COMMAND, FULL, ROOT
 
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 IGNORED = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -164,3 +166,49 @@ def test_what_makes_a_job_too_large_is_named(tmp_path: Path) -> None:
     assert "carry 31 MB, most of it data/big (30 MB), small (1 MB)" in said
     assert ".gitignore" in said
     assert "left-out" not in said
+
+
+def extras_of(names: str) -> set[str]:
+    """The packages that extras of ours bring, those of theirs included, and of the core."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found, left = set(project["dependencies"]), names.split(",")
+    while left:
+        for one in project["optional-dependencies"][left.pop()]:
+            if own := re.match(r"hydrahive\[([\w,-]+)\]", one):
+                left += own[1].split(",")
+            found.add(one)
+    return {re.match(r"[\w-]+", one)[0].lower() for one in found}
+
+
+def test_the_volunteers_image_has_no_ray_and_is_nobodys() -> None:
+    text = (ROOT / "cluster" / "volunteer" / "Dockerfile").read_text()
+    extras = re.search(r"'\.\[([\w,]+)\]'", text)[1]
+    assert "ray" not in extras_of(extras)
+    assert "ray" in extras_of("app")
+    assert "urllib3" in extras_of(extras)
+    final = text.rpartition("\nFROM ")[2]
+    assert "USER 1000:1000" in final
+    assert "pip" not in final
+    for source in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        assert all((ROOT / one).exists() for one in source.split()[:-1])
+    words = json.loads(re.search(r"^ENTRYPOINT (.*)$", final, re.MULTILINE)[1])
+    assert words[:2] == ["hydrahive", "volunteer"]
+    assert set(words[2::2]) <= options_of("volunteer")
+
+
+def test_the_volunteers_service_is_a_unit_without_privilege() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(ROOT / "cluster" / "volunteer" / "hydrahive-volunteer.service")
+    service = unit["Service"]
+    words = shlex.split(service["ExecStart"])
+    assert words[1] == "volunteer"
+    assert {word for word in words if word.startswith("--")} <= options_of("volunteer")
+    assert service["ReadWritePaths"] == words[words.index("--folder") + 1]
+    for name, value in {"NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "read-only"}.items():
+        assert service[name] == value
+
+
+def options_of(command: str) -> set[str]:
+    said = subprocess.run([*COMMAND, command, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"--[\w-]+", said))

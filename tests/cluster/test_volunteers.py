@@ -25,7 +25,7 @@ from wires import Wire
 
 RUN = ["--env.size", "7", "--env.window", "5", "--policy.encoder.hidden", "[32]", "--shards", "12"]
 RUN += ["--envs_per_shard", "8", "--boundary_every", "5", "--look", "none", "--recording", "false"]
-RUN += ["--stop.env_steps", "20_000_000" if FULL else "900_000"]
+RUN += ["--stop.env_steps", "5_000_000" if FULL else "900_000"]
 AWAY_SECONDS = 60 if FULL else 6
 NAMES = ("alice", "bob", "carl")
 

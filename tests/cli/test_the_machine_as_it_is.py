@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import COMMAND, FULL, ROOT, full_only
+from conftest import COMMAND, FULL, ROOT, full_only, wait_for
+from gateways import gateway_with, opened, wanted_of
 from hydrahive.core import machine
+from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.shipped import shipped_experiments
 from hydrahive.telemetry.progress import ProgressSink
+from volunteers import SIZES
 
 TINY = ["snake/vtrace", "--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--shards=8"]
 TINY += ["--envs_per_shard=4", "--fragment_length=8", "--boundary_every=5", "--stop.updates=10", "--recording=false"]
@@ -135,6 +139,38 @@ def test_without_a_home_or_a_cache_it_trains(nobody):
             place, "train", *TINY, "--name", f"w{workers}", "--workers", workers, before=before, HOME="/nonexistent",
             NUMBA_CACHE_DIR=None, PYTHONDONTWRITEBYTECODE="1", TMPDIR=str(place)[:0] or None,
         )  # fmt: skip
+
+
+@needs_root
+def test_a_volunteer_needs_no_privilege_and_writes_into_its_folder_only(nobody, tmp_path):
+    before, place = nobody
+    config = load_run_config(shipped_experiments()["snake/vtrace"], SIZES)
+    before = [*before, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+
+    def his() -> set[str]:
+        where = [one for one in ("/tmp", "/var/tmp", "/dev/shm", "/run") if Path(one).is_dir()]
+        command = ["find", *where, "-user", "nobody", "-not", "-path", f"{place}*"]
+        return set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+
+    there = his()
+    with gateway_with(tmp_path / "ledger.sqlite") as gateway:
+        wanted = wanted_of(config)
+        gateway.soon(gateway.desk.announce, wanted)
+        key = opened(tmp_path / "ledger.sqlite", "alice")["alice"]
+        command = [*before, *COMMAND, "volunteer", gateway.url, "--folder", str(place / "work")]
+        environment = {**os.environ, "HOME": "/nonexistent", "HYDRAHIVE_KEY": key, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        process = subprocess.Popen(command, cwd="/", env=environment, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for(
+                lambda: gateway.soon(gateway.desk.announce, wanted).sessions or process.poll() is not None,
+                "the volunteer",
+            )
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0, process.stderr.read()
+    assert his() == there
+    assert any((place / "work" / "numba").rglob("*.nbi"))
 
 
 @needs_root

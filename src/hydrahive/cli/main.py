@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         begin_again(*COMMAND, *sys.argv[1:])
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    settle()
+    settle(finds_places=arguments[:1] != ["volunteer"])
     for stream in (sys.stdout, sys.stderr):  # whatever the locale knows, nothing that is said ends a command
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

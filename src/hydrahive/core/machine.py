@@ -116,9 +116,10 @@ def become(*command: str, **variables: str) -> NoReturn:
     os.execv(program, [sys.executable, *command])  # noqa: S606  a command of ours
 
 
-def settle() -> None:
+def settle(*, finds_places: bool = True) -> None:
     """Make the best of what is missing, for this process and those that it starts; to be called first of all.
 
+    Unless it `finds_places`, nothing is made for a home or a cache that cannot be written: the command has a folder.
     Variables that are set but empty are as if they were not. Compiled code is cached where one may write. Nobody is
     asked through a proxy for what is on this machine. Terminals are written to in colour by nobody but `watch`.
     """
@@ -128,11 +129,11 @@ def settle() -> None:
     # With colorama installed, Numba has an escape written to the terminal at the end, whichever terminal it is.
     os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
     home = Path.home()
-    if not _is_writable(home) and not (home / ".ray").is_dir():  # Ray keeps something there, too
+    if finds_places and not _is_writable(home) and not (home / ".ray").is_dir():  # Ray keeps something there, too
         os.environ["HOME"] = str(own_temporary("home"))
     package = Path(__file__).parents[1]
     caches = (package, Path.home() / ".cache", Path.home())
-    if "NUMBA_CACHE_DIR" not in os.environ and not any(map(_is_writable, caches)):
+    if finds_places and "NUMBA_CACHE_DIR" not in os.environ and not any(map(_is_writable, caches)):
         os.environ["NUMBA_CACHE_DIR"] = str(own_temporary("numba"))
     if any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy")):
         for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):

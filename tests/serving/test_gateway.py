@@ -220,7 +220,7 @@ def test_a_slow_body_is_given_up_and_others_are_answered_meanwhile(gateway, work
     assert time.monotonic() - began < 5
     for one in slow:
         one.join(20)
-    assert {status for status, *_ in told} <= {408, 410}  # after some of them its process is over
+    assert {status for status, *_ in told} <= {408, 409, 410}  # one of them is read; after some its process is over
     assert [shard for _, shard, _ in lender.answers] == [1]
     assert gateway.behind.reading == 0
 

@@ -102,4 +102,4 @@ def test_a_run_that_names_code_of_its_own_is_refused_by_whoever_is_asked_to_run_
     config = dict(here.config) | {"env": {"class_path": "somebody.Env", "init_args": {}}}
     process, log = volunteer(replace(here, config=config), 600)
     assert process.wait(120) == 1
-    assert "names code that does not come with hydrahive: somebody" in log.read_text().splitlines()[-1]
+    assert "names what a stranger is not asked to run: somebody" in log.read_text().splitlines()[-1]

@@ -135,8 +135,28 @@ def test_keys_do_not_travel_in_the_open():
 @pytest.mark.parametrize("env", ["os.system", "somebody.Env", "gymnasium.envs.registration.load_env_creator"])
 def test_a_config_that_names_code_is_not_built(env):
     config = {"env": {"class_path": "Gym", "init_args": {"id": f"{env}:Env-v0"}}}
-    with pytest.raises(HydrahiveError, match=r"names code|means nothing here"):
+    with pytest.raises(HydrahiveError, match=r"is not asked to run|means nothing here"):
         config_of(config)
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        {"id": "CartPole-v1", "wrappers": ["gymnasium.wrappers.RecordVideo"]},
+        {"id": "CartPole-v1", "wrappers": [{"class_path": "hydrahive.core.machine.become"}]},
+        {"id": "Ant-v5", "kwargs": {"xml_file": "/etc/passwd"}},
+        {"id": "Ant-v5", "kwargs": {"deep": {"xml": 1}}},
+    ],
+)
+def test_neither_wrappers_nor_files_are_taken_from_a_stranger(init):
+    with pytest.raises(HydrahiveError, match="is not asked to run"):
+        config_of({"env": {"class_path": "Gym", "init_args": init}})
+
+
+def test_words_and_numbers_are():
+    kwargs = {"render_mode": None, "healthy": True, "mode": "rgb_array", "weight": 0.5}
+    made = config_of({"env": {"class_path": "Gym", "init_args": {"id": "CartPole-v1", "kwargs": kwargs}}})
+    assert made.env.kwargs == kwargs
 
 
 def test_weights_and_states_of_another_run_are_refused():

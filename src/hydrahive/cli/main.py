@@ -63,6 +63,9 @@ MODULES = {
 }
 """Commands whose module is not named like them; `control` is given the command as its first argument."""
 
+WITH_RAY = {"serve": "serve", "gateway": "serve", "tune": "tune"}
+"""Commands whose extra brings Ray and more."""
+
 READ_CONFIGS = frozenset(
     {"train", "evaluate", "play", "snapshot", "report", "export", "watch", "serve", "tune", "check-env", "bench"}
 )
@@ -118,7 +121,8 @@ def _run(name: str, *arguments: str) -> int:
     except ImportError as error:
         if how_to_install(error) is None:
             raise
-        return _fail(str(not_installed(name, error)), UsageError.exit_code)
+        missing = str(not_installed(name, error)).replace("hydrahive[ray]", f"hydrahive[{WITH_RAY.get(name, 'ray')}]")
+        return _fail(missing, UsageError.exit_code)
     except (KeyboardInterrupt, Interrupted) as interrupted:
         name = str(interrupted) or "SIGINT"
         print(f"hydrahive: stopped by {name}", file=sys.stderr)

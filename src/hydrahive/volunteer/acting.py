@@ -18,7 +18,7 @@ from hydrahive.core.state import State
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class, prepare_torch
-from hydrahive.runtime.config.named_code import named_code
+from hydrahive.runtime.config.named_code import unfit_for_strangers
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, build_network
@@ -37,9 +37,9 @@ def config_of(plain: Mapping[str, Any]) -> RunConfig:
     Raises:
         HydrahiveError: If it names code that does not come with us, or is none.
     """
-    named = named_code(dict(plain))
+    named = unfit_for_strangers(dict(plain))
     if named:
-        raise HydrahiveError(f"this run names code that does not come with hydrahive: {', '.join(named)[:300]}")
+        raise HydrahiveError(f"this run names what a stranger is not asked to run: {', '.join(named)[:300]}")
     with READING, tempfile.TemporaryDirectory(prefix="hydrahive-") as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(dict(plain)))

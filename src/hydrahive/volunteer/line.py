@@ -29,8 +29,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 LEAST_PART, PARTS = 16 * 1024, 16
 """A large answer is fetched in so many parts at most, of at least so many bytes, over as many connections."""
 
-MOST_BYTES = 2**30
-"""Of anything that is fetched."""
+MOST_BYTES, MOST_JSON = 2**30, 2**20
+"""Of a state, and of an answer that is JSON."""
 
 
 class TurnedAwayError(HydrahiveError):
@@ -168,11 +168,21 @@ class Line:
     def _once(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> bytes:
         try:
             answer = self._pool.request(
-                method, self._url + path, body=data, headers={**self._headers, **headers}, redirect=False
+                method,
+                self._url + path,
+                body=data,
+                headers={**self._headers, **headers},
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
-            content: bytes = answer.data
+            most = MOST_BYTES if method == "GET" and not path.endswith("earnings") else MOST_JSON
+            content: bytes = answer.read(most + 1)
+            answer.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _AgainError(first_line(error)) from None
+        if len(content) > most:
+            raise HydrahiveError(f"{self._url} gives more than {most:,} bytes")
         with self._lock:
             self.traffic.received += len(content)
             self.traffic.sent += len(data or b"")

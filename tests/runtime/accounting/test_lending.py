@@ -162,7 +162,7 @@ def test_patience_grows_with_what_a_round_takes_here_and_ends_at_the_deadline():
     assert pace.patience_s(1) == COLD_SECONDS
     pace.note_own(0.2)
     assert pace.patience_s(2) == pytest.approx(0.4)
-    pace.in_time()
+    assert pace.in_time(0.0, 2, is_trusted=False)
     assert pace.patience_s(2) == pytest.approx(1.2)
     pace.note_own(100)
     assert pace.patience_s(1) == 2
@@ -188,6 +188,15 @@ def test_who_is_never_in_time_rests_ever_longer_and_costs_little():
     assert 10 < tired_at < 60
 
 
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_who_comes_just_in_time_every_time_is_late_all_the_same(is_trusted):
+    pace = Pace(RemoteConfig(share=1), Clock())
+    pace.note_own(0.1)
+    waits = [pace.in_time(0.29, 1, is_trusted=is_trusted) for _ in range(20)]
+    assert waits.index(False) < 8
+    assert all(pace.in_time(0.1 if is_trusted else 0.02, 1, is_trusted=is_trusted) for _ in range(50))
+
+
 def test_who_is_slow_to_begin_comes_in_time_after_a_while():
     clock = Clock()
     pace = Pace(RemoteConfig(share=1), clock)
@@ -196,7 +205,7 @@ def test_who_is_slow_to_begin_comes_in_time_after_a_while():
     for _ in range(8):
         clock.now += 0.2
         assert not pace.late(1)
-    pace.in_time()
+    assert pace.in_time(0.0, 1, is_trusted=False)
     assert not pace.rests
     assert pace.patience_s(1) == pytest.approx(0.3)
 

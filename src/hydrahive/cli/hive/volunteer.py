@@ -16,6 +16,9 @@ from hydrahive.cli.arguments import COMMAND, command_parser, positive
 from hydrahive.cli.hive.ledger import read_key
 from hydrahive.core.errors import HydrahiveError, UsageError
 
+KEY = "HYDRAHIVE_KEY"
+"""Which this process has taken out of its environment, and those that it starts need."""
+
 PART = "HYDRAHIVE_VOLUNTEER_PART"
 """Which of a volunteer's processes this one is; unset in the first."""
 
@@ -33,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError("an account's key is needed, in $HYDRAHIVE_KEY or --key-file")
     _settle_in(given.folder)
     if given.cpus > 1 and PART not in os.environ:
-        return _several(given.cpus, list(arguments))
+        return _several(given.cpus, list(arguments), key)
     return _work(given, key, arguments)
 
 
@@ -67,16 +70,20 @@ def _work(given: argparse.Namespace, key: str, arguments: Sequence[str]) -> int:
         if part in (None, "0"):
             print(text, file=sys.stderr, flush=True)
 
-    from hydrahive.runtime.config.portable import ensure_pinned
+    from hydrahive.runtime.config.portable import ensure_pinned, is_pinned
     from hydrahive.volunteer.budget import Budget
     from hydrahive.volunteer.line import Line
     from hydrahive.volunteer.working import Working
 
     line = Line(given.url, key, say, given.ca, is_plain_fine=given.plain)
     budget = Budget(given.hours, idle_only=given.idle_only)
-    working = Working(
-        line, budget, say, lambda: ensure_pinned(*COMMAND, "volunteer", *arguments), given.run, is_shown=given.shown
-    )
+
+    def pinned() -> None:
+        if not is_pinned():
+            os.environ[KEY] = key
+            ensure_pinned(*COMMAND, "volunteer", *arguments)
+
+    working = Working(line, budget, say, pinned, given.run, is_shown=given.shown)
     told: list[int] = []
 
     def leave(signum: int, frame: FrameType | None) -> None:
@@ -119,13 +126,13 @@ def _settle_in(folder: Path) -> None:
     tempfile.tempdir = str(folder / "tmp")
 
 
-def _several(count: int, arguments: list[str]) -> int:
+def _several(count: int, arguments: list[str], key: str) -> int:
     """One process for each CPU, begun again where it dies; all end together."""
     begun: dict[int, subprocess.Popen[bytes]] = {}
     stopping: list[int] = []
 
     def begin(part: int) -> None:
-        environment = {**os.environ, PART: str(part)}
+        environment = {**os.environ, PART: str(part), KEY: key}
         command = [sys.executable, *COMMAND, "volunteer", *arguments]
         begun[part] = subprocess.Popen(command, env=environment)  # noqa: S603  a command of ours, no shell
 

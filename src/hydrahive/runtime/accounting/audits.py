@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydrahive.core.errors import MOST_SAID, LostError, RefusedWorkError, one_line
-from hydrahive.core.fragment import REPLAYED, VERIFIED
+from hydrahive.core.fragment import HERE, REPLAYED, VERIFIED
 from hydrahive.core.receipt import Consumed
 from hydrahive.ledger.audit_rules import Standings, slicing
 from hydrahive.ledger.posting import Verdict, WorkerFacts
@@ -63,6 +63,7 @@ class _Audit:
     job: AuditJob
     weights: tuple[Ref, ...]
     workers: tuple[WorkerFacts, ...]
+    lent: tuple[str, ...]
     giver: WorkerFacts
     finding: Ref
     auditor: int
@@ -246,9 +247,10 @@ class Audits:
             shard_digest(boundary.shard(shard), in_full=in_full),
         )
         weights = tuple(work.weights for work, _, _ in mine) if in_full else ()
-        if mine and mine[-1][0].lent.get(shard) == REPLAYED:
-            giver = mine[-1][2]  # who says what the agent carries on
-        return _Audit(job, weights, workers, giver, self._fleet.audit(job, weights), self._auditors)
+        lent = tuple(work.lent.get(shard, "") for work, _, _ in mine)
+        if REPLAYED in lent and lent[-1] in (REPLAYED, HERE):
+            giver = workers[len(lent) - 1 - lent[::-1].index(REPLAYED)]  # who says what the agent carries on
+        return _Audit(job, weights, workers, lent, giver, self._fleet.audit(job, weights), self._auditors)
 
     def _was_seen(self, shard: int, mine: Sequence[_Done], first_round: int, *, in_full: bool) -> bool:
         """Whether who lent acting has looked at a shard's way already, in full or as far as it has to be looked at."""
@@ -267,6 +269,14 @@ class Audits:
         outcome = "replayed" if not is_whole else "bonded" if is_bond else "verified"
         self._verdicts.append(Verdict(shard, first_round, first_round + len(mine), outcome, names, env_steps))
         return True
+
+    def _blamed(self, audit: _Audit, at: int) -> WorkerFacts:
+        """Who is to be blamed for what differs in an interval's round: whoever acted in it.
+
+        Where that was who had lent it, it went on from what the last one who was lent to said is carried on.
+        """
+        lent = [i for i in range(at) if audit.lent[i] == REPLAYED]
+        return audit.workers[lent[-1]] if audit.lent[at] == HERE and lent else audit.workers[at]
 
     def _found(self, audit: _Audit) -> Finding | None:
         """What came of an audit; None if it had to be begun again."""
@@ -297,7 +307,7 @@ class Audits:
             self._verdicts.append(Verdict(job.shard, job.first_round, until, outcome, names, finding.env_steps))
             return None
         at = "at the end" if finding.round is None else f"in round {finding.round}"
-        worker = audit.giver if finding.round is None else audit.workers[finding.round - job.first_round]
+        worker = audit.giver if finding.round is None else self._blamed(audit, finding.round - job.first_round)
         verdict = Verdict(
             job.shard,
             job.first_round,

@@ -50,11 +50,7 @@ class RayFleet(LendingCalls):
     """A learner actor and env-worker actors on the Ray cluster that this process is connected to."""
 
     def __init__(self, config: RunConfig, run: RunOnCluster) -> None:
-        """Start the actors, as many of the asked workers as there are CPUs for, and wait for them.
-
-        Raises:
-            HydrahiveError: If an actor cannot be built.
-        """
+        """Start the actors, as many of the asked workers as there are CPUs for; HydrahiveError if one is not built."""
         self._config, self._run = config, run
         self.run_id, self.segment = run.run_id, 0
         self._refused: list[tuple[WorkerFacts, RefusedWorkError]] = []
@@ -112,9 +108,11 @@ class RayFleet(LendingCalls):
 
     def refuse(self, worker: int, refused: RefusedWorkError) -> None:
         """Do without a worker, and without its node if that works for another account."""
+        if self.lends(worker):  # it is one's own, whomever it lends to
+            return self._members.ending.bury(worker, refused.what)
         if not refused.of_the_policy:  # which may be the run's own fault
             self._refused.append((self._members.crew.facts[worker], refused))
-        self._members.ending.refuse(worker, refused)
+        return self._members.ending.refuse(worker, refused)
 
     def take_refused(self) -> list[tuple[WorkerFacts, RefusedWorkError]]:
         """Whose work was refused since the last call."""

@@ -27,6 +27,41 @@ def named_code(plain: Any) -> list[str]:
     return sorted({name for name in _named(plain) if name.partition(".")[0] not in OURS})
 
 
+WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
+"""A text of an environment's options that names no file and no code."""
+
+
+def unfit_for_strangers(plain: Any) -> list[str]:
+    """What of a config's plain data nobody may be asked to run who does not trust whoever made it.
+
+    Besides code that does not come with us: wrappers, which are called with any arguments, and options that may name
+    files.
+    """
+    env = plain.get("env") if isinstance(plain, dict) else None
+    return sorted({*named_code(plain), *_wrappers(plain), *_options(env)})
+
+
+def _wrappers(plain: Any) -> Iterator[str]:
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            if "wrappers" in str(key) and value:
+                yield "(wrappers)"
+            yield from _wrappers(value)
+    elif isinstance(plain, list):
+        for one in plain:
+            yield from _wrappers(one)
+
+
+def _options(env: Any) -> Iterator[str]:
+    """Options of an environment (`kwargs`) that are other than numbers, truths and short words."""
+    init = env.get("init_args") if isinstance(env, dict) else None
+    given = init.get("kwargs") if isinstance(init, dict) else None
+    for name, value in given.items() if isinstance(given, dict) else [("kwargs", given)] if given else ():
+        is_word = isinstance(value, str) and WORD.fullmatch(value)
+        if not (value is None or isinstance(value, bool | int | float) or is_word):
+            yield f"(the option {str(name)[:40]})"
+
+
 def code_named_by(path: Path) -> list[str]:
     """As `named_code`, of a YAML file; nothing it names is imported.
 

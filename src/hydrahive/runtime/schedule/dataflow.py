@@ -194,7 +194,7 @@ class Schedule:
             with about:
                 given = self.fleet.get(part.summaries)
         except HydrahiveError as error:
-            raise self._held_to_account(error, part.worker, part.shards[0], part.round) from None
+            raise self._held_to_account(error, part.worker, part.shards, part.round) from None
         try:
             return summaries(self.config, given, part.shards, part.round)
         except RefusedWorkError as refused:
@@ -207,27 +207,29 @@ class Schedule:
             with about:
                 given = self.fleet.get(taken.state)
         except HydrahiveError as error:
-            raise self._held_to_account(error, taken.worker, shard, round_) from None
+            raise self._held_to_account(error, taken.worker, (shard,), round_) from None
         try:
             return shard_state(self.config, given, shard, round_)
         except RefusedWorkError as refused:
             raise refused.by(taken.worker) from None
 
-    def _held_to_account(self, error: HydrahiveError, worker: int, shard: int, round_: int) -> HydrahiveError:
+    def _held_to_account(
+        self, error: HydrahiveError, worker: int, shards: Sequence[int], round_: int
+    ) -> HydrahiveError:
         """What a worker's own call raised is held against it, never against the run: what is to be raised instead.
 
         What the learner has raised comes through here, too: later rounds wait for the weights that it did not make. A
         worker's own word is taken for a failure of its own fragment and for its being out of step only.
         """
         self._raise_what_the_learner_did()
-        is_its_own = isinstance(error, FragmentError) and (error.shard, error.round) == (shard, round_)
+        is_its_own = isinstance(error, FragmentError) and error.shard in shards and error.round == round_
         is_told = is_its_own or (isinstance(error, LostError) and not isinstance(error, LearnerLostError))
         if isinstance(error, OutOfStepError):
             self._out_of_step[worker] += 1
             is_told = self._out_of_step[worker] <= self.config.faults.attempts
         if is_told and not isinstance(error, RefusedWorkError):
             return error
-        return RefusedWorkError(shard, round_, str(error)).by(worker)
+        return RefusedWorkError(shards[0], round_, str(error)).by(worker)
 
     def _raise_what_the_learner_did(self) -> None:
         """Raise what the first update under way that has failed has failed with; later calls failed because of it."""

@@ -77,6 +77,7 @@ class Process:
         is_shown: Whether the account's name may be shown to everybody.
         run_id: The run that it works for.
         nonce: Of the known fragment that it was asked for.
+        digest: What comes of that.
         proven: Whether it has computed that.
         seen_at: When it was heard of last, on the desk's clock.
         rests_until: Until when it is not given work.
@@ -93,6 +94,7 @@ class Process:
     is_shown: bool
     run_id: str
     nonce: int
+    digest: str
     seen_at: float
     proven: bool = False
     rests_until: float = 0.0
@@ -117,6 +119,7 @@ class Desk:
         self.leases: dict[str, Lease] = {}
         self._accused: dict[str, list[Accused]] = {}
         self._gone: OrderedDict[str, str] = OrderedDict()
+        self._were: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.answers = self.received = self.sent = 0
 
     def announce(self, wanted: Wanted) -> Crowd:
@@ -160,7 +163,8 @@ class Desk:
                 crowd[one.run_id] += 1
         chosen = min(wanted, key=lambda one: crowd[one.run_id])
         nonce = secrets.choice(list(chosen.known))
-        process = Process(secrets.token_hex(16), account, is_shown, chosen.run_id, nonce, self._clock())
+        name, digest = secrets.token_hex(16), chosen.known[nonce]
+        process = Process(name, account, is_shown, chosen.run_id, nonce, digest, self._clock())
         self.processes[process.id] = process
         return process, chosen
 
@@ -177,7 +181,7 @@ class Desk:
                 text += "; a run with portable: true takes more machines"
         elif versions := difference_in_words(wanted.fingerprint, fingerprint, "the run is computed with", "it has"):
             text = versions
-        elif digest != wanted.known[process.nonce]:
+        elif digest != process.digest:
             text = "it computes other bytes than the run's own machines"
         else:
             process.proven = True
@@ -254,12 +258,14 @@ class Desk:
             self.end(process, f"{FAULTS} of its answers were refused; the last: {why}")
 
     def accuse(self, session: str, shard: int, round_: int, why: str) -> None:
-        """A lender found that it gave something else than an honest machine gives."""
+        """A lender found that it gave something else than an honest machine gives, also if it has left since."""
         process = self.processes.get(session)
-        if process is not None:
-            self._accused.setdefault(process.run_id, []).append(Accused(session, process.account, shard, round_, why))
-            for one in [one for one in self.processes.values() if one.account == process.account]:
-                self.end(one, f"what it gave was not what an honest machine gives: {why}")
+        run_id, account = (process.run_id, process.account) if process else self._were.get(session, ("", ""))
+        if not account:
+            return
+        self._accused.setdefault(run_id, []).append(Accused(session, account, shard, round_, why))
+        for one in [one for one in self.processes.values() if one.account == account]:
+            self.end(one, f"what it gave was not what an honest machine gives: {why}")
 
     def let_go(self, session: str, why: str) -> None:
         """It is too slow: somebody else may have its place for a while."""
@@ -275,8 +281,10 @@ class Desk:
         process.rung.set()
         self.processes.pop(process.id, None)
         self._gone[process.id] = process.over
-        while len(self._gone) > SESSIONS:
-            self._gone.popitem(last=False)
+        self._were[process.id] = process.run_id, process.account  # he may still be accused
+        for kept in (self._gone, self._were):
+            while len(kept) > SESSIONS:
+                kept.popitem(last=False)
         for lease in [one for one in self.leases.values() if one.offer.session == process.id]:
             self.leases.pop(lease.offer.id, None)
 

@@ -66,7 +66,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "The account was caught, and may not work now."},
     404: {"model": Problem, "description": "There is no such thing; no run that wants volunteers: ask again."},
     408: {"model": Problem, "description": "The body did not come in time."},
-    409: {"model": Problem, "description": "The machine computes other bytes than the run."},
+    409: {
+        "model": Problem,
+        "description": "The machine computes other bytes; or the same answer is being read.",
+    },
     410: {"model": Problem, "description": "It has ended; for a process, why."},
     411: {"model": Problem, "description": "The body's length is not said beforehand."},
     413: {"model": Problem, "description": "The body is larger than what was asked for."},
@@ -99,6 +102,7 @@ class Behind:
         self._accounts: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.reading = 0
+        self.readers: set[tuple[str, int]] = set()
 
     def needs_key(self, method: str, path: str) -> bool | None:
         """Everywhere but where it is open."""
@@ -271,7 +275,7 @@ def _describe_work(web: FastAPI, behind: Behind) -> None:
     @web.put(
         "/v1/fragments/{lease}/{shard}",
         response_model=Received,
-        responses={k: PROBLEMS[k] for k in (404, 408, 410, 411, 413, 503)},
+        responses={k: PROBLEMS[k] for k in (404, 408, 409, 410, 411, 413, 503)},
         openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
     )
     async def put(lease: Name, shard: Shard, request: Request, account: Account) -> Received:
@@ -281,7 +285,10 @@ def _describe_work(web: FastAPI, behind: Behind) -> None:
         size = _right_length(said, leased, process, desk)
         if behind.reading + size > BODIES_BYTES:
             raise RefusalError(503, "too many answers are coming in; send it again", {"Retry-After": "1"})
+        if (lease, shard) in behind.readers:
+            raise RefusalError(409, "this answer is being read already")
         behind.reading += size
+        behind.readers.add((lease, shard))
         try:
             body = await _exactly(request.stream(), size)
         except RefusalError as refused:
@@ -289,6 +296,7 @@ def _describe_work(web: FastAPI, behind: Behind) -> None:
             raise
         finally:
             behind.reading -= size
+            behind.readers.discard((lease, shard))
         if desk.take(process, leased, shard, size):
             behind.deliver(leased, shard, body)
         return Received(received=True)

@@ -23,7 +23,7 @@ from hydrahive.runtime.cluster.lending.shares import shares
 from hydrahive.runtime.cluster.lending.words import Accused, Crowd, Session, Wanted, gateway
 from hydrahive.runtime.cluster.member import Actor, is_ready
 from hydrahive.runtime.cluster.welcoming import Welcoming
-from hydrahive.runtime.config.named_code import named_code
+from hydrahive.runtime.config.named_code import unfit_for_strangers
 from hydrahive.runtime.config.plain import as_plain
 from hydrahive.runtime.config.run_config import BYTE_NEUTRAL, RunConfig
 from hydrahive.runtime.roles.carried import carries_something
@@ -61,6 +61,7 @@ class Lenders:
         self._crowd = Crowd()
         self._sessions: dict[int, Session] = {}
         self._own: dict[int, WorkerFacts] = {}
+        self._facts_of: dict[str, WorkerFacts] = {}
         self._caught: list[tuple[WorkerFacts, RefusedWorkError]] = []
         self._newcomers: dict[int, tuple[Actor, Session]] = {}
         self._told: dict[int, bool] = {}
@@ -176,7 +177,7 @@ class Lenders:
         node = node_of(account)
         if node in crew.room.refused:
             return
-        facts = next((crew.facts[one] for one, of in self._sessions.items() if of.id == accused.session), None)
+        facts = self._facts_of.get(accused.session)
         if facts is not None:
             self._caught.append((facts, RefusedWorkError(accused.shard, accused.round, why)))
         crew.room.refused.add(node)
@@ -202,7 +203,7 @@ class Lenders:
             name = f"{newcomer.name.replace(' ', '-')}-{crew.generation}"
             crew.facts[worker] = WorkerFacts(name, session.account, node_of(session.account))
             self._own[worker] = WorkerFacts(f"lender-{worker - FIRST}-{crew.generation}", run_user(), newcomer.node_id)
-            self._sessions[worker] = session
+            self._sessions[worker], self._facts_of[session.id] = session, crew.facts[worker]
             crew.register(newcomer, session.account)
             text = f"volunteer {session.account} is given work; its rounds are computed here as well at first"
             crew.listener("volunteer_joined", text, worker=newcomer.name, owner=session.account)
@@ -231,8 +232,9 @@ class Lenders:
         for session in waiting:
             if self._gateway is None or node_of(session.account) in crew.room.refused:
                 continue
-            proven = [self._is_proven(node_of(one.account)) for one in [*self._present(), session]]
-            if not shares(crew.config.shards, crew.config.remote.share, 1, proven).has_room:
+            accounts = [one.account for one in [*self._present(), session]]
+            proven = [self._is_proven(node_of(account)) for account in accounts]
+            if not shares(crew.config.shards, crew.config.remote.share, 1, proven, accounts).has_room:
                 continue
             self._build(session)
 
@@ -272,7 +274,8 @@ class Lenders:
         if not lenders:
             return {}
         proven = [self._told.get(worker, False) for worker in lenders]
-        found = shares(crew.config.shards, crew.config.remote.share, len(others), proven)
+        accounts = [self._sessions[worker].account for worker in lenders]
+        found = shares(crew.config.shards, crew.config.remote.share, len(others), proven, accounts)
         most = dict(zip(lenders, found.most, strict=True))
         left = crew.config.shards - min(found.lent, sum(found.most))
         return most | {worker: math.ceil(left / len(others)) for worker in others}
@@ -284,7 +287,7 @@ def refuse_code(config: RunConfig) -> None:
     Raises:
         UsageError: Names the code.
     """
-    named = named_code(lent_config(config))
+    named = unfit_for_strangers(lent_config(config))
     if named:
         text = f"remote.share: {config.remote.share} is not accepted; expected 0: volunteers run what we ship only"
         raise UsageError(f"{text}, and this run names {', '.join(named)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class Shares:
     has_room: bool
 
 
-def shares(shards: int, share: float, others: int, proven: Sequence[bool]) -> Shares:
+def shares(shards: int, share: float, others: int, proven: Sequence[bool], accounts: Sequence[str]) -> Shares:
     """How many shards each volunteer may hold.
 
     Args:
@@ -33,18 +34,22 @@ def shares(shards: int, share: float, others: int, proven: Sequence[bool]) -> Sh
         share: What part of them may be lent.
         others: Env workers beside the volunteers'.
         proven: Of each volunteer, whether it has earned trust; the earlier ones come first.
+        accounts: Whom each earns for.
     """
     lent = max(1, math.floor(shards * share))
     of_unproven = min(lent, max(1, shards // UNPROVEN_ALL))
     each = max(1, shards // UNPROVEN_EACH)
     # No more than twice what would be even, so that one volunteer beside many workers is not all that is waited for.
     fair = math.ceil(2 * shards / (others + len(proven)))
-    left, left_unproven, most = lent, of_unproven, []
-    for is_proven in sorted(proven, reverse=True):
-        held = min(left, fair if is_proven else min(each, left_unproven))
-        left -= held
-        left_unproven -= 0 if is_proven else held
-        most.append(held)
-    taken = {True: iter(most[: sum(proven)]), False: iter(most[sum(proven) :])}
-    found = tuple(next(taken[is_proven]) for is_proven in proven)
+    left, left_unproven, most = lent, of_unproven, dict[int, int]()
+    of_account: Counter[str] = Counter()
+    for place in sorted(range(len(proven)), key=lambda place: not proven[place]):
+        if proven[place]:
+            most[place] = min(left, fair)
+        else:
+            most[place] = min(left, left_unproven, each - of_account[accounts[place]])
+            left_unproven -= most[place]
+            of_account[accounts[place]] += most[place]
+        left -= most[place]
+    found = tuple(most[place] for place in range(len(proven)))
     return Shares(found, lent, bool(found) and found[-1] > 0)

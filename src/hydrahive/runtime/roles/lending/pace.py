@@ -22,6 +22,9 @@ MOST_REST_SECONDS = 300.0
 NEW, OLD = 0.3, 0.7
 """Shares of the newest measurement, and of those before, in how long a fragment takes here."""
 
+DRAG_NEW, DRAG_OLD, MOST_DRAG = 0.1, 0.9, 0.5
+"""Shares of the newest round and of those before in how much longer rounds take for him, and how much is borne."""
+
 TIRED = 3
 """After so many attempts in vain somebody else may have the place."""
 
@@ -35,7 +38,7 @@ class Pace:
         self._own_s = 0.0
         self._is_warm, self._in_vain = False, 0
         self._since: float | None = None
-        self._rests_until = 0.0
+        self._rests_until = self._drag = 0.0
 
     def note_own(self, seconds: float) -> None:
         """A fragment took so long here."""
@@ -56,9 +59,18 @@ class Pace:
         """He is tried, from the state that the shards have here."""
         self._is_warm, self._since = False, self._clock()
 
-    def in_time(self) -> None:
-        """He gave what was lent while it was waited for."""
+    def in_time(self, waited_s: float, shards: int, *, is_trusted: bool) -> bool:
+        """He gave what was lent while it was waited for; whether that was worth the waiting, taking one with another.
+
+        Who is trusted saves what it takes here; who is not saves nothing.
+        """
+        round_s = max(self._own_s * shards, COLD_SECONDS)
+        self._drag = DRAG_OLD * self._drag + DRAG_NEW * (waited_s / round_s - is_trusted)
+        if self._drag > MOST_DRAG:
+            self._drag = 0.0
+            return False
         self._is_warm, self._since, self._in_vain = True, None, 0
+        return True
 
     def late(self, shards: int) -> bool:
         """He did not; whether the attempt was in vain, and he rests now."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hydrahive.core.errors import OutOfStepError
+from hydrahive.core.errors import OutOfStepError, first_line
 from hydrahive.core.fragment import HERE, VERIFIED, Fragment, FragmentSummary
 from hydrahive.core.state import State
 from hydrahive.core.watched import Wish
@@ -91,7 +91,7 @@ class LendingWorker(EnvWorker):
     def __init__(self, config: RunConfig, run_id: str, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
         """Lend through `line`, to somebody who is not trusted yet; `clock` gives monotonic seconds."""
         super().__init__(config, run_id)
-        self._line = line
+        self._line, self._clock = line, clock
         self._layout, self._pace = Layout(config), Pace(config.remote, clock)
         self._changed = threading.Condition()
         self._foretold: dict[Key, tuple[int, Any]] = {}
@@ -137,8 +137,9 @@ class LendingWorker(EnvWorker):
             return True
 
     def adopt(self, shard: int, state: State | None, segment: int = 0) -> None:
-        """As `EnvWorker.adopt`; his copy stands elsewhere."""
+        """As `EnvWorker.adopt`; his copy stands elsewhere, and a version's number may mean others since."""
         self._forget_copy(shard)
+        self._version = -1
         super().adopt(shard, state, segment)
 
     def release(self, shard: int) -> None:
@@ -165,7 +166,8 @@ class LendingWorker(EnvWorker):
                 return here()
             if self._is_trusted:
                 lent = self._waited_for(open_)
-                return here() if lent is None else self._made_of(lent, round_, version, wishes)
+                theirs = None if lent is None else self._made_of(lent, round_, version, wishes)
+                return here() if theirs is None else theirs
             made = here()
             lent = self._waited_for(open_)
             self._judge_doubt(made[0], shards, round_)
@@ -184,7 +186,8 @@ class LendingWorker(EnvWorker):
                 return self._open[key]
             is_here = all(shard in self._shards and self._shards[shard].round == round_ for shard in shards)
             # An environment that is rebuilt goes on from its state as itself at boundaries only.
-            is_here &= self._config.env.snapshot_kind.goes_on or round_ % self._config.boundary_every == 0
+            is_boundary = round_ > 0 and round_ % self._config.boundary_every == 0  # a fresh one is none yet
+            is_here &= self._config.env.snapshot_kind.goes_on or is_boundary
             if not (self._is_there and is_here and key in self._foretold) or self._pace.rests:
                 return None
             # What he was given after this round goes on from a copy that is replaced now.
@@ -215,20 +218,21 @@ class LendingWorker(EnvWorker):
 
     def _waited_for(self, open_: _Open) -> dict[int, Lent] | None:
         """What he gave; None if it is not there in time, or nothing that acting gives."""
-        patience = self._pace.patience_s(len(open_.lease.shards))
+        shards = open_.lease.shards
+        patience, began = self._pace.patience_s(len(shards)), self._clock()
         with self._changed:
             self._changed.wait_for(lambda: open_.is_whole or open_.is_over or not self._is_there, patience)
+            waited_s = self._clock() - began
+            is_in_time = open_.is_whole and self._pace.in_time(waited_s, len(shards), is_trusted=self._is_trusted)
+            if self._is_there and not open_.is_over and not is_in_time:
+                self._be_late(len(shards))
             if not open_.is_whole:
-                if self._is_there and not open_.is_over:
-                    self._be_late(len(open_.lease.shards))
                 return None
         try:
-            lent = {shard: self._layout.unpacked(open_.answers[shard]) for shard in open_.lease.shards}
+            return {shard: self._layout.unpacked(open_.answers[shard]) for shard in shards}
         except RefusedLentError as refused:
             self._doubt = str(refused)  # a policy that has diverged gives the same to everybody
             return None
-        self._pace.in_time()
-        return lent
 
     def _be_late(self, shards: int) -> None:
         """He goes on from where he is, and may come in time with a later round, until he never does."""
@@ -253,13 +257,13 @@ class LendingWorker(EnvWorker):
 
     def _made_of(
         self, lent: Mapping[int, Lent], round_: int, version: int, wishes: Sequence[Wish]
-    ) -> tuple[list[Fragment], list[FragmentSummary]]:
-        """The fragments that follow from how he acted.
+    ) -> tuple[list[Fragment], list[FragmentSummary]] | None:
+        """The fragments that follow from how he acted; None where the environments do not take it, and it is done here.
 
         Raises:
-            OutOfStepError: As `simulate`.
-            FragmentError: If the environments do not take it; whoever computes it next finds out whose fault that is.
+            FragmentError: If they do not, and cannot be brought back to where they were.
         """
+        before = {shard: self.snapshot(shard) for shard in lent} if self._config.env.snapshot_kind.goes_on else {}
         done = []
         for shard, given in lent.items():
 
@@ -271,22 +275,27 @@ class LendingWorker(EnvWorker):
                 return fragment, summary
 
             try:
-                done.append(self._guarded(shard, round_, made))
+                done.append(made() if before else self._guarded(shard, round_, made))
             except OutOfStepError:
                 raise
-            except Exception:
-                self._is_trusted = False  # until the next word of the fleet's
-                self.gone()
-                raise
+            except Exception as error:
+                if not before:
+                    self._line.let_go("what it did could not be gone on from")
+                    self.gone()
+                    raise
+                self._doubt = f"the environment does not take how it acted: {first_line(error)}"
+                for back, state in before.items():
+                    self._shards[back].restore(state)
+                return None
         return [fragment for fragment, _ in done], [summary for _, summary in done]
 
     def _judge_doubt(self, fragments: Sequence[Fragment], shards: Sequence[int], round_: int) -> None:
         """What he gave was no acting: that is held against him, unless a diverged policy gives it here, too."""
-        if self._doubt and all(np.isfinite(fragment.behaviour).all() for fragment in fragments):
-            self._accuse(shards[0], round_, self._doubt)
+        doubt, self._doubt = self._doubt, ""
+        if doubt and not any(np.isnan(fragment.behaviour).any() for fragment in fragments):
+            self._accuse(shards[0], round_, doubt)
 
     def _accuse(self, shard: int, round_: int, why: str) -> None:
-        self._doubt = ""
         self._line.accuse(shard, round_, why)
         self.gone()
 

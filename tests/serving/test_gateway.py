@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import FULL, ROOT, wait_for
 from gateways import HttpLine, gateway_with, opened, wanted_of
+from hydrahive.runtime.cluster.lending.shares import shares
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.shipped import shipped_experiments
 from hydrahive.runtime.roles.lending.worker import Lease
@@ -305,6 +307,34 @@ def test_who_is_accused_is_told_to_the_run_once_and_all_his_processes_end(wanted
         with pytest.raises(Exception, match="made up"):
             desk.of(one.id, "alice")
     assert desk.of(bobs.id, "bob") is bobs
+
+
+def test_who_leaves_before_his_lie_is_found_is_accused_all_the_same(wanted):
+    desk = Desk()
+    desk.announce(wanted)
+    process, _ = desk.enter("alice", None, is_shown=False)
+    desk.end(process, "it has left")
+    desk.accuse(process.id, 1, 2, "made up")
+    assert [(one.account, one.session) for one in desk.announce(wanted).accused] == [("alice", process.id)]
+
+
+def test_a_run_that_goes_on_with_other_known_fragments_still_knows_what_it_asked(wanted):
+    desk = Desk()
+    desk.announce(wanted)
+    process, _ = desk.enter("alice", None, is_shown=False)
+    desk.announce(replace(wanted, known={99: "0" * 64}))
+    desk.prove(process, wanted.machine_class, dict(wanted.fingerprint), wanted.known[process.nonce])
+    assert process.proven
+
+
+def test_an_account_holds_no_more_unproven_shards_with_more_processes():
+    one = shares(16, 1.0, 1, [False], ["alice"])
+    assert (one.most, one.has_room) == ((2,), True)
+    assert shares(16, 1.0, 1, [False, False], ["alice", "alice"]).most == (2, 0)
+    assert shares(16, 1.0, 1, [False, False, False], ["alice", "bob", "carl"]).most == (2, 2, 0)
+    assert shares(16, 0.5, 1, [True, False], ["alice", "bob"]).most == (8, 0)
+    assert shares(16, 1.0, 2, [True, True], ["alice", "alice"]).most == (8, 8)
+    assert shares(2, 0.1, 1, [False], ["alice"]).most == (1,)
 
 
 def test_blobs_go_when_there_are_too_many_bytes():

@@ -121,6 +121,25 @@ def test_who_turns_dishonest_once_trusted_is_caught_by_audits_and_the_run_goes_b
     assert verify(ledger.journal).problem is None
 
 
+def test_a_lie_in_what_is_carried_on_is_his_who_told_it_whoever_went_on_from_it(trained):
+    """The round after it was acted here, from what he had said: its bytes differ first, and are not held against us."""
+    lied = []
+
+    def lies(person, lease, shard, lent, body):
+        if lease.round < 40 or lied:
+            return None if lied else body
+        lied.append(lease.round)
+        carried = {name: array + np.float32(0.25) for name, array in lent.carried.items()}
+        return person.layout.packed(dataclasses.replace(lent, carried=carried))
+
+    lent, fleet, ledger, events = trained("lent", [lies, None], *LSTM, trust_after=2, at_least=1.0 - 1e-9)
+    assert lied
+    assert fleet.quarantined == [node_of("p1")]
+    assert {row["account"] for row in strikes(ledger.journal)} == {"p1"}
+    assert [event for event in events if event["kind"] == "taken_back"]
+    assert lent["env_steps"] >= 9000
+
+
 def test_who_is_silent_is_paid_nothing(trained):
     alone, *_ = trained("alone", [])
     lent, fleet, ledger, _ = trained("lent", [lenders.nothing, None])

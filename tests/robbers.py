@@ -146,7 +146,7 @@ def main() -> None:
     from hydrahive.volunteer.budget import Budget
 
     url, keys, *names = sys.argv[1:]
-    count = int(names.pop()) if "--count" in names else len(names)
+    count = int(names.pop()) if "--count" in names else None
     names = [name for name in names if name != "--count"]
     ways = [globals()[name] for name in names] or WAYS
     print("ready", flush=True)

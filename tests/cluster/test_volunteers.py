@@ -129,7 +129,8 @@ def test_one_digest_whatever_becomes_of_volunteers(hive: Hive, tmp_path: Path) -
     assert hive.processes["lent"].wait(400) == 0, hive.log("lent")
     summary = hive.summary("lent")
     assert digests_of(summary) == digests_of(alone)
-    assert hive.kinds("lent").count("volunteer_left") >= 1
+    if FULL:  # who is silent is missed after half a minute
+        assert hive.kinds("lent").count("volunteer_left") >= 1
     assert not {"worker_lost", "recovering", "failed", "volunteer_caught"} & set(hive.kinds("lent"))
     paid = hive.paid()
     assert sum(paid[name] for name in NAMES) > 10_000, paid

@@ -9,17 +9,17 @@ import time
 import numpy as np
 import torch
 
-from hydrahive.core.errors import LostError, RefusedWorkError
+from hydrahive.core.errors import RefusedWorkError
 from hydrahive.ledger.audit_rules import node_of
 from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.policies.flat_weights import FlatWeights
-from hydrahive.runtime.fleet.inline import InlineFleet
-from hydrahive.runtime.fleet.refs import Ref, Stock
+from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.roles.env_worker import EnvWorker, build_network
 from hydrahive.runtime.roles.lending.acting import lent_of
 from hydrahive.runtime.roles.lending.layout import Layout
 from hydrahive.runtime.roles.lending.worker import LendingWorker
 from hydrahive.runtime.roles.shard import Shard
+from volunteers import SeveralWorkers
 
 
 class Person:
@@ -74,7 +74,7 @@ class Person:
             self.answered += 1
 
 
-class LentFleet(InlineFleet):
+class LentFleet(SeveralWorkers):
     """One worker of the run's user, and a lending one for each person; trusted once the standings say so."""
 
     def __init__(self, config, run_id, spoils=(None,), most=None):
@@ -126,17 +126,6 @@ class LentFleet(InlineFleet):
     def is_own(self, worker):
         return True
 
-    def get(self, ref):
-        if isinstance(ref, LostError):
-            raise ref
-        return ref
-
-    def adopt(self, worker, shard, state):
-        self._workers[worker].adopt(shard, self.get(state), self.segment)
-
-    def release(self, worker, shard):
-        self._workers[worker].release(shard)
-
     def simulate(self, worker, shards, round_, version, weights):
         if worker:
             self._workers[worker].trust(self._share(self.facts(worker).node) < 1)
@@ -146,12 +135,6 @@ class LentFleet(InlineFleet):
 
     def snapshot(self, worker, shard):
         return Ref(self._workers[worker].snapshot(shard))
-
-    def stock(self):
-        taken = self._replay.position() if self._replay else None
-        return Stock(
-            self._learner.position(), {n: w.positions() for n, w in self._workers.items()}, replay_position=taken
-        )
 
     def refuse(self, worker, refused):
         self.refused.append((worker, refused.what))

@@ -20,7 +20,27 @@ SIZES = ["--env.size=7", "--env.window=5", "--policy.encoder.hidden=[16]", "--sh
 SIZES += ["--fragment_length=8", "--boundary_every=5", "--stop.env_steps=9000", "--checkpoint.every_boundaries=2"]
 
 
-class VolunteerFleet(InlineFleet):
+class SeveralWorkers(InlineFleet):
+    """More than one worker in this process: `_workers`, by number."""
+
+    def get(self, ref):
+        if isinstance(ref, LostError):
+            raise ref
+        return ref
+
+    def adopt(self, worker, shard, state):
+        self._workers[worker].adopt(shard, self.get(state), self.segment)
+
+    def release(self, worker, shard):
+        self._workers[worker].release(shard)
+
+    def stock(self):
+        positions = {name: worker.positions() for name, worker in self._workers.items()}
+        taken = self._replay.position() if self._replay else None
+        return Stock(self._learner.position(), positions, replay_position=taken)
+
+
+class VolunteerFleet(SeveralWorkers):
     """Two workers of other people's and one of the run's user, in this process; `spoil` may change what one gives."""
 
     def __init__(self, config, run_id, spoil=None, dishonest=(1,)):
@@ -48,17 +68,6 @@ class VolunteerFleet(InlineFleet):
     def hands_over(self, worker):
         return not self.audits(self.facts(worker))
 
-    def get(self, ref):
-        if isinstance(ref, LostError):
-            raise ref
-        return ref
-
-    def adopt(self, worker, shard, state):
-        self._workers[worker].adopt(shard, self.get(state), self.segment)
-
-    def release(self, worker, shard):
-        self._workers[worker].release(shard)
-
     def simulate(self, worker, shards, round_, version, weights):
         if self._spoil and worker in self._dishonest:
             return self._spoil.simulate(self._workers[worker], shards, round_, version, weights)
@@ -69,11 +78,6 @@ class VolunteerFleet(InlineFleet):
         if self._spoil and worker in self._dishonest:
             state = self._spoil.snapshot(state)
         return Ref(state)
-
-    def stock(self):
-        positions = {name: worker.positions() for name, worker in self._workers.items()}
-        taken = self._replay.position() if self._replay else None
-        return Stock(self._learner.position(), positions, replay_position=taken)
 
     def quarantine(self, worker, why):
         self.quarantined.append(worker.name)

@@ -1,6 +1,7 @@
 """How the application says no: statuses, and one line in JSON."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -26,17 +27,24 @@ log = logging.getLogger("hydrahive.serving")
 STATUS = {"wrong-key": 401, "overdraft": 402, "reused-key": 422, "busy": 409}
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "No key, or nobody's."},
-    402: {"model": Problem, "description": "The account has too few tokens."},
-    404: {"model": Problem, "description": "No such run is served."},
-    408: {"model": Problem, "description": "The body did not come in time."},
-    409: {"model": Problem, "description": "Answered and paid before under this name, and not kept any more."},
-    413: {"model": Problem, "description": "The body, or the number of rows, is too large."},
-    422: {"model": Problem, "description": "What was sent has the wrong shape, or is not finite."},
-    429: {"model": Problem, "description": "The account asks too fast; `Retry-After` says when to ask again."},
-    503: {"model": Problem, "description": "Still loading, or the ledger is away; asking again may help."},
-}
+def problems(words: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What a description of an application says of the statuses with which it refuses."""
+    return {status: {"model": Problem, "description": text} for status, text in words.items()}
+
+
+PROBLEMS = problems(
+    {
+        401: "No key, or nobody's.",
+        402: "The account has too few tokens.",
+        404: "No such run is served.",
+        408: "The body did not come in time.",
+        409: "Answered and paid before under this name, and not kept any more.",
+        413: "The body, or the number of rows, is too large.",
+        422: "What was sent has the wrong shape, or is not finite.",
+        429: "The account asks too fast; `Retry-After` says when to ask again.",
+        503: "Still loading, or the ledger is away; asking again may help.",
+    }
+)
 
 
 async def failed(request: Request, failure: RefusalError) -> JSONResponse:

@@ -193,8 +193,7 @@ class Coordinator(Registry):
 
     def is_somebodys(self, key: str) -> bool:
         """Whether an account has this key."""
-        self._awake()
-        return self._till().account_of(key) is not None
+        return self.account_of(key) is not None
 
     def account_of(self, key: str) -> str | None:
         """The account whose key this is; None if it is nobody's."""

@@ -26,7 +26,7 @@ from hydrahive.runtime.config.fingerprint import fingerprint_of
 from hydrahive.runtime.config.machine_class import machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.heart import Work
-from hydrahive.runtime.roles.lookout import Lookouts
+from hydrahive.runtime.roles.lookout import Lookout, Lookouts
 from hydrahive.runtime.roles.shard import Shard, refuse_masks
 
 WORKER_THREADS = 1
@@ -175,14 +175,23 @@ class EnvWorker:
             raise FragmentError(index, round_, *self._broken.pop(index))
         shard = self._shard(index)
 
-        def simulated() -> tuple[Fragment, FragmentSummary]:
-            lookouts = self._lookouts.due(index, wishes, time.monotonic())
-            fragment, summary = shard.simulate(round_, version, self._network, lookouts)
-            if lookouts:
-                summary = replace(summary, frames=tuple(self._lookouts.taken(lookouts, time.monotonic())))
-            return fragment, summary
+        def simulated(lookouts: Sequence[Lookout]) -> tuple[Fragment, FragmentSummary]:
+            return shard.simulate(round_, version, self._network, lookouts)
 
-        return self._guarded(index, round_, simulated)
+        return self._guarded(index, round_, lambda: self._shown(index, wishes, simulated))
+
+    def _shown(
+        self,
+        index: int,
+        wishes: Sequence[Wish],
+        make: Callable[[Sequence[Lookout]], tuple[Fragment, FragmentSummary]],
+    ) -> tuple[Fragment, FragmentSummary]:
+        """What `make` gives, with pictures of what is watched; it is given who looks on."""
+        lookouts = self._lookouts.due(index, wishes, time.monotonic())
+        fragment, summary = make(lookouts)
+        if lookouts:
+            summary = replace(summary, frames=tuple(self._lookouts.taken(lookouts, time.monotonic())))
+        return fragment, summary
 
     def _guarded(
         self, index: int, round_: int, make: Callable[[], tuple[Fragment, FragmentSummary]]

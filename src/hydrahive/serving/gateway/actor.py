@@ -11,7 +11,7 @@ import uvicorn
 from ray.exceptions import RayError, RayTaskError
 
 from hydrahive.core.errors import HydrahiveError, first_line
-from hydrahive.runtime.cluster.lending.words import Crowd, Offer, Wanted
+from hydrahive.runtime.cluster.lending.words import NAME, NAMESPACE, Crowd, Offer, Wanted
 from hydrahive.runtime.coordinator.actor import coordinator
 from hydrahive.serving.gateway.desk import Desk, Lease
 from hydrahive.serving.gateway.page import Pages
@@ -179,8 +179,6 @@ def gateway_actor(node: Any) -> Any:
     Raises:
         ValueError: If the cluster has one.
     """
-    from hydrahive.runtime.cluster.lending.words import NAME, NAMESPACE
-
     actor: Any = ray.remote(GatewayActor)
     options = {"name": NAME, "namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": node}
     return actor.options(**options, max_concurrency=10_000).remote()

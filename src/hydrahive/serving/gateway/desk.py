@@ -118,8 +118,7 @@ class Desk:
         self.processes: dict[str, Process] = {}
         self.leases: dict[str, Lease] = {}
         self._accused: dict[str, list[Accused]] = {}
-        self._gone: OrderedDict[str, str] = OrderedDict()
-        self._were: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._ended: OrderedDict[str, Process] = OrderedDict()
         self.answers = self.received = self.sent = 0
 
     def announce(self, wanted: Wanted) -> Crowd:
@@ -128,7 +127,7 @@ class Desk:
         self.runs[wanted.run_id] = wanted, now
         self.sweep()
         there = [one for one in self.processes.values() if one.run_id == wanted.run_id and one.proven]
-        sessions = tuple(Session(one.id, one.account) for one in there if one.rests_until <= now and not one.over)
+        sessions = tuple(Session(one.id, one.account) for one in there if one.rests_until <= now)
         return Crowd(sessions, tuple(self._accused.pop(wanted.run_id, ())), self.name)
 
     def sweep(self) -> None:
@@ -197,14 +196,15 @@ class Desk:
         """
         found = self.processes.get(process)
         if found is None or found.account != account:
-            raise RefusedHereError(410, self._gone.get(process) or "this process is not known here: begin anew")
+            ended = self._ended.get(process)
+            raise RefusedHereError(410, ended.over if ended else "this process is not known here: begin anew")
         found.seen_at = self._clock()
         return found
 
     def offer(self, offer: Offer, lender: Any, weights: bytes) -> None:
         """Have a lease fetched; one for somebody who is gone is forgotten, and missed by who lends."""
         process = self.processes.get(offer.session)
-        if process is None or process.over:
+        if process is None:
             return
         states = {shard: self.blobs.keep(state) if state else "" for shard, state in offer.states.items()}
         lease = Lease(offer, lender, self.blobs.keep(weights), states)
@@ -216,8 +216,7 @@ class Desk:
         """What is to be done next."""
         found = [lease for lease in process.leases if lease.offer.id in self.leases]
         process.leases.clear()
-        if not process.over:
-            process.rung.clear()
+        process.rung.clear()
         return found
 
     def withdraw(self, lease: str) -> None:
@@ -259,12 +258,12 @@ class Desk:
 
     def accuse(self, session: str, shard: int, round_: int, why: str) -> None:
         """A lender found that it gave something else than an honest machine gives, also if it has left since."""
-        process = self.processes.get(session)
-        run_id, account = (process.run_id, process.account) if process else self._were.get(session, ("", ""))
-        if not account:
+        process = self.processes.get(session) or self._ended.get(session)
+        if process is None:
             return
-        self._accused.setdefault(run_id, []).append(Accused(session, account, shard, round_, why))
-        for one in [one for one in self.processes.values() if one.account == account]:
+        accused = Accused(session, process.account, shard, round_, why)
+        self._accused.setdefault(process.run_id, []).append(accused)
+        for one in [one for one in self.processes.values() if one.account == process.account]:
             self.end(one, f"what it gave was not what an honest machine gives: {why}")
 
     def let_go(self, session: str, why: str) -> None:
@@ -280,11 +279,10 @@ class Desk:
         process.over = process.over or why
         process.rung.set()
         self.processes.pop(process.id, None)
-        self._gone[process.id] = process.over
-        self._were[process.id] = process.run_id, process.account  # he may still be accused
-        for kept in (self._gone, self._were):
-            while len(kept) > SESSIONS:
-                kept.popitem(last=False)
+        process.leases.clear()
+        self._ended[process.id] = process  # he may still ask why, and be accused
+        while len(self._ended) > SESSIONS:
+            self._ended.popitem(last=False)
         for lease in [one for one in self.leases.values() if one.offer.session == process.id]:
             self.leases.pop(lease.offer.id, None)
 

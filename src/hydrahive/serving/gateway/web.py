@@ -34,8 +34,7 @@ from hydrahive.serving.gateway.words import (
     Received,
     Worker,
 )
-from hydrahive.serving.models import Problem
-from hydrahive.serving.refusals import HANDLERS, RefusalError
+from hydrahive.serving.refusals import HANDLERS, RefusalError, problems
 
 POLL_SECONDS = 20.0
 """How long a question for work waits at most."""
@@ -61,23 +60,22 @@ KNOWN_SECONDS = 60.0
 bearer = HTTPBearer(auto_error=False, description="The API key that `hydrahive ledger accounts open NAME` shows once.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "No key, or nobody's."},
-    403: {"model": Problem, "description": "The account was caught, and may not work now."},
-    404: {"model": Problem, "description": "There is no such thing; no run that wants volunteers: ask again."},
-    408: {"model": Problem, "description": "The body did not come in time."},
-    409: {
-        "model": Problem,
-        "description": "The machine computes other bytes; or the same answer is being read.",
-    },
-    410: {"model": Problem, "description": "It has ended; for a process, why."},
-    411: {"model": Problem, "description": "The body's length is not said beforehand."},
-    413: {"model": Problem, "description": "The body is larger than what was asked for."},
-    416: {"model": Problem, "description": "There are no such bytes."},
-    422: {"model": Problem, "description": "What was sent does not follow the description."},
-    429: {"model": Problem, "description": "The account asks too fast, or has too many processes here."},
-    503: {"model": Problem, "description": "The ledger is away, or too much comes in; ask again."},
-}
+PROBLEMS = problems(
+    {
+        401: "No key, or nobody's.",
+        403: "The account was caught, and may not work now.",
+        404: "There is no such thing; no run that wants volunteers: ask again.",
+        408: "The body did not come in time.",
+        409: "The machine computes other bytes; or the same answer is being read.",
+        410: "It has ended; for a process, why.",
+        411: "The body's length is not said beforehand.",
+        413: "The body is larger than what was asked for.",
+        416: "There are no such bytes.",
+        422: "What was sent does not follow the description.",
+        429: "The account asks too fast, or has too many processes here.",
+        503: "The ledger is away, or too much comes in; ask again.",
+    }
+)
 
 
 class Till(Protocol):

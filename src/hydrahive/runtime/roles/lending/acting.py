@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from hydrahive.core.fragment import REPLAYED, Fragment, FragmentSummary
 from hydrahive.runtime.roles.lending.layout import Lent, RefusedLentError
 from hydrahive.runtime.roles.lookout import Lookout
@@ -32,6 +30,5 @@ def acted_by(
     if len(lent.states) != len(fragment.state_rows):
         raise RefusedLentError(f"it has {len(lent.states)} memories for {len(fragment.state_rows)} rows")
     shard.carry_on(lent.carried)
-    counts = lent.counts if lent.counts.size else np.zeros(0, np.int64)
     whole = replace(fragment, actions=lent.actions, behaviour=lent.behaviour, states=lent.states)
-    return whole, replace(summary, detours=counts, lent=REPLAYED)
+    return whole, replace(summary, detours=lent.counts, lent=REPLAYED)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,7 +130,7 @@ class LendingWorker(EnvWorker):
     def answer(self, lease: str, shard: int, body: bytes) -> bool:
         """Take what he gives for one shard; whether it was still waited for."""
         with self._changed:
-            mine = next((one for one in self._open.values() if one.lease.id == lease and not one.is_over), None)
+            mine = next((one for one in self._open.values() if one.lease.id == lease), None)
             if mine is None or shard not in mine.lease.shards:
                 return False
             mine.answers.setdefault(shard, body)
@@ -202,9 +203,13 @@ class LendingWorker(EnvWorker):
     def _lend_ahead(self, key: Key) -> None:
         """Lend a round before it is due, if his copies will stand there and he has not too much to do."""
         round_, shards = key
-        ahead = sum(not one.is_over for one in self._open.values())
         is_next = key not in self._open and all(self._at.get(shard) == round_ for shard in shards)
-        if is_next and self._is_there and ahead < self._config.remote.rounds_per_lease and not self._pace.rests:
+        if (
+            is_next
+            and self._is_there
+            and len(self._open) < self._config.remote.rounds_per_lease
+            and not self._pace.rests
+        ):
             self._lend(key, {})
 
     def _lend(self, key: Key, states: Mapping[int, State]) -> _Open:
@@ -266,13 +271,8 @@ class LendingWorker(EnvWorker):
         before = {shard: self.snapshot(shard) for shard in lent} if self._config.env.snapshot_kind.goes_on else {}
         done = []
         for shard, given in lent.items():
-
-            def made(given: Lent = given, shard: int = shard) -> tuple[Fragment, FragmentSummary]:
-                lookouts = self._lookouts.due(shard, wishes, time.monotonic())
-                fragment, summary = acted_by(self._shards[shard], round_, version, given, lookouts)
-                if lookouts:
-                    summary = replace(summary, frames=tuple(self._lookouts.taken(lookouts, time.monotonic())))
-                return fragment, summary
+            acted = partial(acted_by, self._shards[shard], round_, version, given)
+            made = partial(self._shown, shard, wishes, acted)
 
             try:
                 done.append(made() if before else self._guarded(shard, round_, made))
@@ -312,7 +312,7 @@ class LendingWorker(EnvWorker):
     def _end(self, key: Key) -> None:
         """A lease is over; what he has not given for it is late."""
         open_ = self._open.pop(key, None)
-        if open_ is not None and not open_.is_over:
+        if open_ is not None:
             open_.is_over = True
             if not open_.is_whole:
                 self._line.withdraw(open_.lease.id)

@@ -5,8 +5,8 @@ from gymnasium import spaces
 
 from hydrahive.core.errors import ConfigError
 from hydrahive.policies.actor_critic import ActorCritic
-from hydrahive.policies.categorical import chosen, entropy, gumbel_noise, kl_divergence
 from hydrahive.policies.config import Conv, Mlp, PolicyConfig
+from hydrahive.policies.distributions import chosen, entropy, gumbel_noise, kl_divergence
 from hydrahive.policies.flat_weights import ALIGNMENT, FlatWeights
 
 BOX = spaces.Box(-1, 1, (7,), np.float32)

@@ -5,13 +5,13 @@ import yaml
 
 from conftest import FULL, ROOT
 from hydrahive.core.errors import UsageError
+from hydrahive.pilot.space import Range
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.plain import dump
 from hydrahive.runtime.config.shipped import shipped_sweeps
 from hydrahive.tuning.checks import known_metrics, refuse_unusable
 from hydrahive.tuning.config import load_sweep
 from hydrahive.tuning.search.sources import Listed
-from hydrahive.tuning.space import Range
 
 GOOD = {
     "experiment": "snake/vtrace",

@@ -10,10 +10,10 @@ import yaml
 
 from conftest import TINY, full_only
 from hydrahive.core.errors import HydrahiveError, LedgerError, LostError, MachineClassError, UsageError
+from hydrahive.pilot.space import Range
 from hydrahive.tuning.config import Optuna, load_sweep
 from hydrahive.tuning.folder import Ending, SweepFolder, append_line, read_lines
 from hydrahive.tuning.search.sources import Estimated
-from hydrahive.tuning.space import Range
 from hydrahive.tuning.trials.trial import PUT_OFF, why_it_failed
 from hydrahive.tuning.winner import winner_of
 

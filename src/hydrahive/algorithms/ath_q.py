@@ -25,7 +25,7 @@ from hydrahive.core.schedules import value_at
 from hydrahive.core.state import State
 from hydrahive.core.streams import derived_seed
 from hydrahive.policies.agent import Agent
-from hydrahive.policies.categorical import chosen
+from hydrahive.policies.distributions import chosen
 from hydrahive.policies.q_network import QNetwork
 
 SUMS = ("loss", "q_mean", "td_error")

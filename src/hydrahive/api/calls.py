@@ -57,5 +57,5 @@ def train(
 
 
 def load_policy(run: Run | str | Path, runs: str | Path | None = None) -> Policy:
-    """The newest policy of a run, given itself, its name, or its folder; errors as `Run` and `Policy`."""
+    """The policy that a run shows, given itself, its name, or its folder; errors as `Run` and `Policy`."""
     return Policy(run.folder if isinstance(run, Run) else Run(run, runs).folder)

@@ -19,7 +19,7 @@ class Acted(NamedTuple):
 
 
 class Policy:
-    """The policy of a run's newest checkpoint; its actions are the evaluator's, to the byte.
+    """The policy that a run shows, its pilot's best or its newest; its actions are the evaluator's, to the byte.
 
     It sees what `make_env` shows, and what a vector of the environment shows.
 

@@ -123,18 +123,23 @@ class Run:
         return Run(trained(wanted, overrides), self._place)
 
     def evaluate(
-        self, episodes: int = 100, actions: Literal["convention", "greedy", "sampled"] | None = None
+        self,
+        episodes: int = 100,
+        actions: Literal["convention", "greedy", "sampled"] | None = None,
+        *,
+        newest: bool = False,
     ) -> dict[str, float]:
         """Play its policy on held-out seeds: mean with its 95% interval, median, range, and what the game tells.
 
         Args:
             episodes: How many.
             actions: `greedy`, `sampled`, or as is usual for the environment; by default as the config says.
+            newest: Whether to play its newest policy though its pilot has found a better one.
         """
         from hydrahive.runtime.inspect.playing import load_policy
         from hydrahive.runtime.roles.evaluation import evaluate
 
-        config, policy, _ = load_policy(self.folder)
+        config, policy, _ = load_policy(self.folder, newest=newest)
         if actions:
             config = dataclasses.replace(config, evaluate_actions=actions)
         return evaluate(config, policy, episodes).summary()
@@ -148,7 +153,7 @@ class Run:
         return path
 
     def export(self, out: str | Path | None = None, form: Literal["onnx", "torch"] = "onnx") -> dict[str, Any]:
-        """Write its newest policy for programs that do not know Hydrahive; what it is.
+        """Write its policy for programs that do not know Hydrahive; what it is.
 
         Args:
             out: A folder; by default `policy` in its own.
@@ -170,7 +175,7 @@ class Run:
         return path
 
     def policy(self) -> Policy:
-        """Its newest policy."""
+        """Its policy: its pilot's best, where it has one, else its newest."""
         from hydrahive.api.policy import Policy
 
         return Policy(self.folder)

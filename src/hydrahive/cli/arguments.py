@@ -62,6 +62,13 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
 
 
+def add_newest(parser: argparse.ArgumentParser) -> None:
+    """Add `--newest`."""
+    parser.add_argument(
+        "--newest", action="store_true", help="take the newest checkpoint of a piloted run, not its best by validation"
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add `--trust-code`."""
     parser.add_argument(

@@ -24,7 +24,7 @@ from hydrahive.core.errors import HydrahiveError, UsageError, first_line
 from hydrahive.ledger.till.queries import HOLD_SECONDS
 from hydrahive.runtime.cluster.capacity import trusted_selector
 from hydrahive.runtime.config.named_code import trust_code
-from hydrahive.runtime.runs.run_folder import find_run, runs_folder, runs_place
+from hydrahive.runtime.runs.run_folder import runs_folder, runs_place
 from hydrahive.serving.answered import Answered, Name
 from hydrahive.serving.config import ServingConfig
 from hydrahive.serving.door import SMALL, Door, Most
@@ -40,7 +40,15 @@ from hydrahive.serving.models import (
     Payment,
 )
 from hydrahive.serving.payments import Paying, Payments, Question, any_name
-from hydrahive.serving.policy import Asked, Given, ServedPolicy, require_names, require_one_precision, shown_name
+from hydrahive.serving.policy import (
+    Asked,
+    Given,
+    ServedPolicy,
+    require_names,
+    require_one_precision,
+    served,
+    shown_name,
+)
 from hydrahive.serving.refusals import HANDLERS, PROBLEMS, RefusalError
 from hydrahive.serving.together import Together
 from hydrahive.telemetry.recording import gif_of
@@ -130,8 +138,7 @@ class Gate:
         self._policies: dict[str, ServedPolicy] = {}
         self._wrong = ""
         web.state.behind = self
-        self._computing = ThreadPoolExecutor(1)
-        self._playing = ThreadPoolExecutor(1)
+        self._computing, self._playing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._episodes, self._turn = 0, asyncio.Lock()
         self._answering: dict[str, Together] = {}
         self._payments, self._answered = Payments(config.queries_per_second), Answered()
@@ -144,11 +151,10 @@ class Gate:
         for name in self._names:
             while name not in self._policies:
                 try:
-                    policy = ServedPolicy(find_run(runs_folder(runs), self._runs[name]))
-                    require_one_precision(
-                        {one.name: one.config.precision for one in [*self._policies.values(), policy]}
-                    )
-                    self._policies[name] = policy
+                    policy = served(self._runs[name], runs_folder(runs))
+                    known = {**self._policies, name: policy}
+                    require_one_precision({one.name: one.config.precision for one in known.values()})
+                    self._policies = known
                 except Exception as error:  # the next look may do better
                     self._wrong = first_line(error)
                     time.sleep(self._config.reload_seconds)

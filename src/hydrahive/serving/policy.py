@@ -1,8 +1,9 @@
-"""A run's policy that answers: the newest checkpoint's, in the evaluator's own batch shape, so with its own bytes."""
+"""A run's policy that answers: the one that it shows, in the evaluator's own batch shape, so with its own bytes."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from hydrahive.core.durable import read_json
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.core.laid_out import StatedBox
-from hydrahive.policies.agent import Agent
-from hydrahive.runtime.inspect.playing import policy_of
+from hydrahive.policies.ensemble import Playing
+from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.inspect.playing import load_ensemble, policy_of
 from hydrahive.runtime.roles.evaluation import evaluation_columns
 from hydrahive.runtime.roles.pictures import Played, played
 from hydrahive.runtime.runs.checkpoints import Checkpoint
-from hydrahive.runtime.runs.newest import newest_checkpoint
-from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.runs.newest import BEST, shown_checkpoint
+from hydrahive.runtime.runs.run_folder import RunFolder, find_run
+
+
+def served(run: str, runs: Path) -> ServedPolicy:
+    """The policy of a run, or of several with `TOGETHER` between them, in a folder of runs; errors as it."""
+    return ServedPolicy(*(find_run(runs, one) for one in run.split(TOGETHER)))
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,13 @@ class Given:
         return bool(np.isfinite(self.actions).all() and np.isfinite(self.memory).all())
 
 
+TOGETHER = ","
+"""Between the runs of an ensemble, which is served as one."""
+
+
 def shown_name(run: str) -> str:
     """What a run is called where it is served: its folder's name, wherever that lies."""
-    return Path(run).name
+    return "+".join(Path(one).name for one in run.split(TOGETHER))
 
 
 def require_names(runs: Sequence[str]) -> None:
@@ -98,19 +110,19 @@ def require_one_precision(precisions: Mapping[str, str]) -> None:
 
 
 class ServedPolicy:
-    """The policy of one run; it follows the run's newest checkpoint while the run is trained."""
+    """The policy of one run, or of several together; it follows what a run shows while that is trained."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Load it.
+    def __init__(self, folder: RunFolder, *others: RunFolder) -> None:
+        """Load it; an ensemble of several stays as it is.
 
         Raises:
             UsageError: If the run has no checkpoint yet.
         """
-        self.name, self._folder = folder.name, folder
+        self.name, self._folder, self._others = "+".join(one.name for one in (folder, *others)), folder, others
         self._lock = threading.Lock()
         self._seen: set[str] = set()
         folder.refresh()
-        self._take(newest_checkpoint(folder))
+        self._take(shown_checkpoint(folder))
         env = self.config.env.make_vector(self.config.env.group)
         shown = env.single_observation_space
         self.space: Any = (
@@ -123,25 +135,33 @@ class ServedPolicy:
         env.close()
 
     def _take(self, checkpoint: Checkpoint) -> None:
-        config, network = policy_of(self._folder, checkpoint)
+        config: RunConfig
+        network: Playing
+        if self._others:
+            config, network, _ = load_ensemble((self._folder, *self._others))
+        else:
+            config, network = policy_of(self._folder, checkpoint)
         self.config, self._network, self.checkpoint = config, network, checkpoint
         self.columns, self.memory_size = evaluation_columns(config), network.memory_size
 
     def follow(self) -> bool:
-        """Load the newest checkpoint if it is another one; whether it was.
+        """Load the checkpoint that the run shows if it is another one; whether it was.
 
         A storage or a disk that fails leaves the policy as it is: the next look may do better.
         """
+        if self._others:
+            return False
         try:
             self._folder.refresh()
             names = {path.name for path in (self._folder.path / "checkpoints").iterdir() if path.name.isdigit()}
+            names |= {json.dumps(read_json(self._folder.path / BEST))}
             if names == self._seen:
                 return False
-            newest, _ = self._folder.checkpoints().newest()
+            newest = shown_checkpoint(self._folder)
         except (OSError, HydrahiveError):
             return False
         self._seen = names
-        if newest is None or newest.digest == self.checkpoint.digest:
+        if newest.digest == self.checkpoint.digest:
             return False
         with self._lock:
             self._take(newest)
@@ -246,7 +266,7 @@ class ServedPolicy:
         return played(config, network, episode, frames), updates
 
 
-def _chosen(network: Agent, scores: torch.Tensor, draws: np.random.Generator | None) -> torch.Tensor:
+def _chosen(network: Playing, scores: torch.Tensor, draws: np.random.Generator | None) -> torch.Tensor:
     """The likeliest actions, or drawn ones, `[N, ...]`."""
     if draws is None:
         return network.distribution.mode(scores)

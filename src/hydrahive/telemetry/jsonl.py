@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from hydrahive.core.sink import Clip, Row
 
@@ -67,7 +67,7 @@ def _appending(path: Path) -> TextIO:
     return path.open("a", buffering=1, encoding="utf-8")
 
 
-def read_rows(path: Path, has: str = "updates") -> list[dict[str, object]]:
+def read_rows(path: Path, has: str = "updates") -> list[dict[str, Any]]:
     """The rows of a JSONL file that have this key; a line that a crash cut short, or that is no row, is left out."""
     if not path.is_file():
         return []

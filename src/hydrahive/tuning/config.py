@@ -13,13 +13,13 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from hydrahive.core.config import Part, require, require_integer, require_number
+from hydrahive.pilot.space import Choice, Domain, domain_of
 from hydrahive.runtime.config.changes import value_of, with_values
 from hydrahive.runtime.config.parsing import config_arguments, load_run_config, parse
 from hydrahive.runtime.config.parts import choose_among
 from hydrahive.runtime.config.plain import built
 from hydrahive.runtime.config.run_config import CheckpointConfig, RunConfig, StopConfig
 from hydrahive.runtime.config.shipped import find_config
-from hydrahive.tuning.space import Choice, Domain, domain_of
 
 REPORTED = ("score_mean", "score_max", "episodes", "env_steps", "updates")
 """Metrics of every run; none that depends on a clock."""

@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hydrahive.core.durable import write_whole
+from hydrahive.pilot.space import Choice, Range
 from hydrahive.telemetry.pages.page import page, svg, table
 from hydrahive.tuning.accounts import tokens_of
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import SweepFolder, trial_name
 from hydrahive.tuning.hparams import write_hparams
 from hydrahive.tuning.search.breeding import ranked
-from hydrahive.tuning.space import Choice, Range
 from hydrahive.tuning.table import shown
 from hydrahive.tuning.winner import Winner, scores_again, winner_of
 

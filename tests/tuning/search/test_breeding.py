@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydrahive.pilot.space import Choice, Range
 from hydrahive.tuning.config import Pbt
 from hydrahive.tuning.search.breeding import donors, explored, ranked
-from hydrahive.tuning.space import Choice, Range
 
 SCORES = st.dictionaries(st.integers(0, 30), st.none() | st.floats(-100, 100), min_size=2, max_size=20)
 DOMAINS = {"a.rate": Range(1e-4, 1e-2, log=True), "a.discount": Choice((0.9, 0.95, 0.99))}

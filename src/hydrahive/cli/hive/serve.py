@@ -18,7 +18,10 @@ from hydrahive.runtime.cluster.address import is_embedded
 def run(arguments: Sequence[str]) -> int:
     """Answer with runs' trained policies over HTTP, for tokens, until told to stop."""
     parser = command_parser("serve", "Answer with trained policies over HTTP, for tokens, until Ctrl-C.")
-    parser.add_argument("names", metavar="RUN", nargs="+", help="runs to serve; the first is asked by default")
+    parser.add_argument("names", metavar="RUN", nargs="*", help="runs to serve; the first is asked by default")
+    parser.add_argument(
+        "--ensemble", metavar="RUN", nargs="+", help="several runs as one policy, each weighted by its validation"
+    )
     add_runs(parser)
     add_trust(parser)
     parser.add_argument("--address", help="a Ray cluster (default: $RAY_ADDRESS, else this machine alone)")
@@ -40,18 +43,28 @@ def run(arguments: Sequence[str]) -> int:
         _refuse_taken(given.host, given.port)
     runs = runs_folder(given.runs)
     from hydrahive.core.interrupts import Interrupted
-    from hydrahive.runtime.runs.newest import newest_checkpoint
-    from hydrahive.serving.policy import require_names, require_one_precision
+    from hydrahive.runtime.inspect.playing import load_ensemble
+    from hydrahive.runtime.runs.newest import shown_checkpoint
+    from hydrahive.serving.policy import TOGETHER, require_names, require_one_precision
     from hydrahive.serving.running import serve_runs
 
-    require_names(given.names)
+    wanted = [[name] for name in given.names] + ([given.ensemble] if given.ensemble else [])
+    if not wanted:
+        raise UsageError("RUN: expected at least one run, or --ensemble with several")
+    require_names([TOGETHER.join(names) for names in wanted])
     if not given.wait:
-        folders = [find_run(runs, name) for name in given.names]
+        folders = [find_run(runs, name) for names in wanted for name in names]
         for folder in folders:
-            newest_checkpoint(folder)
+            shown_checkpoint(folder)
         require_one_precision({folder.name: folder.config().precision for folder in folders})
-    # A folder is found from wherever the server's processes stand.
-    names = [str(Path(name).absolute()) if RunFolder(Path(name)).exists() else name for name in given.names]
+        if given.ensemble:
+            load_ensemble([find_run(runs, name) for name in given.ensemble])
+
+    def found(name: str) -> str:
+        """A folder is found from wherever the server's processes stand."""
+        return str(Path(name).absolute()) if RunFolder(Path(name)).exists() else name
+
+    names = [TOGETHER.join(map(found, names)) for names in wanted]
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

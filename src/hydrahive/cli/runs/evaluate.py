@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, only_json, positive
+from hydrahive.cli.arguments import add_newest, add_runs, add_trust, command_parser, only_json, positive
 from hydrahive.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from hydrahive.policies.ensemble import Playing
     from hydrahive.runtime.config.run_config import RunConfig
     from hydrahive.runtime.roles.evaluation import Opponent
     from hydrahive.runtime.runs.run_folder import RunFolder
@@ -51,12 +52,20 @@ class _Told(NamedTuple):
 
 
 def _evaluated(given: argparse.Namespace) -> _Told:
-    from hydrahive.runtime.inspect.playing import load_policy, untrained
+    from hydrahive.runtime.inspect.playing import load_ensemble, load_policy, untrained
     from hydrahive.runtime.roles.evaluation import evaluate, is_sampled
     from hydrahive.runtime.runs.run_folder import find_run, runs_folder
 
-    folder = find_run(runs_folder(given.runs), given.run)
-    config, policy, env_steps = load_policy(folder)
+    if (given.run is None) == (given.ensemble is None) or (given.ensemble and given.before):
+        raise UsageError("RUN: one run, which --before may evaluate as it began, or --ensemble with several")
+    runs = runs_folder(given.runs)
+    folders = [find_run(runs, name) for name in given.ensemble or [given.run]]
+    folder, name = folders[0], " + ".join(one.name for one in folders)
+    policy: Playing
+    if given.ensemble:
+        config, policy, env_steps = load_ensemble(folders, newest=given.newest)
+    else:
+        config, policy, env_steps = load_policy(folder, newest=given.newest)
     if given.before:
         policy, env_steps = untrained(config), 0
     if given.actions:
@@ -66,14 +75,19 @@ def _evaluated(given: argparse.Namespace) -> _Told:
     summary = evaluation.summary()
     scales = config.env.normalised(summary["mean"])
     actions = "sampled" if is_sampled(config) else "greedy"
-    figures: dict[str, Any] = {"run": folder.name, "env_steps": env_steps, "actions": actions, **summary, **scales}
+    figures: dict[str, Any] = {"run": name, "env_steps": env_steps, "actions": actions, **summary, **scales}
     facts = {name: figures[f"{name}_mean"] for name in evaluation.facts if f"{name}_mean" in figures}
     return _Told(figures, scales, facts)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("evaluate", "Play a trained policy on held-out seeds.")
-    add_run(parser)
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name or folder")
+    parser.add_argument(
+        "--ensemble", metavar="RUN", nargs="+", help="several runs as one policy, each weighted by its validation"
+    )
+    add_runs(parser)
+    add_newest(parser)
     add_trust(parser)
     parser.add_argument("--episodes", type=positive, default=100, help="episodes to play (default: 100)")
     parser.add_argument(

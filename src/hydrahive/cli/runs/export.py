@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser
+from hydrahive.cli.arguments import add_newest, add_run, add_trust, command_parser
 from hydrahive.core.errors import HydrahiveError
 
 
@@ -15,6 +15,7 @@ def run(arguments: Sequence[str]) -> int:
         "export", "Write a trained policy as a file that other programs run, with 25 lines that do."
     )
     add_run(parser)
+    add_newest(parser)
     add_trust(parser)
     parser.add_argument(
         "--format", choices=["onnx", "torch"], default="onnx", help="onnx, or a program of torch's (default: onnx)"
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = find_run(runs_folder(given.runs), given.run)
     out = given.out or folder.path / "policy"
     try:
-        facts = export(folder, out, given.format)
+        facts = export(folder, out, given.format, newest=given.newest)
     except OSError as error:
         raise HydrahiveError(f"--out: cannot write {error.filename}: {error.strerror or error}") from None
     told = f"acts as the policy does in {facts['tried']:,} held-out observations"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydrahive.cli.arguments import add_run, add_trust, command_parser, natural, positive, writable, writing
+from hydrahive.cli.arguments import add_newest, add_run, add_trust, command_parser, natural, positive, writable, writing
 
 
 def run(arguments: Sequence[str]) -> int:
     """Record one episode of a run's newest policy, its actions chosen as in evaluations."""
     parser = command_parser("play", "Record an episode of a trained policy as a GIF or an MP4, without a screen.")
     add_run(parser)
+    add_newest(parser)
     add_trust(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .gif or .mp4 to write")
     parser.add_argument("--episode", type=natural, default=0, help="which held-out episode, from 0 (default: 0)")
@@ -28,6 +29,8 @@ def run(arguments: Sequence[str]) -> int:
     from hydrahive.runtime.inspect.playing import record_run
 
     with writing(given.out):
-        score, steps = record_run(folder, given.out, given.episode, given.max_frames, before=given.before)
+        score, steps = record_run(
+            folder, given.out, given.episode, given.max_frames, before=given.before, newest=given.newest
+        )
     print(f"{given.out}: score {score:g} in {steps:,} steps")
     return 0

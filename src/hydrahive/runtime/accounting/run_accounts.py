@@ -164,12 +164,20 @@ class RunAccounts:
         What was consumed since the last checkpoint is everybody's, but the worker's who was caught: that is claimed,
         and voided. Others' pay waits until their machines are verified, for nobody will look at this part any more.
         """
+        return self._closed((*self._verdicts, verdict), worker)
+
+    def abandon(self) -> list[dict[str, Any]]:
+        """Likewise of a part that the run's pilot goes back from: it was consumed, so all of it is paid."""
+        return self._closed(tuple(self._verdicts), None)
+
+    def _closed(self, verdicts: tuple[Verdict, ...], caught: WorkerFacts | None) -> list[dict[str, Any]]:
         if self._line is None:
             return []
         mine, (from_update, _) = list(self._taken), self._sealed_up_to
+        name = None if caught is None else caught.name
         receipts = [receipt for taken in mine for receipt in taken.receipts]
-        honest = tuple(receipt for receipt in receipts if receipt.worker != worker.name)
-        helped = [one for one in self._helped if one.worker != worker]
+        honest = tuple(receipt for receipt in receipts if receipt.worker != name)
+        helped = [one for one in self._helped if one.worker != caught]
         present = [*_workers(mine), *(one.worker for one in helped)]
         self._helped.clear()
         posting = Posting(
@@ -179,11 +187,11 @@ class RunAccounts:
             max((taken.update + 1 for taken in mine), default=from_update),
             sum(receipt.env_steps for receipt in honest),
             self._price,
-            tuple(dict.fromkeys((*present, *self._accused, worker))),
+            tuple(dict.fromkeys((*present, *self._accused, *([] if caught is None else [caught])))),
             _leases(mine),
             honest,
-            (*self._verdicts, verdict),
-            tuple(receipt for receipt in receipts if receipt.worker == worker.name),
+            verdicts,
+            tuple(receipt for receipt in receipts if receipt.worker == name),
             unproven=tuple(one.name for one in dict.fromkeys(present) if self._must_prove(one)),
             slices=_slices(helped),
             gradient_rows=sum(one.rows for one in helped),

@@ -29,7 +29,7 @@ from hydrahive.runtime.config.machine_class import learner_device, machine_class
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.auditor import AuditJob, Auditor, Finding
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
-from hydrahive.runtime.roles.evaluation import Evaluation, evaluate_weights
+from hydrahive.runtime.roles.evaluation import Evaluation, evaluate_weights, validate_weights
 from hydrahive.runtime.roles.heart import Heart, Work
 from hydrahive.runtime.roles.learner import Learner
 from hydrahive.runtime.roles.pictures import Undrawn, clip_of
@@ -278,6 +278,11 @@ class EvaluatorActor(_Busy):
         """Greedy scores of the weights."""
         with self.at_work():
             return evaluate_weights(self._run_config, weights, self._run_config.evaluate_episodes)
+
+    def validate(self, weights: Any) -> Evaluation:
+        """A pilot's validation of the weights."""
+        with self.at_work():
+            return validate_weights(self._run_config, weights)
 
     def picture(self, weights: Any) -> Clip | Undrawn:
         """A greedy episode of the weights."""

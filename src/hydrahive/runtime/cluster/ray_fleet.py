@@ -137,7 +137,7 @@ class RayFleet(LendingCalls):
     def follow(self, config: RunConfig) -> None:
         """Have the learner follow, and those that come after it."""
         self._config = self._members.crew.config = config
-        self.get(Ref(self._members.crew.learner.actor.follow.remote(config)))
+        self._members.crew.learner.actor.follow.remote(config)
 
     def renew(self, *, everything: bool) -> None:
         """New generations of the learner, wherever there is room, and of the replay; and at least one worker."""
@@ -248,9 +248,7 @@ class RayFleet(LendingCalls):
 
     def metrics_sink(self, run: str) -> Sink | None:
         """Ray's metrics, unless the cluster is this process's own."""
-        if self._run.embedded:
-            return None
-        return metrics_sink(coordinator(), run, self._config, self.machine_class())
+        return None if self._run.embedded else metrics_sink(coordinator(), run, self._config, self.machine_class())
 
     def watched(self) -> Watched | None:
         """What the coordinator last said; of an embedded cluster nobody else knows."""
@@ -300,6 +298,10 @@ class RayFleet(LendingCalls):
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated in a process of its own, started at the first call or when it is gone."""
         return Ref(self._members.beside.one("evaluator").evaluate.remote(weights))
+
+    def validate(self, weights: Ref) -> Ref:
+        """Likewise for the run's pilot."""
+        return Ref(self._members.beside.one("evaluator").validate.remote(weights))
 
     def picture(self, weights: Ref) -> Ref:
         """Have the greedy policy played in that process."""

@@ -27,6 +27,7 @@ from hydrahive.envs.snake.config import Snake
 from hydrahive.envs.swarm.config import Swarm  # noqa: F401  likewise
 from hydrahive.ledger.audit_rules import AuditConfig
 from hydrahive.ledger.prices import LedgerConfig, price_of
+from hydrahive.pilot.config import PilotConfig
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath, Rows
 from hydrahive.runtime.config.automatic import chosen
@@ -219,6 +220,7 @@ class RunConfig:
         ledger: Whether and at what price work is credited.
         audit: Whose work is computed again, and how much of it.
         remote: What is lent to volunteers outside of Ray.
+        pilot: What the run decides by itself from validations; null for nothing.
         stop: When the run is finished.
         metrics_every: Updates between rows of metrics.
         evaluate_every: Updates between evaluations on held-out seeds beside the training; 0 for none.
@@ -256,6 +258,7 @@ class RunConfig:
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
+    pilot: PilotConfig | None = None
     stop: StopConfig = field(default_factory=StopConfig)
     metrics_every: int = 10
     evaluate_every: int = 0
@@ -308,6 +311,7 @@ class RunConfig:
             require(
                 at, "changes", change.from_update, f"from_update at a boundary, a multiple of {self.boundary_every}"
             )
+        self._refuse_unfit_pilot()
         price_of(self.ledger, self.env.step_weight)  # which refuses what no ledger could sum
         self._refuse_careful_without_need()
         together = self.replay is None or self.schedule == "fixed-lag"
@@ -322,6 +326,19 @@ class RunConfig:
         if self.learner.slices > columns:
             accepted = f"at most {columns}, the number of environments"
             raise ConfigError("learner.slices", self.learner.slices, accepted)
+
+    def _refuse_unfit_pilot(self) -> None:
+        if self.pilot is None:
+            return
+        repeats = self.schedule == "fixed-lag"
+        require(repeats, "schedule", self.schedule, "'fixed-lag', for a pilot's decisions are part of what repeats")
+        accepted = f"at least {self.pilot_lead}: updates of so many boundaries are under way"
+        require(self.pilot.delay >= self.pilot_lead, "pilot.delay", self.pilot.delay, accepted)
+
+    @property
+    def pilot_lead(self) -> int:
+        """Boundaries from one at which something is decided to the first update that nobody has been given yet."""
+        return -(-(self.lag + 1) // self.boundary_every)
 
     def _refuse_unfit_replay(self) -> None:
         name, wanted = type(self.algorithm).__name__, self.algorithm.replays

@@ -22,7 +22,7 @@ from hydrahive.runtime.fleet.refs import Listener, Ref, Stock, nobody
 from hydrahive.runtime.fleet.waiting import Waits
 from hydrahive.runtime.roles.auditor import AuditJob, Auditor
 from hydrahive.runtime.roles.env_worker import WORKER_THREADS, EnvWorker
-from hydrahive.runtime.roles.evaluation import evaluate_weights
+from hydrahive.runtime.roles.evaluation import evaluate_weights, validate_weights
 from hydrahive.runtime.roles.intake import Leased
 from hydrahive.runtime.roles.learner import Learner
 from hydrahive.runtime.roles.pictures import clip_of
@@ -258,6 +258,14 @@ class InlineFleet:
         """Evaluate the greedy policy; `get` tells of an environment that fails."""
         try:
             return Ref(evaluate_weights(self._config, self.get(weights), self._config.evaluate_episodes))
+        except HydrahiveError as failed:
+            return Ref(failed)
+
+    def validate(self, weights: Ref) -> Ref:
+        """Likewise for the run's pilot."""
+        prepare_torch(self._config, WORKER_THREADS)
+        try:
+            return Ref(validate_weights(self._config, self.get(weights)))
         except HydrahiveError as failed:
             return Ref(failed)
 

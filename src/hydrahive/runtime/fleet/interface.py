@@ -103,7 +103,7 @@ class LearnerCalls(Protocol):
         """Do without slice workers that are gone, or that gave something else than was asked for."""
 
     def follow(self, config: RunConfig) -> None:
-        """Go on with a config that differs in what can change inside a run only."""
+        """Go on with a config that differs in what can change inside a run only; not waited for."""
 
     def weights(self) -> Ref:
         """The learner's current weights, `Ref` of a flat vector."""
@@ -189,6 +189,9 @@ class EvaluatorCalls(Protocol):
 
     def evaluate(self, weights: Ref) -> Ref:
         """Have the greedy policy evaluated on held-out seeds: `Ref` of an `Evaluation`."""
+
+    def validate(self, weights: Ref) -> Ref:
+        """Have it validated for the run's pilot: `Ref` of an `Evaluation`."""
 
     def picture(self, weights: Ref) -> Ref:
         """Have the greedy policy played by the evaluator: `Ref` of a `Clip`."""

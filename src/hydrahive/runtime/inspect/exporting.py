@@ -25,7 +25,7 @@ from hydrahive.policies.agent import Agent
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.inspect.playing import policy_of
 from hydrahive.runtime.roles.evaluation import evaluation_columns
-from hydrahive.runtime.runs.newest import newest_checkpoint
+from hydrahive.runtime.runs.newest import shown_checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
 
 TRIED = 1_000
@@ -101,8 +101,8 @@ class Tried:
     memory: np.ndarray
 
 
-def export(folder: RunFolder, out: Path, form: Literal["onnx", "torch"]) -> dict[str, Any]:
-    """Write a run's newest policy into a folder, with `policy.py` that runs it, and what it is, which is returned.
+def export(folder: RunFolder, out: Path, form: Literal["onnx", "torch"], *, newest: bool = False) -> dict[str, Any]:
+    """Write the policy that a run shows, or its `newest`, into a folder, with `policy.py` that runs it; what it is.
 
     Nothing is written before it has acted on a thousand held-out observations as the policy does, in full precision.
 
@@ -110,7 +110,7 @@ def export(folder: RunFolder, out: Path, form: Literal["onnx", "torch"]) -> dict
         UsageError: If what it needs is not installed.
         HydrahiveError: If it cannot be told in this form, or acts otherwise.
     """
-    checkpoint = newest_checkpoint(folder)
+    checkpoint = shown_checkpoint(folder, newest=newest)
     config, network = policy_of(folder, checkpoint)
     torch.set_float32_matmul_precision("highest")
     network.acts_in_bfloat16 = False

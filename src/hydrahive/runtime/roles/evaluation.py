@@ -14,7 +14,7 @@ from hydrahive.core.errors import HydrahiveError
 from hydrahive.core.streams import derived_seed, stream
 from hydrahive.envs.extras import failures_in_a_line
 from hydrahive.envs.vector import AT_THE_END, SnapshotVectorEnv, episode_facts, finished_episodes, pulse
-from hydrahive.policies.agent import Agent
+from hydrahive.policies.ensemble import Playing
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.policies.gaussian import Distribution
 from hydrahive.runtime.config.run_config import RunConfig
@@ -27,6 +27,9 @@ BOOTSTRAP_SAMPLES = 10_000
 
 RESAMPLED_AT_ONCE = 4_000_000
 """Games of resamples in memory, 8 bytes each and as much again."""
+
+VALIDATION = "validation"
+"""Purpose of the seeds that a pilot validates on."""
 
 PATIENCE_STEPS = 200_000
 """Steps without an episode's end after which an evaluation gives up, where the environment declares no longer ones."""
@@ -63,6 +66,12 @@ class Evaluation:
             **{f"{name}_mean": float(np.nanmean(values)) for name, values in self.facts.items() if _any_told(values)},
         }
 
+    def error(self) -> float:
+        """Standard error of the mean over games; 0 of a single one."""
+        _, game = np.unique(self.games, return_inverse=True)
+        means = np.bincount(game, self.scores) / np.bincount(game)
+        return float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
+
     def _resampled_means(self) -> np.ndarray:
         _, game = np.unique(self.games, return_inverse=True)
         sums, counts = np.bincount(game, self.scores), np.bincount(game)
@@ -79,11 +88,17 @@ def _any_told(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).any())
 
 
-def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int) -> Evaluation:
-    """Play `episodes` episodes with a flat weights vector."""
+def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int, purpose: str = "evaluation") -> Evaluation:
+    """Play `episodes` episodes with a flat weights vector, on the seeds of a purpose."""
     network = build_network(config, torch.Generator())
     FlatWeights(network).load(weights)
-    return evaluate(config, network, episodes)
+    return evaluate(config, network, episodes, purpose=purpose)
+
+
+def validate_weights(config: RunConfig, weights: np.ndarray) -> Evaluation:
+    """Play a pilot's validation: on seeds that evaluations do not see, as they must not see what was chosen by it."""
+    assert config.pilot is not None, "pilots validate"
+    return evaluate_weights(config, weights, config.pilot.episodes, VALIDATION)
 
 
 def evaluation_columns(config: RunConfig) -> int:
@@ -104,7 +119,7 @@ def is_sampled(config: RunConfig) -> bool:
 class Player:
     """Chooses actions as a run's config wants them for evaluation: the likeliest, or drawn from seeds of their own."""
 
-    def __init__(self, config: RunConfig, network: Agent, *purpose: int) -> None:
+    def __init__(self, config: RunConfig, network: Playing, *purpose: int) -> None:
         """Play with a network; `purpose` tells apart what must not draw alike."""
         self._network, self._distribution = network, network.distribution
         self._draws = stream(config.seed, "evaluation-actions", *purpose) if is_sampled(config) else None
@@ -126,7 +141,7 @@ class Player:
 class Opponent:
     """Whoever plays the other agents of a world: another network, or nobody who knows anything."""
 
-    def __init__(self, config: RunConfig, network: Agent | None) -> None:
+    def __init__(self, config: RunConfig, network: Playing | None) -> None:
         """Have `network`, or chance, play all columns but those of one agent in each world, another one in each."""
         columns = columns_against_others(config)
         self.network, self._player = network, None if network is None else Player(config, network, 1)
@@ -154,27 +169,38 @@ class Opponent:
         self._memory[torch.from_numpy(columns)] = 0.0
 
 
-def evaluate(config: RunConfig, network: Agent, episodes: int, opponent: Opponent | None = None) -> Evaluation:
+def evaluate(
+    config: RunConfig,
+    network: Playing,
+    episodes: int,
+    opponent: Opponent | None = None,
+    purpose: str = "evaluation",
+) -> Evaluation:
     """Play exactly `episodes` episodes, against an opponent if there is one, whose episodes are not counted.
 
     Each environment plays its own fixed share of them, so that short episodes are not counted more often than
-    long ones. The seeds are drawn for this purpose only; training never sees them.
+    long ones. The seeds are drawn for a `purpose` only; training never sees them.
 
     Raises:
         HydrahiveError: If the environment fails, or no episode ends for so long that none may ever.
     """
     columns = evaluation_columns(config) if opponent is None else columns_against_others(config)
     with failures_in_a_line(), closing(config.env.make_vector(columns)) as env:
-        return _evaluated(config, env, network, episodes, opponent)
+        return _evaluated(config, env, network, episodes, opponent, purpose)
 
 
 @torch.inference_mode()
 def _evaluated(
-    config: RunConfig, env: SnapshotVectorEnv, network: Agent, episodes: int, opponent: Opponent | None
+    config: RunConfig,
+    env: SnapshotVectorEnv,
+    network: Playing,
+    episodes: int,
+    opponent: Opponent | None,
+    purpose: str,
 ) -> Evaluation:
     env.advance(AT_THE_END)
     player = Player(config, network)
-    observations, _ = env.reset(seed=derived_seed(config.seed, "evaluation"))
+    observations, _ = env.reset(seed=derived_seed(config.seed, purpose))
     shares = _shares(env, episodes, opponent)
     scores: list[list[float]] = [[] for _ in shares]
     lengths: list[list[int]] = [[] for _ in shares]

@@ -17,7 +17,7 @@ from hydrahive.core.streams import derived_seed
 from hydrahive.envs.extras import failures_in_a_line, told_where
 from hydrahive.envs.flat import MASK
 from hydrahive.envs.vector import BEGINS_ANEW, pulse
-from hydrahive.policies.agent import Agent
+from hydrahive.policies.ensemble import Playing
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.roles.env_worker import build_network
@@ -78,7 +78,7 @@ def side_by_side(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> lis
     ]
 
 
-def played(config: RunConfig, network: Agent, episode: int, max_frames: int) -> Played:
+def played(config: RunConfig, network: Playing, episode: int, max_frames: int) -> Played:
     """Play one episode, held-out number `episode`, up to `max_frames` pictures.
 
     Raises:
@@ -91,7 +91,7 @@ def played(config: RunConfig, network: Agent, episode: int, max_frames: int) -> 
 
 
 @torch.inference_mode()
-def _played(env: Any, config: RunConfig, network: Agent, episode: int, max_frames: int) -> Played:
+def _played(env: Any, config: RunConfig, network: Playing, episode: int, max_frames: int) -> Played:
     observation, info = env.reset(seed=derived_seed(config.seed, "play", episode))
     frames = [_picture(env)]
     total, steps, ended = 0.0, 0, False

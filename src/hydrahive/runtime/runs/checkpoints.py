@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,7 @@ class CheckpointStore:
         outbox: bytes | None = None,
         standings: dict[str, Any] | None = None,
         way_back: int | None = None,
+        held: Collection[int] = (),
     ) -> Path:
         """Write a boundary, whole or not at all, then remove what need not be kept.
 
@@ -150,6 +151,7 @@ class CheckpointStore:
             outbox: What the ledger has not answered yet.
             standings: What is known of the nodes that work for the run.
             way_back: An update that the run may have to return to; the newest checkpoint up to it is kept.
+            held: Updates whose checkpoints are kept.
 
         Raises:
             OSError: If the disk does not take it; nothing half-written is left.
@@ -184,7 +186,7 @@ class CheckpointStore:
                 write_synced(partial / "outbox.json", outbox)
             manifest["manifest_sha256"] = _sealed(manifest)
             write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
-        self._prune(way_back)
+        self._prune(way_back, held)
         return path
 
     def _write_block(self, block: Block) -> None:
@@ -223,6 +225,19 @@ class CheckpointStore:
                 return checkpoint, passed_over
         return None, passed_over
 
+    def at(self, updates: int) -> Checkpoint | None:
+        """The checkpoint of one boundary of the run's line, with its replay's episodes not read; None if there is none.
+
+        Raises:
+            CheckpointError: If it is altered, or another run's.
+        """
+        path = self._folder / f"{updates:09d}"
+        if not path.is_dir():
+            return None
+        manifest = _manifest(path)
+        self._refuse_anothers(path, manifest)
+        return read_checkpoint(path) if self._is_on_the_line(manifest) else None
+
     def _paths(self) -> Iterator[Path]:
         if self._folder.is_dir():
             yield from (path for path in self._folder.iterdir() if path.name.isdigit())
@@ -237,8 +252,8 @@ class CheckpointStore:
         later = self._segments[manifest.get("segment", 0) :]
         return all(manifest["updates"] <= segment.from_update for segment in later)
 
-    def _prune(self, way_back: int | None) -> None:
-        """Keep the newest ones, the best by score_mean, the newest to continue from, and the way back."""
+    def _prune(self, way_back: int | None, held: Collection[int]) -> None:
+        """Keep the newest ones, the best by score_mean, those held, the newest to continue from, and the way back."""
         manifests = {}
         for path in sorted(self._paths(), reverse=True):
             try:
@@ -253,6 +268,7 @@ class CheckpointStore:
         kept |= {max(scored, key=lambda path: manifests[path]["score_mean"])} if scored else set()
         resumable = [path for path, manifest in manifests.items() if manifest["resumable"]]
         kept |= set(resumable[:1])
+        kept |= {path for path in manifests if int(path.name) in held}
         if way_back is not None:
             kept |= set([path for path in resumable if manifests[path]["updates"] <= way_back][:1])
         for path in (set(manifests) - kept) | beside:

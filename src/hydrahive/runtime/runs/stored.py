@@ -26,7 +26,7 @@ SECRET = "secret"  # noqa: S105  a file's name, not a secret
 LAST = ("posted.json", "summary.json")
 """What must not be stored before the checkpoint that it speaks of, nor stay when the run goes on."""
 
-FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "segments.json", "run.json")
+FIRST = (SECRET, "config.yaml", "config_changes.jsonl", "pilot.jsonl", "segments.json", "run.json")
 """What must be stored before any checkpoint, in this order; `run.json` makes the run exist."""
 
 HERE_ONLY = re.compile(r"lock|copy\.lock|request(-[^/]*)?\.json|state\.json|driver\.json")

@@ -12,6 +12,7 @@ from hydrahive.core.state import State
 from hydrahive.ledger.ledger import ledger_path
 from hydrahive.runtime.cluster.address import is_embedded
 from hydrahive.runtime.config.changes import algorithms
+from hydrahive.runtime.config.piloted import course_of
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.training.request import Request
@@ -58,6 +59,8 @@ def admitted(request: Request) -> Admitted:
     """
     folder, config = request.folder, request.config
     algorithms(config)  # refuses what cannot change
+    if config.pilot:
+        course_of(config)  # likewise
     ledger = where_ledger_lies(config, folder, request.runs, request.address) if config.ledger.enabled else None
     folder.prove_writable()
     folder.refresh()

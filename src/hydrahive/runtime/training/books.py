@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hydrahive.core.durable import write_whole
+from hydrahive.core.durable import read_json, write_whole
 from hydrahive.ledger.audit_rules import Standings
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.posting import Sealed, WorkerFacts
@@ -16,10 +16,12 @@ from hydrahive.ledger.prices import price_of
 from hydrahive.runtime.accounting.audits import Audits
 from hydrahive.runtime.accounting.run_accounts import RunAccounts, read_outbox
 from hydrahive.runtime.cluster.address import is_embedded
+from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
 from hydrahive.runtime.fleet.ledger_line import DirectLine, LedgerLine, RunAccount
 from hydrahive.runtime.runs.boundary import Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
+from hydrahive.runtime.runs.newest import BEST
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.runtime.training.admission import Admitted
@@ -111,7 +113,7 @@ def summary_if_finished(run: Admitted, address: str | None) -> dict[str, Any] | 
     if identity is None:
         return None
     last, _ = folder.checkpoints().newest()
-    if last is None or not last.boundary.progress.reached(config.stop, last.seconds):
+    if last is None or not _is_finished(folder, config, last):
         return None
     written = folder.read_summary()
     summary = written or summary_of(last.boundary, last.seconds, identity, config, folder.name)
@@ -121,6 +123,16 @@ def summary_if_finished(run: Admitted, address: str | None) -> dict[str, Any] | 
         write_whole(folder.summary, json.dumps(summary, indent=1).encode())
         folder.publish(folder.summary)
     return summary
+
+
+def _is_finished(folder: RunFolder, config: RunConfig, last: Checkpoint) -> bool:
+    """Whether a run's newest checkpoint is its end; a pilot may have ended it, and has something to do in the end."""
+    reached = last.boundary.progress.reached(config.stop, last.seconds)
+    if config.pilot is None:
+        return reached
+    best = read_json(folder.path / BEST) or {}
+    is_whole = best.get("finished") == last.boundary.updates
+    return is_whole and (reached or best.get("ends") is not None)
 
 
 def _settle_outbox(run: Admitted, address: str | None, last: Checkpoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from hydrahive.core.errors import TakenBackError
 from hydrahive.core.interrupts import Interrupts
@@ -51,20 +52,25 @@ class Keeper:
         self._unstored: deque[tuple[int, int]] = deque()
         """Of checkpoints that may not be stored yet: their tickets, and how many postings they hold."""
         self._ends = False
+        self.held: Callable[[], frozenset[int]] = frozenset
+        """Gives the boundaries whose checkpoints are kept whatever else is."""
 
-    def ends_at(self, update: Update) -> bool:
-        """Whether the run ends at this update's boundary; said once, for the clock goes on."""
-        boundary = update.boundary
-        self._ends = boundary is not None and boundary.progress.reached(self._config.stop, self._clock.seconds)
+    def ends_at(self, update: Update, *, is_ended: bool = False) -> bool:
+        """Whether the run ends at this update's boundary; said once, for the clock goes on.
+
+        `is_ended`: somebody has decided so.
+        """
+        boundary, stop = update.boundary, self._config.stop
+        self._ends = boundary is not None and (is_ended or boundary.progress.reached(stop, self._clock.seconds))
         return self._ends
 
-    def let_pass(self, interrupts: Interrupts) -> None:
-        """Keep the boundaries whose audits are in.
+    def let_pass(self, interrupts: Interrupts, *, wait: bool = False) -> None:
+        """Keep the boundaries whose audits are in; `wait` for all of them, as is done at the end.
 
         Raises:
             TakenBackError: If an audit caught a worker.
         """
-        for passed in self._audits.passed(wait=self._ends):
+        for passed in self._audits.passed(wait=wait or self._ends):
             if isinstance(passed, Caught):
                 self._take_back(passed)
             else:
@@ -76,7 +82,7 @@ class Keeper:
         if boundary.resumable:
             self.resumable = boundary
             number = boundary.updates // self._config.boundary_every
-            if number % self._config.checkpoint.every_boundaries == 0:
+            if number % self._config.checkpoint.every_boundaries == 0 or boundary.updates in self.held():
                 with interrupts.held_back():
                     self._save(boundary)
 
@@ -97,6 +103,7 @@ class Keeper:
             outbox=self._accounts.outbox(),
             standings=standings.as_plain(),
             way_back=standings.way_back(boundary.updates, self._reach),
+            held=self.held(),
         )
         self._on_disk.add(boundary.updates)
         self._unstored.append((self._folder.store_soon(), self._accounts.sealed))
@@ -160,6 +167,20 @@ class Keeper:
             text = f"what it did since update {caught.believed_until} was never verified: the run is marked tainted"
             event("tainted", text)
         event("taken_back", f"the run is taken back to update {at}", updates=at)
+        raise TakenBackError(why)
+
+    def go_back(self, target: int, why: str, interrupts: Interrupts) -> None:
+        """Have the run go on from a boundary as a new segment; what was done since is paid, for it was consumed.
+
+        Raises:
+            TakenBackError: Always; what must outlive this process is on the disk.
+        """
+        self.let_pass(interrupts, wait=True)
+        self._accounts.judge(self._audits.take_verdicts())
+        self._folder.begin_segment(Segment(target, why, owed=self._accounts.abandon()))
+        self._store_all()
+        self._accounts.finish(self._story.event)
+        self._story.event("taken_back", f"the run goes on from update {target}", updates=target)
         raise TakenBackError(why)
 
     def settle(self) -> None:

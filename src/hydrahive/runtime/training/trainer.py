@@ -27,6 +27,7 @@ from hydrahive.core.interrupts import Interrupted, Interrupts
 from hydrahive.core.schedules import value_at
 from hydrahive.core.sink import Sink
 from hydrahive.core.state import State
+from hydrahive.pilot.seen import Order
 from hydrahive.runtime.config.changes import algorithm_at, algorithms
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import Fleet
@@ -41,6 +42,7 @@ from hydrahive.runtime.training.asked import Asked, AskedEarly
 from hydrahive.runtime.training.books import Books
 from hydrahive.runtime.training.clock import Clock
 from hydrahive.runtime.training.keeper import Keeper
+from hydrahive.runtime.training.piloting.steering import Steering
 from hydrahive.runtime.training.side_shows import SideShows
 from hydrahive.runtime.training.story import Story
 from hydrahive.runtime.training.summary import summary_of
@@ -121,6 +123,9 @@ class Trainer:
         self._story = story = Story(config, fleet, sinks, books.accounts, self._replayed, clock, begin)
         self._keeper = Keeper(self._config_until, folder, identity, fleet, books, story, clock, start)
         self._side_shows = SideShows(config, fleet, story, clock)
+        self._steering = Steering(config, folder, fleet, story, clock, start) if config.pilot else None
+        if self._steering:
+            self._keeper.held = lambda: self._steering.held if self._steering else frozenset()
         self._asked = Asked(config, folder, fleet, self._keeper, story, clock, asked or AskedEarly(folder))
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:
@@ -186,6 +191,9 @@ class Trainer:
     def _trained(self, interrupts: Interrupts) -> dict[str, Any] | None:
         """Train, and give the run's summary; None if it was asked to stop before."""
         try:
+            if self._steering:
+                self._steering.begin()
+                self._go_back_if(self._steering.went_back, interrupts)
             if self._train(interrupts):
                 return self._finish(interrupts) if self._is_at_its_end() else self._hold(interrupts)
         except StopAsked:
@@ -195,14 +203,18 @@ class Trainer:
     def _train(self, interrupts: Interrupts) -> bool:
         """Train to the run's stop; False if it was asked to stop before."""
         again, in_a_row = self._again, 0
+        if self._steering and self._steering.ends:
+            return True  # the process ended before all of that was written
         while True:
             before = self._story.taken
             try:
                 for update in self._begin(again=again):
-                    ends = self._keeper.ends_at(update)
+                    order = self._decided(update)
+                    ends = self._keeper.ends_at(update, is_ended=order.ends is not None)
                     self._take(update, ends=ends)
                     interrupts.look()
                     self._keeper.let_pass(interrupts)
+                    self._go_back_if(order.back_to, interrupts)
                     if ends:
                         return True
                     self._keeper.tend()
@@ -216,6 +228,22 @@ class Trainer:
                     raise HydrahiveError(
                         f"lost {in_a_row} times in a row without a new update; the last: {loss}"
                     ) from None
+
+    def _decided(self, update: Update) -> Order:
+        """What the run's pilot decides, where there is one, and the update is done for the first time."""
+        if update.progress.updates <= self._story.taken.updates:
+            return Order()
+        self._see_changes_in_force(update.metrics, update.progress.updates - 1)
+        return self._steering.take(update) if self._steering else Order()
+
+    def _go_back_if(self, target: int | None, interrupts: Interrupts) -> None:
+        """Go back to a boundary, if there is one.
+
+        Raises:
+            TakenBackError: If so.
+        """
+        if target is not None:
+            self._keeper.go_back(target, "its pilot went back to the best boundary", interrupts)
 
     def _begin(self, *, again: bool) -> Iterator[Update]:
         """The updates from the newest boundary on; `again` after something was lost that only this brings back."""
@@ -270,7 +298,6 @@ class Trainer:
         updates = update.progress.updates
         if updates <= self._story.taken.updates:
             return
-        self._see_changes_in_force(update.metrics, updates - 1)
         self._asked.take(update)
         self._story.take(update)
         self._side_shows.take(update)
@@ -281,9 +308,10 @@ class Trainer:
         Raises:
             HydrahiveError: If it was not.
         """
-        if not self._config.changes:
+        known = self._steering.algorithms if self._steering else self._algorithms
+        if len(known) < 2:
             return
-        algorithm = algorithm_at(self._algorithms, at)
+        algorithm = algorithm_at(known, at)
         for name in IN_FORCE:
             wanted = getattr(algorithm, name, None)
             if wanted is not None and name in metrics:
@@ -293,6 +321,8 @@ class Trainer:
                     raise HydrahiveError(text)
 
     def _is_at_its_end(self) -> bool:
+        if self._steering and self._steering.ends:
+            return True
         return self._keeper.end.progress.reached(self._config.stop, self._clock.seconds)
 
     def _hold(self, interrupts: Interrupts) -> dict[str, Any]:
@@ -312,6 +342,8 @@ class Trainer:
         self._side_shows.finish()  # may take its time, so it can be interrupted
         self._keeper.settle()
         summary = self._summary(seconds)
+        if self._steering:
+            summary["pilot"] = self._steering.finish(self._keeper.end)
         if self._config.schedule == "free-running":
             summary["lag"] = self._story.lag_sum / self._story.lag_count
         summary |= {"workers": self._fleet.worker_count, "resumed": self._is_resumed}

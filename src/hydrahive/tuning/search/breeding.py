@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hydrahive.core.streams import stream
+from hydrahive.pilot.space import Domain
 from hydrahive.tuning.config import Pbt
-from hydrahive.tuning.space import Domain
 
 
 def ranked(scores: Mapping[int, float | None], *, most_is_best: bool) -> list[int]:

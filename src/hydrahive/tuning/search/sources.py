@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from hydrahive.core.durable import write_whole
 from hydrahive.core.streams import derived_seed, stream
+from hydrahive.pilot.space import Choice, Domain
 from hydrahive.tuning.config import GridSearch, Optuna, RandomSearch, SweepConfig
-from hydrahive.tuning.space import Choice, Domain
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""What a sweep varies: for each key the values it may take."""
+"""What is searched: for each key the values it may take."""
 
 from __future__ import annotations
 
@@ -90,6 +90,19 @@ class Range(Domain):
             return trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(key, self.low, self.high, log=self.log)
 
+    def place_of(self, value: float) -> float:
+        """Where a value lies in the range, in [0, 1]; evenly, or evenly by logarithms."""
+        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return (at - low) / (high - low)
+
+    def value_at(self, place: float) -> Any:
+        """The value at a place in [0, 1]."""
+        if self.log:
+            return self._inside(math.exp(math.log(self.low) + place * (math.log(self.high) - math.log(self.low))))
+        return self._inside(self.low + place * (self.high - self.low))
+
     def _inside(self, value: float) -> Any:
         inside = min(max(value, self.low), self.high)
         return round(inside) if self.whole else float(inside)
@@ -134,7 +147,7 @@ def _is_finite(value: float) -> bool:
 
 
 def domain_of(key: str, given: Any) -> Domain:
-    """The domain that a sweep gives for a key, as `{log_uniform: [1.0e-4, 1.0e-2]}`.
+    """The domain that is given for a key, as `{log_uniform: [1.0e-4, 1.0e-2]}`.
 
     Raises:
         ConfigError: If it is none.

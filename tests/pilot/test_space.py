@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrahive.core.errors import ConfigError
-from hydrahive.tuning.space import Choice, Range, domain_of
+from hydrahive.pilot.space import Choice, Range, domain_of
 
 NUMBERS = st.floats(1e-6, 1e6)
 

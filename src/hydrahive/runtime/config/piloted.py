@@ -1,0 +1,56 @@
+"""A run's pilot and its config: what may be moved, and the config that repeats what was decided without it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from hydrahive.core.config import require
+from hydrahive.core.errors import ConfigError
+from hydrahive.pilot.helm import ENTROPY, RATE
+from hydrahive.pilot.pilot import Course
+from hydrahive.pilot.seen import Move
+from hydrahive.runtime.config.changes import refuse_fixed, value_of, with_values
+from hydrahive.runtime.config.run_config import Change, RunConfig
+
+
+def course_of(config: RunConfig) -> Course:
+    """What a run's pilot knows of it.
+
+    Raises:
+        ConfigError: If a key that it searches cannot change inside a run, or has no number to begin with.
+    """
+    pilot = config.pilot
+    assert pilot is not None, "whoever asks has one"
+    require(not config.changes, "changes", "some", "none beside a pilot, which makes them")
+    values = {key: value_of(config, key) for key in (RATE, ENTROPY) if _may_change(config, key)}
+    for key, given in (pilot.search.ranges if pilot.search else {}).items():
+        refuse_fixed(config, key)
+        value = value_of(config, key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            accepted = "a key whose value is a number to begin with: no schedule, and not null"
+            raise ConfigError("pilot.search.space", key, f"{accepted} (it is {value!r})")
+        if not given.low <= value <= given.high:
+            accepted = f"a range with the run's own value in it, {value:g}"
+            raise ConfigError(f"pilot.search.space.{key}", [given.low, given.high], accepted)
+        for end in given.extremes():
+            with_values(config, {key: end})
+        values[key] = value
+    return Course(config.boundary_every, config.pilot_lead, config.seed, values)
+
+
+def _may_change(config: RunConfig, key: str) -> bool:
+    return key.partition(".")[2] in config.algorithm.changeable
+
+
+def steered(config: RunConfig, moves: Sequence[Move]) -> RunConfig:
+    """The config with a pilot's moves as changes."""
+    changes = [Change(move.from_update, move.key, move.value) for move in moves]
+    return dataclasses.replace(config, changes=changes)
+
+
+def repeated(config: RunConfig, moves: Sequence[Move], updates: int) -> RunConfig:
+    """What a run of so many updates was steered with, as a config without a pilot: it gives the same bytes."""
+    due = [move for move in moves if move.from_update < updates]
+    stop = dataclasses.replace(config.stop, updates=updates)
+    return dataclasses.replace(steered(config, due), pilot=None, stop=stop)

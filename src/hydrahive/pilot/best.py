@@ -110,15 +110,20 @@ class Falling:
         """Whether the mean of the last few lies below the best mean of as many: one lucky score is no height.
 
         It must be below by a share of that, and beyond the noise that the scores have: each its own `error`, and what
-        they go up and down by from one to the next.
+        they go up and down by from one to the next. And it must be lower than it was before since it was that high:
+        what swings has been there, and came back.
         """
-        few = self._config.smoothing
+        config, few = self._config, self._config.smoothing
         curve = smoothed(scores, few)[few - 1 :]
         if not len(curve):
             return False
         deviation = math.hypot(error, unrest(scores[-REMEMBERED:]))
+        beyond = noise * deviation * math.sqrt(2 / few)
         height, now = float(curve.max()), float(curve[-1])
-        return height - now > max(noise * deviation * math.sqrt(2 / few), self._config.drop * abs(height))
+        since = int(np.argmax(curve >= height - config.drop / 2 * abs(height)))
+        before = curve[since : len(curve) - config.after - few]
+        lowest = float(before.min()) if len(before) else height
+        return height - now > max(beyond, config.drop * abs(height)) and now < lowest - beyond / 2
 
     def go_back(self) -> None:
         """Count anew."""

@@ -167,7 +167,7 @@ class Regimes:
 
     window: int = 10
     volatile: float = 0.15
-    trending: float = 0.05
+    trending: float = 0.01
     entropy: float = 1.5
 
     def __post_init__(self) -> None:

@@ -164,8 +164,9 @@ class Pilot:
         times, newest = self._back_to.count(best.updates), self.validations[-1]
         self._helm.go_back(best.updates, self._course.values)
         if self._helm.has(RATE):
-            # where a search was trying something, that may have been all that was wrong the first time
-            self._helm.own[RATE] = scaled(self._helm.own[RATE], rollback.gentler ** (times - bool(self._search)))
+            # where a search was trying another rate, that may have been all that was wrong the first time
+            tried = self._config.search is not None and RATE in self._config.search.space
+            self._helm.own[RATE] = scaled(self._helm.own[RATE], rollback.gentler ** (times - tried))
         self.champions.go_back()
         self.validations = [one for one in self.validations if one.updates <= best.updates]
         self.progress.go_back(len(self.validations))

@@ -14,6 +14,9 @@ FEWEST = 4
 
 TINY = 1e-12
 
+CHANCE = 0.05
+"""Probability of a slope by chance above which it makes no trend."""
+
 
 @dataclass(frozen=True)
 class Slope:
@@ -122,7 +125,7 @@ def regime_of(scores: Sequence[float], volatile: float, trending: float) -> Regi
     Args:
         scores: The newest last; of fewer than three nothing is said, which is `ranging`.
         volatile: Deviation about the line, of the mean's size, from which on it is volatile.
-        trending: Slope of the line, of the mean's size, from which on it follows a trend.
+        trending: Slope of the line, of the mean's size, from which on it follows a trend, if it is none by chance.
     """
     if len(scores) < 3:
         return "ranging"
@@ -132,4 +135,5 @@ def regime_of(scores: Sequence[float], volatile: float, trending: float) -> Regi
     residuals = values - values.mean() - line.slope * x
     if float(residuals.std()) / size > volatile:
         return "volatile"
-    return "trending" if abs(line.slope) / size > trending else "ranging"
+    is_chance = line.probability > CHANCE
+    return "trending" if abs(line.slope) / size > trending and not is_chance else "ranging"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydrahive.pilot.search.strategy import Strategy, inside
+from hydrahive.pilot.search.strategy import UNCLEAR, Strategy, inside
 
 LONGER, SHORTER = 1.2, 0.7
 LONGEST, SHORTEST = 3.0, 0.3
@@ -35,7 +35,7 @@ class Backoff(Strategy):
         """Keep it or turn around; after both directions the next key has its turn."""
         usual, key = self._usual, self._key
         self.heard_alike(tried, gain)
-        if gain > usual:
+        if gain > usual + UNCLEAR / 2:
             self.point = tried.copy()
             self._lengths[key] = min(self._lengths[key] * LONGER, LONGEST)
             self._go_on()

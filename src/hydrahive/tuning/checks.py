@@ -9,6 +9,7 @@ from hydrahive.core.config import require
 from hydrahive.core.errors import UsageError
 from hydrahive.runtime.config.changes import refuse_fixed, value_of
 from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.config.piloted import course_of
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.config.shipped import find_config
 from hydrahive.tuning.config import EVALUATED, REPORTED, SweepConfig, given
@@ -31,6 +32,8 @@ def refuse_unusable(sweep: SweepConfig) -> RunConfig:
         for value in domain.extremes():
             load_run_config(path, [*fixed, given(key, value)])
             sweep.run_config(base, {key: value})
+    if base.pilot is not None:
+        course_of(base)
     _refuse_trials(sweep, base)
     known = known_metrics(base)
     if sweep.metric not in known:
@@ -45,6 +48,8 @@ def known_metrics(base: RunConfig) -> list[str]:
     known = [*REPORTED, *base.algorithm.figures]
     if base.evaluate_every:
         known += [f"{EVALUATED}{name}" for name in ("mean", "median", "max", "min")]
+    if base.pilot is not None:
+        known += ["validation_mean", "validation_best"]
     return known
 
 

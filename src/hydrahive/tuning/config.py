@@ -213,6 +213,8 @@ class SweepConfig:
             `cpus_per_trial` leaves room for. A population has no such limit, only room.
         cpus_per_trial: Of a trial that is computed inline, in one process; a half lets two share a core.
         workers: Env workers of each trial, in processes of their own; 0 for inline.
+        forks: Most trials that follow those: where a trial's pilot has ended it to be forked, its best boundary goes on
+            with its values perturbed. Forks may be forked.
         again: What is done before a winner is named.
         attempts: How often a trial whose process dies is taken up again.
         seed: Of all that the sweep draws. Runs keep the experiment's seed, so that they differ in nothing but values.
@@ -229,6 +231,7 @@ class SweepConfig:
     concurrent: int | None = None
     cpus_per_trial: float = 1.0
     workers: int = 0
+    forks: int = 0
     again: Again = field(default_factory=Again)
     attempts: int = 3
     seed: int = 0
@@ -242,6 +245,7 @@ class SweepConfig:
         require_number("cpus_per_trial", self.cpus_per_trial, 0, above=True)
         require_integer("workers", self.workers, 0, 10_000)
         require_integer("attempts", self.attempts, 1)
+        require_integer("forks", self.forks, 0)
         require_integer("seed", self.seed, 0, 2**63 - 1)
         if isinstance(self.scheduler, Pbt):
             require(not self.search.depends_on_results, "search", "Optuna", "RandomSearch or GridSearch beside Pbt")
@@ -298,6 +302,10 @@ class SweepConfig:
         require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
         accepted = "one without changes inside the run, which would take the place of what is searched"
         require(not config.changes, "experiment", self.experiment, accepted)
+        accepted = "one with a pilot, that says when a trial is to be forked"
+        require(not self.forks or config.pilot is not None, "forks", self.forks, f"0, or {accepted}")
+        piloted = self.is_bred and config.pilot is not None
+        require(not piloted, "scheduler", "Pbt", "another beside a pilot: both change values inside a run")
         return dataclasses.replace(config, experiment=experiment, recording=False)
 
     def settled(self) -> SweepConfig:

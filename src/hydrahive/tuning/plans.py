@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydrahive.core.errors import HydrahiveError, UsageError
@@ -95,7 +96,7 @@ class Search(Plan):
     def scores(self) -> dict[int, float]:
         """Of the trials that were trained to their end, by number."""
         found = {}
-        for number in range(self.config.budget.trials):
+        for number in range(self.config.budget.trials + self.config.forks):
             ending, score = self.folder.ending(trial_name(number)), self._score(number)
             if ending and ending.status == "done" and score is not None:
                 found[number] = score
@@ -121,6 +122,31 @@ class Search(Plan):
                 f"all {len(failed)} trials failed; the first, {trial_name(number)}: {ending.status}: {ending.reason}"
             )
         raise HydrahiveError(f"no trial reported {self.config.metric}: give it a larger budget.env_steps")
+
+
+class Forks(Plan):
+    """Forks of trials that their pilots have ended to be forked, one of each: a generation."""
+
+    title = "forks"
+
+    def __init__(self, search: Search, first: int, donors: Sequence[int]) -> None:
+        """Fork these, the first as a trial of this number."""
+        super().__init__(search.config, search.folder, search.base, search.embedded)
+        self._first, self._donors = first, donors
+
+    def task(self, index: int) -> Task | None:
+        """The next; its config is found where the donor lies."""
+        if index >= len(self._donors):
+            return None
+        number, donor = self._first + index, self._donors[index]
+        config = self.folder.run(trial_name(donor)).config(trusted=None)
+        return Task(trial_name(number), config, number, is_bred=False, fork_of=donor)
+
+
+def to_fork(folder: SweepFolder, numbers: Iterable[int]) -> list[int]:
+    """Which of these trials are to be forked."""
+    reports = {number: folder.reports(trial_name(number)) for number in numbers}
+    return [number for number, told in reports.items() if told and told[-1].get("fork")]
 
 
 class Repetition(Plan):

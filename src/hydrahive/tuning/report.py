@@ -33,7 +33,7 @@ class Findings:
         self.folder, self.config = folder, config
         self.reports: dict[int, list[dict[str, Any]]] = {}
         self.endings = {}
-        for number in range(config.budget.trials):
+        for number in range(config.budget.trials + config.forks):
             reports = folder.reports(trial_name(number))
             ending = folder.ending(trial_name(number))
             if reports or ending:

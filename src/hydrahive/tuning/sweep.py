@@ -21,7 +21,7 @@ from hydrahive.tuning.checks import refuse_unusable
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import SweepFolder
 from hydrahive.tuning.phase import Phase, bundles
-from hydrahive.tuning.plans import Repetition, Search
+from hydrahive.tuning.plans import Forks, Repetition, Search, to_fork
 from hydrahive.tuning.winner import Winner, name_winner
 
 CHDIR = "RAY_CHDIR_TO_TRIAL_DIR"
@@ -54,6 +54,7 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
             search = Search(config, folder, base, embedded)
             Phase(search).run()
             search.refuse_all_failed()
+            _fork(search)
             top = search.best(config.again.top)
             if top:
                 Phase(Repetition(config, folder, base, top, embedded)).run()
@@ -62,6 +63,16 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
             return name_winner(config, folder, search, top)
         finally:
             ray.shutdown()
+
+
+def _fork(search: Search) -> None:
+    """Go on with forks of trials whose pilots say so, generation by generation, until there are as many as may be."""
+    config, first = search.config, search.config.budget.trials
+    generation, last = range(first), first + config.forks
+    while first < last and (donors := to_fork(search.folder, generation)[: last - first]):
+        Phase(Forks(search, first, donors)).run()
+        generation = range(first, first + len(donors))
+        first += len(donors)
 
 
 def _foretold(config: SweepConfig) -> str:

@@ -10,19 +10,21 @@ from hydrahive.core.errors import ConfigError
 from hydrahive.pilot.helm import ENTROPY, RATE
 from hydrahive.pilot.pilot import Course
 from hydrahive.pilot.seen import Move
-from hydrahive.runtime.config.changes import refuse_fixed, value_of, with_values
+from hydrahive.runtime.config.changes import in_force, refuse_fixed, value_of, with_values
 from hydrahive.runtime.config.run_config import Change, RunConfig
 
 
-def course_of(config: RunConfig) -> Course:
-    """What a run's pilot knows of it.
+def course_of(config: RunConfig, since: int = 0) -> Course:
+    """What a run's pilot knows of it, which looks after it from an update on: a fork has changes before that.
 
     Raises:
         ConfigError: If a key that it searches cannot change inside a run, or has no number to begin with.
     """
     pilot = config.pilot
     assert pilot is not None, "whoever asks has one"
-    require(not config.changes, "changes", "some", "none beside a pilot, which makes them")
+    begin = max((change.from_update for change in config.changes), default=0)
+    require(begin <= since, "changes", begin, "none ahead of a pilot, which makes them")
+    config = in_force(config, begin)
     values = {key: value_of(config, key) for key in (RATE, ENTROPY) if _may_change(config, key)}
     for key, given in (pilot.search.ranges if pilot.search else {}).items():
         refuse_fixed(config, key)
@@ -46,7 +48,7 @@ def _may_change(config: RunConfig, key: str) -> bool:
 def steered(config: RunConfig, moves: Sequence[Move]) -> RunConfig:
     """The config with a pilot's moves as changes."""
     changes = [Change(move.from_update, move.key, move.value) for move in moves]
-    return dataclasses.replace(config, changes=changes)
+    return dataclasses.replace(config, changes=[*config.changes, *changes])
 
 
 def repeated(config: RunConfig, moves: Sequence[Move], updates: int) -> RunConfig:

@@ -225,8 +225,8 @@ class CheckpointStore:
                 return checkpoint, passed_over
         return None, passed_over
 
-    def at(self, updates: int) -> Checkpoint | None:
-        """The checkpoint of one boundary of the run's line, with its replay's episodes not read; None if there is none.
+    def at(self, updates: int, *, with_replay: bool = False) -> Checkpoint | None:
+        """The checkpoint of one boundary of the run's line; None if there is none. `with_replay`: with its episodes.
 
         Raises:
             CheckpointError: If it is altered, or another run's.
@@ -236,7 +236,7 @@ class CheckpointStore:
             return None
         manifest = _manifest(path)
         self._refuse_anothers(path, manifest)
-        return read_checkpoint(path) if self._is_on_the_line(manifest) else None
+        return read_checkpoint(path, with_replay=with_replay) if self._is_on_the_line(manifest) else None
 
     def _paths(self) -> Iterator[Path]:
         if self._folder.is_dir():

@@ -59,8 +59,6 @@ def admitted(request: Request) -> Admitted:
     """
     folder, config = request.folder, request.config
     algorithms(config)  # refuses what cannot change
-    if config.pilot:
-        course_of(config)  # likewise
     ledger = where_ledger_lies(config, folder, request.runs, request.address) if config.ledger.enabled else None
     folder.prove_writable()
     folder.refresh()
@@ -68,6 +66,8 @@ def admitted(request: Request) -> Admitted:
         with folder.claimed():
             pass  # whoever has no chance need not gather a fleet first
     found = found_for(folder, config, request.resume)
+    if config.pilot:
+        course_of(config, found.start.boundary.updates if found.start else 0)  # refuses what it cannot move
     given = weights_in(request.init_from, request.runs, config) if request.init_from else None
     return Admitted(
         config,

@@ -39,6 +39,7 @@ from hydrahive.runtime.training.resuming import Found
 from hydrahive.runtime.training.train import train_on
 from hydrahive.tuning.folder import Ending, Exploit, SweepFolder, append_line, read_lines, trial_name
 from hydrahive.tuning.trials.fleets import trial_fleet
+from hydrahive.tuning.trials.forking import begin_fork
 
 ORPHAN_SECONDS = 60.0
 """How long a trial waits for a process that still trains it: one whose sweep was killed, and that notices it soon."""
@@ -59,12 +60,14 @@ class Task:
         config: What is trained.
         number: Its own, or that of the trial that is trained again.
         is_bred: Whether decisions are made about it at milestones.
+        fork_of: The trial whose best boundary it begins with; None for one that begins by itself.
     """
 
     name: str
     config: RunConfig
     number: int
     is_bred: bool
+    fork_of: int | None = None
 
 
 @dataclass
@@ -175,6 +178,9 @@ class Trial:
 
     def _train_to_next(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
         config, at = self._task.config, reports[-1]["updates"] if reports else 0
+        if self._task.fork_of is not None:
+            forked_at = begin_fork(self._folder, self._sweep.run(trial_name(self._task.fork_of)))
+            config, at = self._folder.config(trusted=None), at or forked_at
         if self._task.is_bred and reports:
             at = self._obey(reports[-1]["milestone"], at)
         if self._folder.exists() and self._task.is_bred:
@@ -211,6 +217,9 @@ class Trial:
         since = summary["updates"] - self._settings.milestone_updates(config)
         rows = [row for row in _rows(self._folder) if since < row["updates"] <= summary["updates"]]
         row = {name: value for found in rows for name, value in found.items() if value is not None}
+        pilot = summary.get("pilot") or {}
+        if pilot:
+            row["validation_best"] = pilot["mean"]
         values = {key: value_of(in_force(config, summary["updates"]), key) for key in self._settings.domains}
         keep = ("updates", "env_steps", "episodes", "digest", "state_digest", "score_mean", "score_max")
         return {
@@ -219,7 +228,8 @@ class Trial:
             "milestone": before[-1]["milestone"] + 1 if before else 1,
             "score": _finite(row.get(self._settings.metric, summary.get(self._settings.metric))),
             "values": values,
-            "last": summary["updates"] >= (config.stop.updates or 0),
+            "last": summary["updates"] >= (config.stop.updates or 0) or pilot.get("ends") is not None,
+            "fork": pilot.get("fork"),
         }
 
     def _decided(self, milestone: int) -> Exploit | None:

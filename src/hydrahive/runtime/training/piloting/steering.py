@@ -71,9 +71,9 @@ class Steering:
         segments = folder.segments()
         self._segment = len(segments)
         self._log = PilotLog(folder.path)
-        self._course = course_of(config)
-        self.pilot = Pilot(config.pilot, self._course)
         updates = start.boundary.updates if start else 0
+        self._course = course_of(config, updates)
+        self.pilot = Pilot(config.pilot, self._course)
         lines = self._log.go_on(segments, updates)
         follow(self.pilot, lines)
         last = lines[-1] if lines else None

@@ -95,7 +95,7 @@ class Search:
     by: Literal["training", "validation"] = "training"
     settle: int = 4
     strategy: Literal["auto", "spsa", "momentum", "backoff", "population"] = "auto"
-    probe: float = 0.1
+    probe: float = 0.2
     gain: float = 0.15
 
     def __post_init__(self) -> None:

@@ -137,8 +137,11 @@ class ServedPolicy:
     def _take(self, checkpoint: Checkpoint) -> None:
         config: RunConfig
         network: Playing
+        self.digest = checkpoint.digest
         if self._others:
             config, network, _ = load_ensemble((self._folder, *self._others))
+            digests = [checkpoint.digest, *(shown_checkpoint(other).digest for other in self._others)]
+            self.digest = hashlib.sha256("".join(digests).encode()).hexdigest()
         else:
             config, network = policy_of(self._folder, checkpoint)
         self.config, self._network, self.checkpoint = config, network, checkpoint
@@ -173,7 +176,7 @@ class ServedPolicy:
         return {
             "run": self.name,
             "experiment": self.config.experiment,
-            "digest": checkpoint.digest,
+            "digest": self.digest,
             "machine_class": checkpoint.machine_class,
             "updates": checkpoint.boundary.updates,
             "env_steps": checkpoint.boundary.progress.env_steps,

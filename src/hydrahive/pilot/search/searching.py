@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -119,8 +120,13 @@ class Searching:
             if other is not way:
                 other.heard_alike(probe.point, relative)
         values = self._shown(probe.point)
+        facts = {"gained": gained, "relative": relative, "strategy": way.name, "tried": self._values(probe.point)}
         text = f"{values} gained {gained:+.4g} ({relative:+.1f} deviations); {way.name} goes on from {self.at()}"
-        return Told("pilot_probe", text, {"gained": gained, "relative": relative, "strategy": way.name})
+        return Told("pilot_probe", text, {**facts, "at": self._values(way.point)})
+
+    def _values(self, point: np.ndarray) -> dict[str, Any]:
+        places = zip(self._ranges.items(), point.tolist(), strict=True)
+        return {key: known.value_at(place) for (key, known), place in places}
 
     def _shown(self, point: np.ndarray) -> str:
         named = zip(self._ranges.items(), point.tolist(), strict=True)

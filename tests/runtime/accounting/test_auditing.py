@@ -1,6 +1,7 @@
 """Dishonest workers among plain objects, without Ray: who is caught, what is taken back, and who is paid."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -259,3 +260,29 @@ def test_a_machine_that_does_not_compute_the_same_twice_ends_an_inline_run(tmp_p
     with pytest.raises(HydrahiveError, match="does not compute the same twice"):
         training.train(request)
     assert verify(Ledger(tmp_path / "ledger.sqlite").journal).problem is None
+
+
+PILOT = {
+    "every": 1,
+    "episodes": 4,
+    "guards": None,
+    "convergence": {"widest": 1},
+    "search": {"space": {"algorithm.learning_rate": {"log_uniform": [1.0e-4, 1.0e-2]}}, "settle": 2},
+}
+
+
+@pytest.mark.parametrize("from_round", [0, 33, 73])
+def test_a_pilot_decides_the_same_whoever_is_caught(trained, tmp_path, from_round):
+    options = f"--pilot={json.dumps(PILOT)}"
+    honest, *_ = trained("honest", None, options)
+    summary, fleet, ledger, _ = trained("caught", MadeUpRewards(from_round=from_round), options)
+    assert digests_of(summary) == digests_of(honest)
+    assert (fleet.quarantined, summary["segments"]) == (["w1"], 2)
+    assert summary["pilot"] == honest["pilot"]
+    said = [
+        [json.loads(line) for line in (tmp_path / name / "pilot.jsonl").read_text().splitlines()]
+        for name in ("honest", "caught")
+    ]
+    assert [(line["seen"], line["order"]) for line in said[0]] == [(line["seen"], line["order"]) for line in said[1]]
+    assert any(line["order"]["moves"] for line in said[0])
+    assert verify(ledger.journal).problem is None

@@ -294,9 +294,9 @@ def refuse_code(config: RunConfig) -> None:
 
 
 def lent_config(config: RunConfig) -> dict[str, Any]:
-    """A run's config as volunteers are told it: what decides its bytes."""
+    """A run's config as volunteers are told it: what acting depends on; nothing of it changes while a run goes on."""
     plain: dict[str, Any] = as_plain(config)
-    for key in BYTE_NEUTRAL:
+    for key in (*BYTE_NEUTRAL, "changes", "pilot"):
         top, _, below = key.partition(".")
         if below:
             plain.get(top, {}).pop(below, None)

@@ -62,7 +62,7 @@ class Rollback:
 
     smoothing: int = 3
     after: int = 3
-    drop: float = 0.2
+    drop: float = 0.5
     earliest: int = 10
     most: int = 3
     gentler: float = 0.5

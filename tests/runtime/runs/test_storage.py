@@ -448,3 +448,24 @@ def test_a_scratch_knows_its_storage(tmp_path: Path, scratch: Path, monkeypatch:
     with pytest.raises(UsageError, match="HYDRAHIVE_SCRATCH"):
         runs_folder(None)
     assert os.path.isdir(folder)
+
+
+PILOT = {"every": 1, "episodes": 4, "search": {"space": {"algorithm.discount": {"uniform": [0.9, 0.999]}}, "settle": 2}}
+
+
+def test_a_piloted_run_goes_on_from_what_is_stored(tmp_path: Path, scratch: Path) -> None:
+    """What was decided is there before any checkpoint that was made with it."""
+    hydrahive, place = stored(tmp_path)
+    options = [*RUN, "--stop.env_steps", 8 * STEPS, "--pilot", json.dumps(PILOT)]
+    expected = Hydrahive(tmp_path / "plain").train("snake/vtrace", "run", *options)
+    for steps in (2 * STEPS, 5 * STEPS):
+        process = hydrahive.start_training("snake/vtrace", "run", *options)
+        hydrahive.stop_at(process, "run", steps, signal.SIGKILL)
+        shutil.rmtree(scratch)
+    hydrahive("train", "snake/vtrace", "--name", "run", "--recording", "false", *options)
+    summary = json.loads((place / "run" / "summary.json").read_text())
+    assert digests_of(summary) == digests_of(expected)
+    assert summary["pilot"] == expected["pilot"]
+    for file in ("pilot.jsonl", "best.json", "piloted.yaml"):
+        theirs = (tmp_path / "plain" / "run" / file).read_bytes()
+        assert (place / "run" / file).read_bytes() == theirs

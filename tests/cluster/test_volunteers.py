@@ -191,7 +191,7 @@ def test_thirty_dishonest_ones_beside_three_honest_ones_slow_nothing_down_for_lo
     for name in NAMES:
         if hive.processes.get(name) is None or hive.processes[name].poll() is not None:
             hive.volunteer(name)
-        behind(hive.processes[name].pid, 14)
+        behind(hive.processes[name].pid, 10)
     try:
         hive.said("robbers", "(ready)")
         behind(crowd.pid, 19)

@@ -143,6 +143,8 @@ def test_what_comes_with_us_is_free_for_everybody():
         assert named_code(yaml.safe_load(path.read_text())) == [], path
     dumped = dump(load_run_config(shipped_experiments()["snake/vtrace"]))
     assert named_code(yaml.safe_load(dumped)) == [], "nor is what a run writes of it"
+    change = {"from_update": 4, "key": "algorithm.discount", "value": 0.9}
+    assert named_code({"changes": [change]}) == [], "a key that may change is none"
 
 
 SPELLINGS = [
@@ -159,6 +161,15 @@ SPELLINGS = [
     {"env": '{"class_path": "evil.Env"}'},
     {"config": "/path/other.yaml"},
     {"init_args.id": "evil:X-v0"},
+    {"changes": [{"from_update": 4, "key": "algorithm.discount", "value": {"class_path": "evil.V"}}]},
+    {"changes": "evil.C"},
+    {"changes": ["evil.C"]},
+    {"pilot": "evil.P"},
+    {"pilot": {"class_path": "evil.P"}},
+    {"pilot": {"search": {"space": {"algorithm.discount": {"class_path": "evil.D"}}}}},
+    {"pilot": {"search": {"space": "evil.S"}}},
+    {"pilot": {"search": {"class_path": "evil.S", "space": {}}}},
+    {"pilot.search": {"space": {}}},
 ]
 
 

@@ -177,7 +177,7 @@ def test_a_log_that_was_altered_is_told(place, inline):
         (["--pilot.search.space", '{"algorithm.normalize_rewards": {"uniform": [0, 1]}}'], "can change inside a run"),
         (["--pilot.search.space", '{"algorithm.gradient_norm": {"uniform": [1.5, 1.9]}}'], "the run's own value in it"),
         (["--pilot.search.space", '{"algorithm.gradient_norm": {"uniform": [-2, 1.9]}}'], "gradient_norm"),
-        (["--changes", '[{"from_update": 4, "key": "algorithm.discount", "value": 0.9}]'], "none beside a pilot"),
+        (["--changes", '[{"from_update": 4, "key": "algorithm.discount", "value": 0.9}]'], "none ahead of a pilot"),
         (["--pilot.search.space", "{}"], "at least one key"),
         (["--pilot.convergence.window", 2], "pilot.convergence.window"),
     ],

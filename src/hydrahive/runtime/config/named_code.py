@@ -24,7 +24,26 @@ TRUSTED = "HYDRAHIVE_TRUST_CODE"
 
 def named_code(plain: Any) -> list[str]:
     """The code that a config's plain data name, as dotted paths, sorted: classes, modules of environments, wrappers."""
-    return sorted({name for name in _named(plain) if name.partition(".")[0] not in OURS})
+    return sorted({name for name in _named(_without_keys(plain)) if name.partition(".")[0] not in OURS})
+
+
+def _without_keys(plain: Any) -> Any:
+    """Without the dotted keys of a run's config that stand where only such may stand, and that nothing imports."""
+    if not isinstance(plain, dict):
+        return plain
+    kept = dict(plain)
+    if isinstance(kept.get("changes"), list):
+        kept["changes"] = [_less(change, "key") for change in kept["changes"]]
+    pilot = kept.get("pilot")
+    if isinstance(pilot, dict) and isinstance(pilot.get("search"), dict):
+        space = pilot["search"].get("space")
+        given = list(space.values()) if isinstance(space, dict) else space
+        kept["pilot"] = {**pilot, "search": {**pilot["search"], "space": given}}
+    return kept
+
+
+def _less(plain: Any, key: str) -> Any:
+    return {name: value for name, value in plain.items() if name != key} if isinstance(plain, dict) else plain
 
 
 WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")

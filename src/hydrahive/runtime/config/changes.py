@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
+from functools import lru_cache
 from typing import Any
 
 from hydrahive.core.config import AlgorithmConfig
 from hydrahive.core.errors import ConfigError
 from hydrahive.runtime.config.plain import as_plain, built, key_in
-from hydrahive.runtime.config.run_config import RunConfig
+from hydrahive.runtime.config.run_config import Change, RunConfig
 
 
 def value_of(config: RunConfig, key: str) -> Any:
@@ -64,8 +67,23 @@ def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
     """
     for change in config.changes:
         refuse_fixed(config, change.key)
-    starts = sorted({change.from_update for change in config.changes} | {0})
-    return [(at, in_force(config, at).algorithm) for at in starts]
+    plain = dataclasses.replace(config, changes=[])
+    told, known = json.dumps(as_plain(plain)), [(0, plain.algorithm)]
+    values: dict[str, Any] = {}
+    for at, due in itertools.groupby(sorted(config.changes, key=_from), key=_from):
+        values |= {change.key: change.value for change in due}
+        known.append((at, _algorithm_with(told, json.dumps(values))))
+    return known
+
+
+def _from(change: Change) -> int:
+    return change.from_update
+
+
+@lru_cache(maxsize=1024)
+def _algorithm_with(config: str, values: str) -> AlgorithmConfig:
+    """The learning rule of a config with other values, both as JSON: a pilot makes one change after the other."""
+    return with_values(built(json.loads(config)), json.loads(values)).algorithm
 
 
 def algorithm_at(known: list[tuple[int, AlgorithmConfig]], update: int) -> AlgorithmConfig:

@@ -32,6 +32,9 @@ REACHED = 0.5
 RATES = [3.0e-5, 1.0e-4, 3.0e-4, 1.0e-3, 3.0e-3, 1.0e-2, 3.0e-2]
 """Of which the good one is found by trying."""
 
+ALIKE = 0.9
+"""Share of the best mean score from which on a rate is as good."""
+
 BAD = (3.0e-5, 3.0e-2)
 
 
@@ -136,15 +139,15 @@ def area(folder: Path) -> float:
     )
 
 
-def came_near(folder: Path, good: float) -> bool:
-    """Whether the rate that was taken for best was within a factor of three of the good one at any time."""
+def came_near(folder: Path, good: Sequence[float]) -> bool:
+    """Whether the rate that was taken for best was within a factor of three of a good one at any time."""
     told = [one for one in lines(folder / "events.jsonl") if one["kind"] == "pilot_probe"]
     return any(is_near(one["at"]["algorithm.learning_rate"], good) for one in told)
 
 
-def is_near(rate: float, good: float) -> bool:
-    """Within a factor of three."""
-    return abs(math.log(rate / good)) <= math.log(3)
+def is_near(rate: float, good: Sequence[float]) -> bool:
+    """Within a factor of three of one of them."""
+    return any(abs(math.log(rate / one)) <= math.log(3) for one in good)
 
 
 def rate_found(folder: Path) -> float:
@@ -157,10 +160,10 @@ def rate_found(folder: Path) -> float:
     return float(known[-1]["at"]["algorithm.learning_rate"])
 
 
-def search(runs: Path, seeds: int, at_once: int) -> None:
+def search(runs: Path, seeds: int, at_once: int, names: Sequence[str]) -> None:
     """Badly chosen rates, and where the search has moved them."""
     jobs = {}
-    for name in ("cartpole", "snake"):
+    for name in names:
         for rate in RATES:
             jobs |= {f"{name}-{rate:.0e}-{seed}": game(name, rate, seed, searches=False) for seed in range(2)}
         for rate in BAD:
@@ -173,9 +176,9 @@ def search(runs: Path, seeds: int, at_once: int) -> None:
         + "|---" * 8
         + "|"
     )
-    for name in ("cartpole", "snake"):
+    for name in names:
         areas = {rate: statistics.fmean(area(done[f"{name}-{rate:.0e}-{seed}"]) for seed in range(2)) for rate in RATES}
-        good = max(areas, key=lambda rate: areas[rate])
+        good = [rate for rate in RATES if areas[rate] >= ALIKE * max(areas.values())]
         for rate in BAD:
             folders = [done[f"{name}-searched-{rate:.0e}-{seed}"] for seed in range(seeds)]
             found = sorted(map(rate_found, folders))
@@ -185,7 +188,7 @@ def search(runs: Path, seeds: int, at_once: int) -> None:
             bad = statistics.fmean(json.loads((folder / "best.json").read_text())["mean"] for folder in own)
             shown = ", ".join(f"{one:.1e}" for one in found)
             print(
-                f"| {name} | {rate:g} | {good:g} | {ever} of {seeds} | {near} of {seeds} | {shown} | {ours:.1f} | {bad:.1f} |",
+                f"| {name} | {rate:g} | {' and '.join(map(str, good))} | {ever} of {seeds} | {near} of {seeds} | {shown} | {ours:.1f} | {bad:.1f} |",
                 flush=True,
             )
 
@@ -202,12 +205,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=["compare", "search"])
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--only", nargs="+", default=["cartpole", "snake"], help="of `search`")
     parser.add_argument("--at-once", type=int, default=2)
     given = parser.parse_args(arguments)
     if given.what == "compare":
         compare(given.runs, given.seeds or 3, given.at_once)
     else:
-        search(given.runs, given.seeds or 10, given.at_once)
+        search(given.runs, given.seeds or 10, given.at_once, given.only)
 
 
 if __name__ == "__main__":

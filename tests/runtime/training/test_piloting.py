@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,8 +18,11 @@ from hydrahive.core.errors import HydrahiveError
 from hydrahive.ledger.ledger import Ledger
 from hydrahive.ledger.statements import work_credits
 from hydrahive.ledger.verification import verify
+from hydrahive.pilot.seen import Validation
 from hydrahive.runtime.config.parsing import load_run_config
+from hydrahive.runtime.runs.newest import shown_checkpoint
 from hydrahive.runtime.runs.run_folder import RunFolder
+from hydrahive.runtime.training.piloting.champion import averaged, tell_best, write_average
 from hydrahive.runtime.training.request import Request
 from hydrahive.runtime.training.train import train
 
@@ -152,6 +157,39 @@ def test_a_finished_run_is_not_trained_again(place, inline):
     before = (hydrahive.runs / "inline" / "pilot.jsonl").read_bytes()
     assert digests_of(hydrahive.train(str(path), "inline")) == digests_of(inline)
     assert (hydrahive.runs / "inline" / "pilot.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_is_trained_further_as_one_that_was_never_finished(place, inline):
+    hydrahive, path = place
+    options = ["--stop.env_steps", STEPS + 8_000]
+    whole = hydrahive.train(str(path), "whole", *options)
+    hydrahive.train(str(path), "longer")
+    assert digests_of(hydrahive.train(str(path), "longer", *options)) == digests_of(whole)
+    assert orders(hydrahive, "longer") == orders(hydrahive, "whole")
+    assert hydrahive.summary("longer")["pilot"] == whole["pilot"]
+    hydrahive("evaluate", "longer", "--episodes", 4)
+
+
+def test_an_average_that_is_better_is_what_is_played(place, inline):
+    hydrahive, _ = place
+    shutil.copytree(hydrahive.runs / "inline", hydrahive.runs / "averaged")
+    folder = RunFolder(hydrahive.runs / "averaged")
+    numbers = [int(path.name) for path in (folder.path / "checkpoints").iterdir() if path.name.isdigit()][:2]
+    learners = [folder.checkpoints().at(number).boundary.learner() for number in numbers]
+    mean = averaged(learners)
+    for name, array in mean.items():
+        each = [learner[f"weights/{name}"] for learner in learners]
+        assert np.allclose(array, (each[0] + each[1]) / 2)
+    write_average(folder, mean)
+    tell_best(folder, Validation(numbers[0], 7, 1.0, 0.1), of=numbers)
+    shown = shown_checkpoint(folder)
+    assert all(np.array_equal(shown.boundary.learner()[f"weights/{name}"], array) for name, array in mean.items())
+    assert shown.digest != folder.checkpoints().at(numbers[0]).digest
+    hydrahive("evaluate", "averaged", "--episodes", 4, "--trust-code")
+    (folder.path / "average.safetensors").write_bytes(b"cut")
+    said = hydrahive("evaluate", "averaged", "--episodes", 4, "--trust-code", code=2).stderr
+    assert "--newest takes the newest" in said
+    hydrahive("evaluate", "averaged", "--episodes", 4, "--trust-code", "--newest")
 
 
 def test_a_log_that_was_altered_is_told(place, inline):

@@ -21,7 +21,7 @@ from hydrahive.runtime.fleet.interface import EvaluatorCalls, LearnerCalls, Open
 from hydrahive.runtime.fleet.refs import Ref
 from hydrahive.runtime.runs.boundary import Boundary, Progress
 from hydrahive.runtime.runs.checkpoints import Checkpoint
-from hydrahive.runtime.runs.newest import REPETITION
+from hydrahive.runtime.runs.newest import BEST, REPETITION
 from hydrahive.runtime.runs.run_folder import RunFolder
 from hydrahive.runtime.schedule.updates import Update
 from hydrahive.runtime.training.clock import Clock
@@ -109,7 +109,12 @@ class Steering:
         return self.pilot.ends is not None
 
     def begin(self) -> None:
-        """Have the learner follow what was decided so far."""
+        """Have the learner follow what was decided so far, and the folder say what is the best of it."""
+        best = self.pilot.champions.best
+        if best is not None:
+            tell_best(self._folder, best)
+        else:
+            (self._folder.path / BEST).unlink(missing_ok=True)
         if self.pilot.moves:
             self._fleet.follow(self.config)
 

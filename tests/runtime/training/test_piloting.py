@@ -107,9 +107,10 @@ def test_its_schedule_without_a_pilot_gives_the_same_bytes(place, inline):
     assert digests_of(again) == digests_of(inline)
 
 
-def test_workers_do_not_matter(place, inline):
+def test_workers_do_not_matter_nor_what_changes_no_byte(place, inline):
     hydrahive, path = place
-    three = hydrahive.train(str(path), "three", "--workers", 3)
+    others = ["--evaluate_actions", "sampled", "--evaluate_every", 8, "--evaluate_episodes", 4]
+    three = hydrahive.train(str(path), "three", "--workers", 3, *others)
     assert digests_of(three) == digests_of(inline)
     assert orders(hydrahive, "three") == orders(hydrahive, "inline")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -96,9 +96,13 @@ def evaluate_weights(config: RunConfig, weights: np.ndarray, episodes: int, purp
 
 
 def validate_weights(config: RunConfig, weights: np.ndarray) -> Evaluation:
-    """Play a pilot's validation: on seeds that evaluations do not see, as they must not see what was chosen by it."""
+    """Play a pilot's validation: on seeds that evaluations do not see, as they must not see what was chosen by it.
+
+    How evaluations choose actions changes no byte of a run, so it has no say here: the environment's convention has.
+    """
     assert config.pilot is not None, "pilots validate"
-    return evaluate_weights(config, weights, config.pilot.episodes, VALIDATION)
+    conventional = replace(config, evaluate_actions="convention")
+    return evaluate_weights(conventional, weights, config.pilot.episodes, VALIDATION)
 
 
 def evaluation_columns(config: RunConfig) -> int:

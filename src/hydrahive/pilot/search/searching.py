@@ -90,8 +90,7 @@ class Searching:
             point, self._probe = self._way.point, None
         else:
             self._probe = Probe(from_update, point)
-        for place, (key, known) in zip(point.tolist(), self._ranges.items(), strict=True):
-            self._helm.own[key] = known.value_at(place)
+        self._helm.own |= self._values(point)
         return told
 
     def _is_at_the_top(self, curve: Sequence[tuple[int, float]]) -> bool:
@@ -119,9 +118,9 @@ class Searching:
         for other in self._ways.values():
             if other is not way:
                 other.heard_alike(probe.point, relative)
-        values = self._shown(probe.point)
+        values, now = self._shown(probe.point), self._shown(way.point)
         facts = {"gained": gained, "relative": relative, "strategy": way.name, "tried": self._values(probe.point)}
-        text = f"{values} gained {gained:+.4g} ({relative:+.1f} deviations); {way.name} goes on from {self.at()}"
+        text = f"{values} gained {gained:+.4g} ({relative:+.1f} deviations); {way.name} goes on from {now}"
         return Told("pilot_probe", text, {**facts, "at": self._values(way.point)})
 
     def _values(self, point: np.ndarray) -> dict[str, Any]:
@@ -129,12 +128,7 @@ class Searching:
         return {key: known.value_at(place) for (key, known), place in places}
 
     def _shown(self, point: np.ndarray) -> str:
-        named = zip(self._ranges.items(), point.tolist(), strict=True)
-        return ", ".join(f"{key.rpartition('.')[2]} {known.value_at(place):.3g}" for (key, known), place in named)
-
-    def at(self) -> str:
-        """What is taken for best now, in words."""
-        return self._shown(self._way.point)
+        return ", ".join(f"{key.rpartition('.')[2]} {value:.3g}" for key, value in self._values(point).items())
 
     def go_back(self) -> None:
         """Go on from the helm's values; what was tried is remembered, what was under way is not."""

@@ -125,7 +125,7 @@ class Trainer:
         self._side_shows = SideShows(config, fleet, story, clock)
         self._steering = Steering(config, folder, fleet, story, clock, start) if config.pilot else None
         if self._steering:
-            self._keeper.held = lambda: self._steering.held if self._steering else frozenset()
+            self._keeper.held = self._steering.held
         self._asked = Asked(config, folder, fleet, self._keeper, story, clock, asked or AskedEarly(folder))
 
     def run(self, interrupts: Interrupts) -> dict[str, Any] | None:

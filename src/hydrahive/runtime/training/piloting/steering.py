@@ -72,8 +72,7 @@ class Steering:
         self._segment = len(segments)
         self._log = PilotLog(folder.path)
         updates = start.boundary.updates if start else 0
-        self._course = course_of(config, updates)
-        self.pilot = Pilot(config.pilot, self._course)
+        self.pilot = Pilot(config.pilot, course_of(config, updates))
         lines = self._log.go_on(segments, updates)
         follow(self.pilot, lines)
         last = lines[-1] if lines else None
@@ -83,9 +82,9 @@ class Steering:
         self._sums: dict[str, list[float]] = {}
         self._scores: list[float] = []
         self._asked: dict[int, _Asked] = {}
-        self._ask_again(start)
+        self._ask_again()
 
-    def _ask_again(self, start: Checkpoint | None) -> None:
+    def _ask_again(self) -> None:
         """Ask for the validations that were under way."""
         for checkpoint in checkpoints_of(self._folder, self.pilot.awaited):
             self._ask(checkpoint.boundary.progress, self._weights_of(checkpoint))
@@ -98,7 +97,6 @@ class Steering:
         """The run's config with all that was decided so far as its changes."""
         return steered(self._config, self.pilot.moves)
 
-    @property
     def held(self) -> frozenset[int]:
         """Boundaries whose checkpoints are to be kept."""
         return self.pilot.held

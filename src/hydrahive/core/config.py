@@ -149,7 +149,9 @@ class AlgorithmConfig(Part):
     needs, and which `replay_defaults` describe where a config names none; `judges` declares that it says how far off
     they were. `takes_masks` declares that it learns from actions of which some were not legal. `figures` are what its
     updates tell. `network_maker` and `maker` name the classes of the network and of the rule, as `made` takes them.
-    Fields with a `changing` default may get other values during a run.
+    Fields with a `changing` default may get other values during a run. Where somebody else trains, `schedule` is the
+    one that the run must have, `run_defaults` are other defaults of the run's keys, `unused` says which of them mean
+    nothing then, and why; of `open_fields`, which hold another's keys, `default_of` knows those that are not given.
     """
 
     network_maker: ClassVar[str]
@@ -159,6 +161,18 @@ class AlgorithmConfig(Part):
     replay_defaults: ClassVar[Mapping[str, Any]] = {}
     takes_masks: ClassVar[bool] = True
     figures: ClassVar[tuple[str, ...]] = ()
+    schedule: ClassVar[str] = ""
+    run_defaults: ClassVar[Mapping[str, Any]] = {}
+    unused: ClassVar[Mapping[str, str]] = {}
+    open_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def default_of(self, key: str) -> Any:
+        """The value of a dotted key of an open field that is not given.
+
+        Raises:
+            ConfigError: If there is no such key.
+        """
+        raise ConfigError(key, None, "a known key")
 
     @property
     def changeable(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hydrahive.core.receipt import Receipt
-from hydrahive.ledger.entries import TREASURY
+from hydrahive.ledger.entries import REPORTED, TREASURY, WORK
 from hydrahive.ledger.journal import Journal
 from hydrahive.ledger.posting import Posting
 
@@ -50,7 +50,13 @@ class Credits:
             "weight": posting.price.weight,
         }
         entry = self._journal.append(
-            kind, "work", TREASURY, worker.owner, amount, work_key(posting.run_id, receipt), memo
+            kind,
+            REPORTED if posting.reported else WORK,
+            TREASURY,
+            worker.owner,
+            amount,
+            work_key(posting.run_id, receipt),
+            memo,
         )
         assert entry.seq >= 1, "entries are numbered from 1"
         return entry.seq
@@ -68,7 +74,7 @@ class Credits:
         ).fetchall()
         for segment, round_, shard, env_steps, amount, seq, owner in rows:
             if seq:
-                self._journal.append("post", "work", TREASURY, owner, amount, f"post/{seq}", refers=seq)
+                self._journal.append("post", WORK, TREASURY, owner, amount, f"post/{seq}", refers=seq)
             self.set_state(run, (segment, round_, shard), "paid")
             self.add_to_run(run, env_steps, amount)
         return len(rows)

@@ -14,6 +14,9 @@ MICROTOKENS = 1_000_000
 TREASURY = "treasury"
 """The account that tokens are minted from; its debit is what all others own together."""
 
+WORK, REPORTED = "work", "reported"
+"""Why work is paid: it was consumed, and can be computed again; or it was only reported, as RLlib's env runners do."""
+
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 """Names of accounts: what Ray takes as a node label's value."""
 

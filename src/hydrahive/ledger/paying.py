@@ -281,14 +281,22 @@ class Work:
     def _pay(self, run: int, posting: Posting, receipt: Receipt, worker: WorkerRow, *, waits: bool) -> Credit:
         """Credit a worker's owner for a fragment; what is worth nothing makes no entry. The row to note.
 
-        `waits`: set it aside until it is verified.
+        `waits`: set it aside until it is verified. What was only reported is worth nothing but to the run's own user.
         """
-        amount = posting.price.amount(receipt.env_steps)
+        unpaid = posting.reported and worker.owner != self._owner_of(run)
+        amount = 0 if unpaid else posting.price.amount(receipt.env_steps)
         assert amount >= 0, "work costs the worker nothing"
         kind = "pending" if waits else "posted"
         seq = self._credits.enter(kind, posting, receipt, worker, amount) if amount else 0
         assert seq >= 0, "entries are numbered from 1"
         return credit_of(run, receipt, worker, amount, seq, "pending" if waits else "paid")
+
+    def _owner_of(self, run: int) -> str:
+        """The account of a run's user."""
+        assert run >= 1, "a run's number"
+        (owner,) = self._journal.db.execute("SELECT owner FROM runs WHERE id = ?", (run,)).fetchone()
+        assert owner, "a run has one"
+        return str(owner)
 
     def _note_span(self, run: int, posting: Posting) -> None:
         """Note what the learner counted between two checkpoints, for conservation."""

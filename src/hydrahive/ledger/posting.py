@@ -98,6 +98,7 @@ class Posting:
         slices: Whose gradients the learner took, one a worker.
         gradient_rows: What it counted of them; they must add up to it.
         row_rate: Micro-tokens for a row.
+        reported: Nobody can compute this work again: it is paid to the run's own user alone, who believes himself.
     """
 
     run_id: str
@@ -116,6 +117,7 @@ class Posting:
     slices: tuple[SliceReceipt, ...] = ()
     gradient_rows: int = 0
     row_rate: int = 0
+    reported: bool = False
 
     def as_plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -131,6 +133,8 @@ class Posting:
             del plain["slices"], plain["gradient_rows"], plain["row_rate"]
         else:
             plain["slices"] = [vars(part) for part in self.slices]
+        if not self.reported:  # likewise
+            del plain["reported"]
         assert self.from_update <= self.until_update, "time goes forward"
         assert self.env_steps >= 0, "steps are counted"
         return plain
@@ -194,6 +198,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "int | None": lambda value: value is None or _is_integer(value),
     "str": _is_text,
     "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+    "bool": lambda value: isinstance(value, bool),
     "nothing": lambda value: False,
 }
 """Whether a value is of a type, by the type's name."""

@@ -11,8 +11,10 @@ from hydrahive.ledger.credit_rows import conservation
 from hydrahive.ledger.entries import (
     ACCOUNT_KINDS,
     KINDS,
+    REPORTED,
     RESOLUTIONS,
     TREASURY,
+    WORK,
     Account,
     Entry,
     account_after,
@@ -172,7 +174,7 @@ def _take(entry: Entry, fold: _Fold) -> None:
         fold.pending[entry.seq] = entry
     if entry.kind in RESOLUTIONS:
         del fold.pending[entry.refers or 0]
-    if entry.code == "work" and entry.kind in ("posted", "pending"):
+    if entry.code in (WORK, REPORTED) and entry.kind in ("posted", "pending"):
         facts = entry.facts()
         assert facts["env_steps"] * facts["rate"] * facts["weight"] == entry.amount, "the price is in the memo"
 
@@ -213,7 +215,7 @@ def _wrong_credits(journal: Journal) -> Iterator[str]:
         "c.seq IN reversed OR coalesce(p.seq IN reversed, 0), "
         "EXISTS (SELECT 1 FROM journal k WHERE k.key = 'void/' || c.seq), p.seq IS NOT NULL "
         "FROM credits c JOIN runs r ON r.id = c.run JOIN workers w ON w.id = c.worker "
-        "LEFT JOIN journal j ON j.seq = c.seq AND j.code = 'work' "
+        "LEFT JOIN journal j ON j.seq = c.seq AND j.code IN ('work', 'reported') "
         "LEFT JOIN journal p ON p.refers = c.seq AND p.kind IN ('post', 'void', 'expire') "
         "AND p.kind = 'post' WHERE c.amount > 0 ORDER BY c.seq"
     )
@@ -229,7 +231,7 @@ def _wrong_credits(journal: Journal) -> Iterator[str]:
         if wrong:
             yield f"{where}: is {state}, the journal says {wrong}"
     for (seq,) in journal.db.execute(
-        "SELECT seq FROM journal WHERE code = 'work' AND kind IN ('posted', 'pending') "
+        "SELECT seq FROM journal WHERE code IN ('work', 'reported') AND kind IN ('posted', 'pending') "
         "AND seq NOT IN (SELECT seq FROM credits) ORDER BY seq"
     ):
         assert seq >= 1, "entries are numbered from 1"

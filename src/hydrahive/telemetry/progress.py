@@ -89,7 +89,7 @@ class ProgressSink:
             f"loss {_number(row.get('loss'), 3)}",
             *([f"{name} {_number(row[name], digits)}" for name, digits in EXPLORING if name in row][:1]),
             *([f"gear {row['replay_gear']}"] if "replay_gear" in row else []),
-            f"lag {_number(row['lag'], 1)}",
+            *([f"lag {_number(row['lag'], 1)}"] if "lag" in row else []),
         ]
         return "  ".join(parts)
 

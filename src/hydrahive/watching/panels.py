@@ -107,7 +107,7 @@ class Figures(Static):
             ("episodes", f"{history.episodes:,}"),
             ("loss", _number(row.get("loss"), 4)),
             _exploring(row),
-            ("lag", _number(row.get("lag"), 1)),
+            *([("lag", _number(row["lag"], 1))] if "lag" in row else []),
             ("workers", str(len([one for one in status.get("workers", ()) if one["state"] != "gone"]) or "-")),
             *shown.items(),
         ]

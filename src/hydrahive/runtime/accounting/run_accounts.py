@@ -58,6 +58,8 @@ class RunAccounts:
         outbox: Sequence[Sealed] = (),
         must_prove: Callable[[WorkerFacts], bool] = lambda worker: False,
         row_rate: int = 0,
+        *,
+        reported: bool = False,
     ) -> None:
         """Keep the books from a checkpoint on.
 
@@ -70,7 +72,9 @@ class RunAccounts:
             outbox: What was not posted before.
             must_prove: Whether a worker's pay is set aside until what it did was verified.
             row_rate: Micro-tokens for a row that somebody else found the gradient of.
+            reported: Nobody can compute the work again.
         """
+        self._reported = reported
         self._row_rate, self._helped = row_rate, list[_Helped]()
         self._must_prove, self._accused = must_prove, list[WorkerFacts]()
         self._account, self._price, self._segment, self._line = account, price, segment, line
@@ -150,6 +154,7 @@ class RunAccounts:
             slices=_slices(helped),
             gradient_rows=sum(one.rows for one in helped),
             row_rate=self._row_rate,
+            reported=self._reported,
         )
         self._add(posting)
         self._sealed_up_to = (at.updates, at.env_steps)
@@ -196,6 +201,7 @@ class RunAccounts:
             slices=_slices(helped),
             gradient_rows=sum(one.rows for one in helped),
             row_rate=self._row_rate,
+            reported=self._reported,
         )
         self._taken.clear()
         self._verdicts.clear()

@@ -35,7 +35,7 @@ class Hearing:
         self.owners: Mapping[str, str] = {}
         self._call: Any = None
         self._requests: list[str] = []
-        self._heard = 0
+        self._heard, self._heard_at = 0, 0.0
         """The last request that was heard, as the coordinator counts them."""
         self._away_since: float | None = None
         self._is_away_told = False
@@ -51,6 +51,13 @@ class Hearing:
         """Fragments at which a worker hung until it was given up, once."""
         suspects, self._suspects = self._suspects, []
         return suspects
+
+    def hear_now_and_then(self, every_s: float) -> None:
+        """`hear`, at most once in so many seconds."""
+        now = time.monotonic()
+        if now - self._heard_at >= every_s:
+            self._heard_at = now
+            self.hear()
 
     def hear(self) -> None:
         """Take the answer to the last call, if it is there, and call again."""

@@ -20,8 +20,11 @@ def value_of(config: RunConfig, key: str) -> Any:
     Raises:
         UsageError: If there is no such key.
     """
-    plain = as_plain(config)
-    for part in key_in(plain, key):
+    plain: Any = as_plain(config)
+    place = key_in(plain, key)
+    for at, part in enumerate(place):
+        if not isinstance(plain, dict) or part not in plain:  # below a field that holds another's keys
+            return config.algorithm.default_of(".".join(place[place.index("init_args", 0, at) + 2 :]))
         plain = plain[part]
     return plain
 
@@ -37,7 +40,7 @@ def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
         *above, last = key_in(plain, key)
         holder = plain
         for part in above:
-            holder = holder[part]
+            holder = holder.setdefault(part, {})
         holder[last] = value
     return built(plain)
 

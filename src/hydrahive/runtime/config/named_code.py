@@ -34,12 +34,22 @@ def _without_keys(plain: Any) -> Any:
     kept = dict(plain)
     if isinstance(kept.get("changes"), list):
         kept["changes"] = [_less(change, "key") for change in kept["changes"]]
+    algorithm = kept.get("algorithm")
+    if isinstance(algorithm, dict) and algorithm.get("class_path") == "Rllib":
+        kept["algorithm"] = {**algorithm, "init_args": _values(algorithm.get("init_args"))}
     pilot = kept.get("pilot")
     if isinstance(pilot, dict) and isinstance(pilot.get("search"), dict):
         space = pilot["search"].get("space")
         given = list(space.values()) if isinstance(space, dict) else space
         kept["pilot"] = {**pilot, "search": {**pilot["search"], "space": given}}
     return kept
+
+
+def _values(init: Any) -> Any:
+    """What is given to RLlib: its keys are its own, and checked; their values may name what they like."""
+    if not isinstance(init, dict) or not isinstance(init.get("config"), dict):
+        return init
+    return [init.get("name"), *init["config"].values()]
 
 
 def _less(plain: Any, key: str) -> Any:

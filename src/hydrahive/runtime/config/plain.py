@@ -23,26 +23,49 @@ def built(plain: dict[str, Any], of: type[Config] = RunConfig) -> Config:  # typ
     Raises:
         ConfigError: If a value is not accepted, with the key's full path.
     """
-    config = _built_dataclass(of, plain, "")
+    config = _built_dataclass(of, _of_its_algorithm(plain) if of is RunConfig else plain, "")
     assert isinstance(config, of)
     return config
+
+
+def _of_its_algorithm(plain: dict[str, Any]) -> dict[str, Any]:
+    """What is given of a run, with the defaults that go with its algorithm.
+
+    Raises:
+        ConfigError: If something is given that means nothing beside it.
+    """
+    told = plain.get("algorithm")
+    if not (isinstance(told, dict) and "class_path" in told):
+        return plain
+    part = part_at(told["class_path"])
+    for key, why in part.unused.items():
+        if key in plain:
+            raise ConfigError(key, plain[key], f"no such key beside {part.__name__}: {why}")
+    return {**part.run_defaults, **plain}
 
 
 def key_in(plain: Any, key: str) -> list[str]:
     """Where a dotted key, in which `init_args` may be left out, stands in `as_plain`'s result.
 
+    Below a field that holds another's keys, any may stand, whether or not it is there.
+
     Raises:
         UsageError: If it stands nowhere.
     """
     place: list[str] = []
-    for part in key.split("."):
-        if isinstance(plain, dict) and "class_path" in plain and part not in ("class_path", "init_args"):
-            place, plain = [*place, "init_args"], plain["init_args"]
+    parts, opened = key.split("."), frozenset[str]()
+    for at, part in enumerate(parts):
+        if isinstance(plain, dict) and "class_path" in plain:
+            opened = getattr(part_at(plain["class_path"]), "open_fields", opened)
+            if part not in ("class_path", "init_args"):
+                place, plain = [*place, "init_args"], plain["init_args"]
         if not isinstance(plain, dict) or part not in plain:
             keys = sorted({known.replace("init_args.", "") for known in known_keys()})
             near = difflib.get_close_matches(key.replace("init_args.", ""), keys, n=3, cutoff=0.6)
             raise UsageError(f"{key}: unknown key" + (f"; nearest: {', '.join(near)}" if near else ""))
         place, plain = [*place, part], plain[part]
+        if part in opened:
+            return [*place, *parts[at + 1 :]]
     return place
 
 
@@ -55,7 +78,9 @@ def as_plain(config: Any) -> Any:
     """A config as plain data; parts that are chosen carry `class_path` and `init_args`."""
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         return [as_plain(one) for one in config] if isinstance(config, list | tuple) else config
-    fields = {field.name: as_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    unused = config.algorithm.unused if isinstance(config, RunConfig) else {}
+    names = [field.name for field in dataclasses.fields(config) if field.name not in unused]
+    fields = {name: as_plain(getattr(config, name)) for name in names}
     if isinstance(config, tuple(BASES)):
         module, name = type(config).__module__, type(config).__qualname__
         return {"class_path": name if module.startswith("hydrahive.") else f"{module}.{name}", "init_args": fields}

@@ -30,6 +30,7 @@ from hydrahive.ledger.prices import LedgerConfig, price_of
 from hydrahive.pilot.config import PilotConfig
 from hydrahive.policies.config import PolicyConfig
 from hydrahive.replay.config import Ath, Rows
+from hydrahive.rllib import config as rllib_config  # noqa: F401  likewise
 from hydrahive.runtime.config.automatic import chosen
 from hydrahive.runtime.config.remote import RemoteConfig
 from hydrahive.telemetry.loggers import config as loggers_config  # noqa: F401  likewise
@@ -198,7 +199,7 @@ class RunConfig:
         fragment_length: Steps of a fragment, in env steps of each environment.
         lag: Updates between the weights that act and the weights that learn; 1 lets both happen at once.
         schedule: `fixed-lag` is reproducible to the byte; `free-running` consumes fragments as they come,
-            measures the lag and is not reproducible.
+            measures the lag and is not reproducible; `rllib`, likewise, is what RLlib's algorithms have.
         boundary_every: Updates between consistent cuts of the run, from which it can be continued.
         policy: The agent's network.
         algorithm: The learning rule; `auto` takes one by what the environment shows and takes.
@@ -242,7 +243,7 @@ class RunConfig:
     envs_per_shard: int = 64
     fragment_length: int = 32
     lag: int = 1
-    schedule: Literal["fixed-lag", "free-running"] = "fixed-lag"
+    schedule: Literal["fixed-lag", "free-running", "rllib"] = "fixed-lag"
     boundary_every: int = 25
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     algorithm: AlgorithmConfig = field(default_factory=VTrace)
@@ -293,7 +294,9 @@ class RunConfig:
         require(not audited, "audit.workers", "all", "'none' or 'others': free-running work cannot be computed again")
         lent = self.remote.share > 0 and self.schedule == "free-running"
         require(not lent, "remote.share", self.remote.share, "0: free-running work cannot be computed again")
-        whole = self.envs_per_shard % self.env.group == 0
+        fits = self.algorithm.schedule == ("rllib" if self.schedule == "rllib" else "")
+        require(fits, "schedule", self.schedule, "rllib with algorithm: Rllib, and another with any other")
+        whole = self.schedule == "rllib" or self.envs_per_shard % self.env.group == 0
         accepted = f"a multiple of {self.env.group}, the environments that belong together"
         require(whole, "envs_per_shard", self.envs_per_shard, accepted)
         if isinstance(self.algorithm, auto):
@@ -392,4 +395,5 @@ class RunConfig:
         if isinstance(self.workers, int):
             return self.workers
         available = cpus if cpus is not None else own_cpus()
-        return max(1, min(self.shards, available - self.learner.cpus))
+        most = available if self.schedule == "rllib" else self.shards
+        return max(1, min(most, available - self.learner.cpus))

@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from hydrahive.core.durable import TEMPORARY_SUFFIX, whole_folder, write_synced, write_whole
 from hydrahive.core.errors import CheckpointError
+from hydrahive.runtime.runs import others
 from hydrahive.runtime.runs.boundary import Block, Boundary, Progress
 
 FORMAT = 1
@@ -61,6 +62,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "score_mean": lambda value: value is None or _is_number(value),
     "progress": lambda value: isinstance(value, dict),
     "replay_blocks": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "files": lambda value: _is_mapping(value, lambda one: isinstance(one, str)),
     "standings": lambda value: _is_mapping(value, lambda one: _is_mapping(one, _is_count)),
 }
 """What a manifest's values are like; whoever can write the folder can write anything."""
@@ -160,7 +162,7 @@ class CheckpointStore:
             self._write_block(block)
         with ThreadPoolExecutor(2) as hashing:  # SHA-256 works beside other threads; training waits for one pass
             digest, state_digest = hashing.submit(boundary.digest), hashing.submit(boundary.state_digest)
-            tensors = save_tensors(boundary.state)
+            files, tensors = others.parted(boundary.state)
         manifest = {
             "format": FORMAT,
             "run_id": self._run_id,
@@ -176,6 +178,7 @@ class CheckpointStore:
             "score_mean": boundary.progress.score_mean,
             "progress": boundary.progress.as_plain(),
             "replay_blocks": [block.digest for block in boundary.blocks],
+            **others.said_of(files),
             "standings": standings or {},
             "outbox_sha256": None if outbox is None else hashlib.sha256(outbox).hexdigest(),
         }
@@ -184,6 +187,7 @@ class CheckpointStore:
             write_synced(partial / "state.safetensors", tensors)
             if outbox is not None:
                 write_synced(partial / "outbox.json", outbox)
+            others.write(partial, files)
             manifest["manifest_sha256"] = _sealed(manifest)
             write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
         self._prune(way_back, held)
@@ -322,7 +326,8 @@ def read_checkpoint(path: Path, *, with_replay: bool = False) -> Checkpoint:
         digests = manifest.get("replay_blocks", ()) if with_replay else ()
         blocks = tuple(_read_block(path.parent, digest) for digest in digests)
         progress = Progress.from_plain(manifest["progress"])
-        boundary = Boundary(load_tensors(tensors), progress, manifest["resumable"], blocks)
+        state = load_tensors(tensors) | others.read(path, manifest)
+        boundary = Boundary(state, progress, manifest["resumable"], blocks)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot be read ({error})") from None
     seconds, machine_class, digest, state_digest = (manifest[key] for key in FACTS)

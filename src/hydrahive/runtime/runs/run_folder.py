@@ -155,7 +155,7 @@ class RunFolder:
             write_whole(self._initial, save_tensors(initial))
         self.write_config(config)
         names = code_named_by(self.path / "config.yaml")
-        if names:
+        if names or config.schedule == "rllib":  # whose checkpoints are pickled
             ownership.sign(self.path, identity.run_id, (self.path / "config.yaml").read_bytes())
         write_whole(self.path / "run.json", json.dumps(asdict(identity), indent=1).encode())
 

@@ -8,11 +8,16 @@ from hydrahive.runtime.runs.boundary import Boundary
 from hydrahive.runtime.schedule.dataflow import Replayed
 from hydrahive.runtime.schedule.fixed_lag import FixedLag
 from hydrahive.runtime.schedule.free_running import FreeRunning
+from hydrahive.runtime.schedule.iterations import Iterations
 
 
 def schedule_of(
     config: RunConfig, fleet: Fleet, start: Boundary | None, replayed: Replayed | None = None
-) -> FixedLag | FreeRunning:
+) -> FixedLag | FreeRunning | Iterations:
     """The configured schedule, beginning at `start`, whose state the learner already has."""
-    kinds: dict[str, type[FixedLag] | type[FreeRunning]] = {"fixed-lag": FixedLag, "free-running": FreeRunning}
+    kinds: dict[str, type[FixedLag] | type[FreeRunning] | type[Iterations]] = {
+        "fixed-lag": FixedLag,
+        "free-running": FreeRunning,
+        "rllib": Iterations,
+    }
     return kinds[config.schedule](fleet, config, start, replayed or Replayed())

@@ -94,7 +94,10 @@ def books_of(
         return worker.owner != run_user() and fleet.audits(worker)
 
     rate = config.ledger.microtokens_per_row
-    accounts = RunAccounts(_account(run), price, len(segments), progress, line, outbox, must_prove, rate)
+    accounts = RunAccounts(
+        _account(run), price, len(segments), progress, line, outbox, must_prove, rate,
+        reported=config.schedule == "rllib",
+    )  # fmt: skip
     if before:
         standings = before.audits.standings
         standings.go_back(progress.updates)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -57,7 +59,7 @@ def gathered_fleet(
         HydrahiveError: If the config does not fit the cluster, or that cannot be reached.
     """
     plan = plan or memory_plan(config, weights_bytes(config))
-    if config.workers == 0:
+    if config.workers == 0 and config.schedule != "rllib":
         plan.refuse_inline_above(memory_bytes())
         inline = InlineFleet(config, run_id, chosen_device(config.learner.device, offered=torch.cuda.is_available()))
         with closed(inline.close):
@@ -65,12 +67,11 @@ def gathered_fleet(
         return
     from hydrahive.runtime.cluster.connecting import connect, disconnect, is_client
     from hydrahive.runtime.cluster.member import RunOnCluster, obey_nobody
-    from hydrahive.runtime.cluster.ray_fleet import RayFleet
 
     times = times or StartTimes()
     interrupts = interrupts or Interrupts()
     # Ray's core may be brought down by a signal while it starts, and puts handlers of its own there.
-    cluster = interrupts.held_back_in(lambda: connect(address, config.worker_count() + config.learner.cpus))
+    cluster = interrupts.held_back_in(lambda: connect(address, _cpus_for(config)))
     times.note("connected")
     if is_client():
         say("through_a_client", THROUGH_A_CLIENT)
@@ -83,10 +84,30 @@ def gathered_fleet(
         count = config.workers if isinstance(config.workers, int) else None
         run = RunOnCluster(run_id, name, device, count, is_embedded(address), say, place, obey or obey_nobody)
         with claim():
-            fleet = RayFleet(config, run)
+            fleet = _fleet_of(config)(config, run)
             times.note("gathered")
             with closed(fleet.close):
                 yield fleet
+
+
+def _cpus_for(config: RunConfig) -> int:
+    """CPUs that all of a run's processes reserve."""
+    if config.schedule != "rllib":
+        return config.worker_count() + config.learner.cpus
+    from hydrahive.runtime.cluster.rllib.host import bundles_of
+
+    return math.ceil(sum(bundle.get("CPU", 0) for bundle in bundles_of(config, config.worker_count())))
+
+
+def _fleet_of(config: RunConfig) -> Any:
+    """The kind of fleet that trains a run on Ray."""
+    if config.schedule == "rllib":
+        from hydrahive.runtime.cluster.rllib.fleet import RllibFleet
+
+        return RllibFleet
+    from hydrahive.runtime.cluster.ray_fleet import RayFleet
+
+    return RayFleet
 
 
 @contextmanager

@@ -103,6 +103,8 @@ def weights_bytes(config: RunConfig) -> int:
 
 def memory_plan(config: RunConfig, weights_bytes: int) -> MemoryPlan:
     """What a run with this config keeps in flight: rounds being simulated, waiting and learned, and their weights."""
+    if config.schedule == "rllib":  # which plans for itself
+        return MemoryPlan(0, weights_bytes, 0, 0)
     layout = replay_layout(config)
     row_bytes = math.prod(layout.observation_shape) * layout.observation_dtype.itemsize // layout.stack
     memory_bytes = 4 * layout.memory

@@ -13,11 +13,12 @@ from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.runtime.config.changes import without_future
 from hydrahive.runtime.config.fingerprint import difference_in_words
 from hydrahive.runtime.config.machine_class import is_same_class
-from hydrahive.runtime.config.named_code import named_code
+from hydrahive.runtime.config.named_code import is_code_trusted, named_code
 from hydrahive.runtime.config.plain import as_plain, first_difference
 from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.interface import LearnerCalls
 from hydrahive.runtime.roles.env_worker import build_network
+from hydrahive.runtime.runs import ownership
 from hydrahive.runtime.runs.checkpoints import Checkpoint, read_checkpoint
 from hydrahive.runtime.runs.newest import newest_checkpoint
 from hydrahive.runtime.runs.run_folder import Identity, RunFolder, find_run
@@ -64,9 +65,25 @@ def found_for(folder: RunFolder, config: RunConfig, resume: str) -> Found:
             f"{key}: run {folder.name!r} was started with {old!r}, now {new!r} is given; "
             "choose another --name to train with it"
         )
+    if start is not None and config.schedule == "rllib":
+        _refuse_others_pickles(folder)
     if start is None and resume == "required":
         raise UsageError(f"--resume required: run {folder.name!r} has no checkpoint yet")
     return Found(folder.identity(), start, tuple(passed_over))
+
+
+def _refuse_others_pickles(folder: RunFolder) -> None:
+    """Refuse to go on with a run of RLlib's that is not this user's: RLlib's checkpoints may run any code when read.
+
+    Raises:
+        UsageError: If so, and code is not trusted.
+    """
+    config = (folder.path / "config.yaml").read_bytes()
+    if not (is_code_trusted() or ownership.is_signed(folder.path, folder.identity().run_id, config)):
+        raise UsageError(
+            f"run {folder.name!r} was not made by you, and RLlib's checkpoints may run any code when they are read: "
+            "--trust-code goes on with it all the same"
+        )
 
 
 def initial_weights(folder: RunFolder, identity: Identity | None, given: State | None) -> State | None:

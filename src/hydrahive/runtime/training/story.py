@@ -56,7 +56,7 @@ class Story:
         self.taken = update.progress
         self._tell_recovery()
         self._window.append(update.metrics)
-        self.lag_sum, self.lag_count = self.lag_sum + update.metrics["lag"], self.lag_count + 1
+        self.lag_sum, self.lag_count = self.lag_sum + update.metrics.get("lag", 0.0), self.lag_count + 1
         updates = update.progress.updates
         if update.replay:
             for event in update.replay.events:
@@ -149,7 +149,8 @@ class Story:
         rows_with = {name: [row[name] for row in self._window if name in row] for name in names}
         averages = {name: sum(values) / len(values) for name, values in rows_with.items()}
         averages["gradient_steps"] = newest["gradient_steps"]
-        averages["lag_max"] = max(row["lag_max"] for row in self._window)
+        if "lag_max" in newest:
+            averages["lag_max"] = max(row["lag_max"] for row in self._window)
         steps, since = self._window_start
         now = self._clock.seconds
         averages["steps_per_second"] = (progress.env_steps - steps) / max(now - since, 1e-9)

@@ -33,6 +33,6 @@ def summary_of(
         "workers": config.workers if isinstance(config.workers, int) else None,
         "schedule": config.schedule,
         "reproducible": config.schedule == "fixed-lag" and config.stop.seconds is None,
-        "lag": config.lag,
+        "lag": None if config.schedule == "rllib" else config.lag,
         "resumed": False,
     }

@@ -117,8 +117,8 @@ def train_on(
         at = start.boundary.updates if start else 0
         if settled.accepted:
             folder.begin_segment(Segment(at, "goes on with other versions", accepted=settled.accepted))
-        elif start and config.schedule == "free-running":
-            folder.begin_segment(Segment(at, "a free-running run goes on with other bytes"))
+        elif start and config.schedule != "fixed-lag":
+            folder.begin_segment(Segment(at, f"a run of schedule {config.schedule} goes on with other bytes"))
         folder.create(identity, config, run.initial)
         folder.fence.put_up()
         most_waiting = plan.waiting_boundaries(config.boundary_every, config.faults.kept_versions_mb)
@@ -234,10 +234,14 @@ def _announce(
     begin = f"resuming at {start.boundary.progress.env_steps:,} env steps" if start else "starting"
     if config.schedule == "free-running":
         workers += ", free-running: not reproducible"
+    about = f"{workers}, {plan}"
+    if config.schedule == "rllib":
+        name, runners = getattr(config.algorithm, "name", ""), config.worker_count()
+        about = f"{runners or 'no'} env runners of RLlib's, which trains by its {name}: not reproducible"
     for sink in sinks:
         sink.event(
             "resumed" if start else "started",
-            f"{folder.name}: {begin}, {workers}, {plan}",
+            f"{folder.name}: {begin}, {about}",
             workers=fleet.worker_count,
             updates=start.boundary.updates if start else 0,
             ledger=line.place if line else None,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydrahive.bench.contenders import Contender, RllibImpala, close_all, ours
+from hydrahive.bench.contenders import Contender, close_all, ours
 from hydrahive.bench.parts import Parts, PartsAlone, ceiling_report
+from hydrahive.bench.rllib import RllibRace, is_rllib
 from hydrahive.bench.statistics import ratio_interval
 from hydrahive.core.errors import UsageError
 from hydrahive.ledger.audit_rules import AuditConfig
@@ -39,7 +40,7 @@ def bench_training(
 
     Args:
         config: Ours.
-        against: Any of `rllib`, `free-running`, `inline`, `unpaid` and `audited-N`, as `hydrahive bench` explains.
+        against: Any of `rllib`, `rllib:PPO` and so on, `free-running`, `inline`, `unpaid` and `audited-N`.
         seconds: Counted length of a window.
         windows: Windows of each contender, after one that warms up.
         address: Of a Ray cluster, or None.
@@ -88,16 +89,17 @@ def _device_for_all(wanted: str, against: Sequence[str]) -> str:
         UsageError: If they cannot all be on GPUs, and `wanted` is `cuda`.
     """
     gpus, actors = torch.cuda.device_count(), 1 + sum(name != "inline" for name in against)
-    fits = "rllib" not in against and actors <= gpus
+    has_rllib = any(map(is_rllib, against))
+    fits = not has_rllib and actors <= gpus
     if wanted == "cuda" and not fits:
-        why = "RLlib's learner is on the CPU" if "rllib" in against else f"{actors} GPUs are needed, here are {gpus}"
+        why = "RLlib's learner is on the CPU" if has_rllib else f"{actors} GPUs are needed, here are {gpus}"
         raise UsageError(f"learner.device: 'cuda' was asked for, but {why}")
     return chosen_device(wanted, offered=fits)
 
 
 def _opponent(name: str, config: RunConfig, workers: int, device: str, embedded: bool) -> Contender:
-    if name == "rllib":
-        return RllibImpala(config, max(workers, 1))
+    if is_rllib(name):
+        return RllibRace(name, config, workers, embedded)
     if name == "inline":
         return ours("inline", config, 0, device)
     if name == "unpaid":

@@ -16,8 +16,12 @@ from hydrahive.core.errors import HydrahiveError, UsageError
 if TYPE_CHECKING:
     from hydrahive.runtime.config.run_config import RunConfig
 
+RLLIB = ("rllib", *(f"rllib:{name}" for name in ("PPO", "IMPALA", "APPO", "DQN", "SAC", "TQC")))
+"""RLlib's algorithms; `rllib` is its IMPALA."""
+
 OPPONENTS = (
-    *("rllib", "sb3", "free-running", "inline", "unpaid"),
+    *RLLIB,
+    *("sb3", "free-running", "inline", "unpaid"),
     *("audited-0", "audited-25", "audited-50", "audited-100"),
 )
 """`unpaid` keeps no accounts; `audited-N` has N percent of all intervals computed again in full, and the environments'
@@ -157,13 +161,19 @@ def _score(name: str, config: RunConfig, given: argparse.Namespace, say: Callabl
     if given.mark is None or not math.isfinite(given.mark):
         told = "is missing" if given.mark is None else f"{given.mark} is not accepted"
         raise UsageError(f"--mark: {told}; expected the greedy mean score that training is to reach")
-    if set(given.against) - {"sb3"}:
-        raise UsageError(f"--against: {given.against[0]!r} is raced by bench train; bench score knows sb3")
+    if others := set(given.against) - {"sb3", *RLLIB[1:]}:
+        known = "sb3 and rllib:PPO, rllib:DQN and so on"
+        raise UsageError(f"--against: {sorted(others)[0]!r} is raced by bench train; bench score knows {known}")
     contenders = {"hydrahive": ours(config)}
-    if given.against:
-        from hydrahive.bench.sb3 import sb3
+    for name in given.against:
+        if name == "sb3":
+            from hydrahive.bench.sb3 import sb3
 
-        contenders["sb3"] = sb3(config)
+            contenders[name] = sb3(config)
+        else:
+            from hydrahive.bench.rllib import tuned
+
+            contenders[name] = ours(tuned(config, name))
     every = given.every or max(1, config.stop.env_steps // LOOKS)
     report = bench_score(contenders, given.mark, range(1, given.seeds + 1), every, say)
     print(score_text(name, report))

@@ -168,6 +168,10 @@ def summary_text(summary: dict[str, Any], place: str, recording: Path | None) ->
         lines.append(f"recording      {recording}")
     if not summary["reproducible"]:
         accepted = summary.get("accepted_versions")
-        why = "goes on with other versions than it began with" if accepted else "free-running, or stopped by the clock"
+        why = (
+            "goes on with other versions than it began with"
+            if accepted
+            else "free-running, trained by RLlib, or stopped by the clock"
+        )
         lines.append(f"               (not reproducible: {why})")
     return "-" * 72 + "\n" + "\n".join(lines)

@@ -175,6 +175,11 @@ class AlgorithmConfig(Part):
         raise ConfigError(key, None, "a known key")
 
     @property
+    def round_steps(self) -> int:
+        """Env steps of an update, about, where somebody else decides them; else 0."""
+        return 0
+
+    @property
     def changeable(self) -> frozenset[str]:
         """The keys whose defaults are `changing`."""
         return frozenset(one.name for one in fields(self) if CHANGING in one.metadata)

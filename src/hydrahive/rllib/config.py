@@ -27,6 +27,10 @@ UNUSED: dict[str, str] = {
 """Keys of a run that say nothing beside RLlib, and why."""
 
 
+ABOUT_STEPS = 1_000
+"""Env steps of an iteration whose keys do not say how many it samples."""
+
+
 @dataclass(frozen=True)
 class Rllib(AlgorithmConfig):
     """One of RLlib's algorithms (new API stack), trained by RLlib as a run of ours; such runs are not reproducible.
@@ -57,6 +61,14 @@ class Rllib(AlgorithmConfig):
     def default_of(self, key: str) -> Any:
         """RLlib's own value at a dotted key of `config`, for keys that are not given; ConfigError if it has none."""
         return made("hydrahive.rllib.settings:default_of", self.name, key)
+
+    @property
+    def round_steps(self) -> int:
+        """What one of its iterations is asked to sample; where only time is asked for, as many as many others do."""
+        asked = self.config.get("min_sample_timesteps_per_iteration") or 0
+        if not asked and self.name == "PPO":
+            asked = self.config.get("train_batch_size_per_learner") or self.default_of("train_batch_size")
+        return int(asked or ABOUT_STEPS)
 
     def network(self, policy: Any, observation_space: Any, action_space: Any, generator: Any, group: int = 1) -> Any:
         """RLlib's module as a policy of ours."""

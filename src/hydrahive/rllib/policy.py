@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from hydrahive.core.errors import ConfigError
+from hydrahive.core.errors import ConfigError, first_line
 from hydrahive.policies.agent import Agent
 from hydrahive.policies.distributions import distribution_of
 from hydrahive.policies.gaussian import Distribution
@@ -128,7 +128,8 @@ class RllibPolicy(Agent):
         try:
             self.module: Any = module_spec(built, seen, action, inference_only=True).build()
         except Exception as error:  # RLlib raises what it likes
-            raise ConfigError("algorithm", config.name, f"a model that RLlib builds for {seen}: {error}") from None
+            accepted = f"a model that RLlib builds for {seen}: {first_line(error)}"
+            raise ConfigError("algorithm", config.name, accepted) from None
         self._by_values = config.name == "DQN"
         self.distribution = self._distribution(built, action_space, squashes=config.name in ("SAC", "TQC"))
         self._state = _flat_state(self.module)

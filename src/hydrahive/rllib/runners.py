@@ -37,6 +37,7 @@ def seed(runner: Any, since: int = 0) -> None:
     if runner.env is None:  # it holds the connectors, and samples nothing
         return
     for i, env in enumerate(_environments(runner)):
+        env.take()  # RLlib steps worlds once to see what they are like
         env.seed = derived_seed(runner.config.env_config["seed"], "rllib-env", runner.worker_index or 0, i, since)
 
 

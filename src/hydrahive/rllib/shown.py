@@ -17,6 +17,10 @@ OBSERVATIONS, MASK = "observations", "action_mask"
 """Parts of an observation where masks say which actions are legal."""
 
 
+PICTURE = 16
+"""The smallest side of a picture; what is smaller, as the boards of many games, is laid out in a row."""
+
+
 class Shown:
     """Rows stay rows of float32; pictures `[C, H, W]` become `[H, W, C]`, bytes among them numbers in [0, 1].
 
@@ -32,7 +36,7 @@ class Shown:
         """
         if isinstance(space, StatedBox):
             raise ConfigError("env.init_args.central_state", True, "false: RLlib's modules see what acts, and no more")
-        self._is_picture, self._scale = len(space.shape) == 3, 1.0
+        self._is_picture, self._scale = len(space.shape) == 3 and min(space.shape[1:]) >= PICTURE, 1.0
         if self._is_picture:
             c, h, w = space.shape
             shape: tuple[int, ...] = (h, w, c)

@@ -66,7 +66,7 @@ class Iteration:
 class Trained:
     """RLlib's Algorithm for a run."""
 
-    def __init__(self, config: Rllib, env: EnvConfig, seed: int, workers: int, *, reserves: bool = True) -> None:
+    def __init__(self, config: Rllib, env: EnvConfig, seed: int, workers: int) -> None:
         """Build it.
 
         Args:
@@ -74,7 +74,6 @@ class Trained:
             env: What it learns.
             seed: The run's.
             workers: Env runners; with 0 it samples in this process.
-            reserves: Whether env runners reserve CPUs.
 
         Raises:
             HydrahiveError: If RLlib cannot build it.
@@ -82,7 +81,7 @@ class Trained:
         for name in ("ray", "ray.rllib"):
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
-        self._env, self._seed, self._workers, self._reserves = env, seed, workers, reserves
+        self._env, self._seed, self._workers = env, seed, workers
         self._updates = self._gradient_steps = 0
         self._build(config)
 
@@ -91,10 +90,10 @@ class Trained:
         with closing(self._env.make_vector(self._env.group)) as probe:
             spaces, asked = (probe.single_observation_space, probe.single_action_space), spaces_of(probe)
             has_masks = probe.legal_actions() is not None
-        self._config = config
+        self._config, self._is_fresh = config, True
         self.policy = RllibPolicy(config, *spaces, self._env.group)
         self._flat = FlatWeights(self.policy)
-        built = configured(config, self._env, self._seed, self._workers, reserves=self._reserves)
+        built = configured(config, self._env, self._seed, self._workers)
         if has_masks:
             built.rl_module(rl_module_spec=module_spec(built, *asked))
         try:
@@ -113,6 +112,7 @@ class Trained:
         Raises:
             HydrahiveError: If it fails.
         """
+        self._is_fresh = False
         try:
             told = self.algorithm.train()
         except Exception as error:
@@ -178,9 +178,12 @@ class Trained:
         Raises:
             CheckpointError: If RLlib cannot read it, or does not stand where it stood then.
         """
-        if config != self._config:
+        if self._stands_at(state, config):
+            return
+        if config != self._config or not self._is_fresh:  # IMPALA's learner thread may be in the middle of a step
             self.close()
             self._build(config)
+        self._is_fresh = False
         files = under(FILES, state)
         with tempfile.TemporaryDirectory(prefix="hydrahive-rllib-") as folder:
             for name, data in files.items():
@@ -202,6 +205,23 @@ class Trained:
         is_other = json.loads(state["config"].tobytes()) != json.loads(json.dumps(config.config))
         self._have_hold(steps, rates=is_other)
         self.algorithm.env_runner_group.foreach_env_runner(partial(seed, since=steps))
+
+    def load_weights(self, state: State) -> None:
+        """Begin with a policy's weights; what only learning needs keeps what RLlib drew for it."""
+        prefix = "module."
+        arrays = {name.removeprefix(prefix): array for name, array in under("weights", state).items()}
+        self.algorithm.learner_group.foreach_learner(partial(_take, self.module_id, arrays))
+        self.algorithm.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.algorithm.learner_group, inference_only=True
+        )
+
+    def _stands_at(self, state: State, config: Rllib) -> bool:
+        """Whether it is where it would be brought: building it anew takes seconds."""
+        if config != self._config or self._is_fresh or int(state["counters"][0]) != self._updates:
+            return False
+        self.weights()
+        kept = under("weights", state)
+        return all(np.array_equal(now, kept[name]) for name, now in self._flat.named(self._flat.vector).items())
 
     def _have_hold(self, steps: int, *, rates: bool) -> None:
         """Have the config's own values hold, where a checkpoint brings others or none.
@@ -247,12 +267,21 @@ def _stand_at(learner: Any, *, steps: int, rates: bool) -> None:
             costs[module].update(timestep=steps)
 
 
+def _take(module: str, arrays: State, learner: Any) -> None:
+    """Give a learner's module these weights."""
+    own = learner.module[module].state_dict()
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in arrays:
+                tensor.copy_(torch.as_tensor(arrays[name]))
+
+
 def _rates(learner: Any) -> list[float]:
     optimizers = learner._optimizer_lr_schedules
     return [float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
 
 
-def configured(config: Rllib, env: EnvConfig, seed: int, workers: int, *, reserves: bool = True) -> Any:
+def configured(config: Rllib, env: EnvConfig, seed: int, workers: int) -> Any:
     """RLlib's AlgorithmConfig for a run."""
     built = settings(config.name, config.config)
     built.environment(ENV, env_config={"seed": seed})
@@ -260,10 +289,11 @@ def configured(config: Rllib, env: EnvConfig, seed: int, workers: int, *, reserv
     built.env_runners(num_env_runners=workers, env_runner_cls=WorldRunner if several else EnvRunner)
     if several:
         built.multi_agent(policies={MODULE}, policy_mapping_fn=_shared)
+        buffer = getattr(built, "replay_buffer_config", None)
+        if buffer and not str(buffer["type"]).startswith("MultiAgent"):
+            built.training(replay_buffer_config={**buffer, "type": f"MultiAgent{buffer['type']}"})
     else:
         built.env_runners(gym_env_vectorize_mode="vector_entry_point")
-    if not reserves:
-        built.env_runners(num_cpus_per_env_runner=0)
     built.callbacks(Counts)
     built.debugging(seed=seed % 2**31, log_level="ERROR")
     return built

@@ -30,6 +30,9 @@ ITS_OWN = ("stop", "workers", "schedule", "changes", "checkpoint", "recording", 
 SET_BY_SWEEP = ("stop", "workers", "changes", "recording", "experiment")
 """Keys that a sweep sets in every trial."""
 
+MOST_STEPS = 10**15
+"""More env steps than any run has."""
+
 ONLY_MILESTONES = 1_000_000
 """`checkpoint.every_boundaries` of trials that are bred: milestones are written anyway, and must not be pushed out."""
 
@@ -299,7 +302,8 @@ class SweepConfig:
         """
         path, experiment = find_config(self.experiment)
         config = load_run_config(path, [*self.overrides(), f"--workers={self.workers}"])
-        require(config.schedule == "fixed-lag", "fixed", config.schedule, "schedule: fixed-lag, which can be continued")
+        again = config.schedule != "free-running"
+        require(again, "fixed", config.schedule, "another schedule: free-running cannot be continued")
         accepted = "one without changes inside the run, which would take the place of what is searched"
         require(not config.changes, "experiment", self.experiment, accepted)
         accepted = "one with a pilot, that says when a trial is to be forked"
@@ -346,7 +350,9 @@ class SweepConfig:
         config = with_values(base, values)
         every = self.milestone_updates(config)
         updates = self.milestones(config) * every
-        stop = StopConfig(env_steps=updates * config.max_steps_per_round, updates=updates)
+        # How many env steps an iteration of RLlib's has, only RLlib knows: there, updates alone say when it ends.
+        steps = MOST_STEPS if config.schedule == "rllib" else updates * config.max_steps_per_round
+        stop = StopConfig(env_steps=steps, updates=updates)
         if self.metric.startswith(EVALUATED) and config.evaluate_every:
             accepted = f"at most {every}, the updates between milestones, each of which wants {self.metric}"
             require(config.evaluate_every <= every, "evaluate_every", config.evaluate_every, accepted)

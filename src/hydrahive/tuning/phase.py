@@ -11,8 +11,9 @@ from ray.tune.search import Searcher
 
 from hydrahive.core.errors import HydrahiveError, UsageError
 from hydrahive.runtime.cluster.capacity import trusted_selector
+from hydrahive.runtime.cluster.rllib.host import bundles_of
 from hydrahive.runtime.config.machine_class import chosen_device
-from hydrahive.runtime.config.run_config import LearnerConfig
+from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.runs.run_user import run_user
 from hydrahive.tuning.config import SweepConfig
 from hydrahive.tuning.folder import Ending
@@ -36,7 +37,7 @@ class Phase:
         table = Table(config, plan.folder, plan.title)
         scheduler = plan.scheduler()
         tuner = tune.Tuner(
-            tune.with_resources(TrialProcess, _reserved(bundles(config, plan.base.learner))),
+            tune.with_resources(TrialProcess, _reserved(bundles(config, plan.base), of_rllib(plan.base))),
             tune_config=tune.TuneConfig(
                 search_alg=_Asked(plan),
                 scheduler=scheduler,
@@ -67,8 +68,18 @@ PLACE = {"memory": 1.0}
 """What a trial's own process reserves: next to nothing, but a bundle of its own, so that it is said where that lies."""
 
 
-def bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float]]:
+def of_rllib(base: RunConfig) -> bool:
+    """Whether RLlib trains the trials: all of them on nodes of the run's user, for nobody can audit them."""
+    return base.schedule == "rllib"
+
+
+def bundles(config: SweepConfig, base: RunConfig) -> list[dict[str, float]]:
     """What Tune reserves for a trial: a share of a CPU inline; else bundles for the learner and each worker."""
+    learner = base.learner
+    if of_rllib(base):
+        main, *others = bundles_of(base, config.workers)
+        cpus = config.cpus_per_trial if config.workers == 0 else main.get("CPU", 1.0)
+        return [PLACE, {**main, "CPU": cpus}, *others]
     offered = ray.cluster_resources().get("GPU", 0.0) > 0
     gpu = {"GPU": 1.0} if chosen_device(learner.device, offered=offered) == "cuda" else {}
     if config.workers == 0:
@@ -78,10 +89,11 @@ def bundles(config: SweepConfig, learner: LearnerConfig) -> list[dict[str, float
     return [PLACE, alike, *[{"CPU": 1.0}] * config.workers, *[alike] * slicers]
 
 
-def _reserved(parts: list[dict[str, float]]) -> tune.PlacementGroupFactory:
-    """What Tune reserves: a trial and its learner on nodes of the run's user, its workers anywhere."""
+def _reserved(parts: list[dict[str, float]], all_trusted: bool) -> tune.PlacementGroupFactory:
+    """What Tune reserves: a trial and its learner on nodes of the run's user, its workers anywhere, if they may be."""
     trusted = trusted_selector()
-    selectors = [trusted, trusted, *[{} for _ in parts]][: len(parts)]
+    others: dict[str, str] = trusted if all_trusted else {}
+    selectors = [trusted, trusted, *[others for _ in parts]][: len(parts)]
     return tune.PlacementGroupFactory(parts, bundle_label_selector=selectors)
 
 

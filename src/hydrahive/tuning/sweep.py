@@ -50,7 +50,7 @@ def run_sweep(config: SweepConfig, folder: SweepFolder, address: str | None) -> 
         cpus = config.workers + base.learner.cpus if config.workers else 0
         interrupts.held_back_in(lambda: connect(address, cpus, environment))
         try:
-            _refuse_without_room(bundles(config, base.learner))
+            _refuse_without_room(bundles(config, base))
             search = Search(config, folder, base, embedded)
             Phase(search).run()
             search.refuse_all_failed()

@@ -383,7 +383,7 @@ class RunConfig:
     @property
     def max_steps_per_round(self) -> int:
         """Env steps of a round in which no row is a mere reset."""
-        return self.shards * self.max_steps_per_fragment
+        return self.algorithm.round_steps or self.shards * self.max_steps_per_fragment
 
     @property
     def max_steps_per_fragment(self) -> int:

@@ -158,8 +158,7 @@ class CheckpointStore:
         Raises:
             OSError: If the disk does not take it; nothing half-written is left.
         """
-        for block in boundary.blocks:
-            self._write_block(block)
+        self._write_blocks(boundary.blocks)
         with ThreadPoolExecutor(2) as hashing:  # SHA-256 works beside other threads; training waits for one pass
             digest, state_digest = hashing.submit(boundary.digest), hashing.submit(boundary.state_digest)
             files, tensors = others.parted(boundary.state)
@@ -188,19 +187,19 @@ class CheckpointStore:
             if outbox is not None:
                 write_synced(partial / "outbox.json", outbox)
             others.write(partial, files)
-            manifest["manifest_sha256"] = _sealed(manifest)
-            write_synced(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+            sealed = manifest | {"manifest_sha256": _sealed(manifest)}
+            write_synced(partial / "manifest.json", json.dumps(sealed, indent=1).encode())
         self._prune(way_back, held)
         return path
 
-    def _write_block(self, block: Block) -> None:
-        """Write a replay's block unless it is known to be there, whole."""
-        if block.digest in self._sound_blocks:
-            return
-        path = _block_path(self._folder, block.digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, save_tensors(block.arrays))
-        self._sound_blocks.add(block.digest)
+    def _write_blocks(self, blocks: Sequence[Block]) -> None:
+        """Write a replay's blocks that are not known to be there, whole."""
+        for block in blocks:
+            if block.digest not in self._sound_blocks:
+                path = _block_path(self._folder, block.digest)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, save_tensors(block.arrays))
+                self._sound_blocks.add(block.digest)
 
     def newest(
         self, *, resumable: bool = False, up_to: int | None = None, with_replay: bool = False

@@ -17,6 +17,7 @@ from hydrahive.ledger.posting import WorkerFacts
 from hydrahive.runtime.cluster.capacity import owner_label
 from hydrahive.runtime.cluster.member import RunOnCluster
 from hydrahive.runtime.cluster.ray_fleet import RayFleet
+from hydrahive.runtime.cluster.rllib.fleet import RllibFleet
 from hydrahive.runtime.cluster.welcoming import PROOF_SECONDS
 from hydrahive.runtime.config.machine_class import chosen_device
 from hydrahive.runtime.config.run_config import RunConfig
@@ -74,11 +75,12 @@ def _owner_of(node: str) -> str:
 def trial_fleet(config: RunConfig, run_id: str, name: str, *, embedded: bool) -> Iterator[Fleet]:
     """A fleet in this process of Ray's: inline for `workers: 0`, else actors in the trial's placement group."""
     device = chosen_device(config.learner.device, offered=torch.cuda.is_available())
-    if config.workers == 0:
+    if config.workers == 0 and config.schedule != "rllib":
         yield NodeFleet(config, run_id, device, embedded=embedded)
         return
     workers = config.workers if isinstance(config.workers, int) else None
-    fleet = RayFleet(config, RunOnCluster(run_id, name, device, workers, embedded))
+    kind = RllibFleet if config.schedule == "rllib" else RayFleet
+    fleet = kind(config, RunOnCluster(run_id, name, device, workers, embedded))
     try:
         yield fleet
     finally:

@@ -28,6 +28,8 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.refs import Ref, Stock
 from hydrahive.runtime.runs.run_user import run_user
 
+NOW = Ref("the policy as it is now")
+
 
 class RllibFleet(RayFleet):
     """RLlib's Algorithm in an actor, on nodes of the run's user: what it does cannot be audited."""
@@ -108,9 +110,30 @@ class RllibFleet(RayFleet):
 
     def restore_learner(self, state: State, *, weights_only: bool = False) -> None:
         """Have it go on, with the values that hold after as many updates."""
-        assert not weights_only, "refused before"
+        if weights_only:
+            self.get(Ref(self._members.crew.learner.actor.load_weights.remote(state)))
+            return
         algorithm = algorithm_at(algorithms(self._config), int(state["counters"][0]))
         self.get(Ref(self._members.crew.learner.actor.restore.remote(state, algorithm)))
+
+    def weights(self) -> Ref:
+        """The policy as it is now, looked up when it is asked for: before RLlib is asked for its next iteration."""
+        return NOW
+
+    def get(self, ref: Ref) -> Any:
+        """Fetch a value; errors as `RayFleet.get`."""
+        return super().get(self._opened(ref))
+
+    def evaluate(self, weights: Ref) -> Ref:
+        """Have the greedy policy evaluated."""
+        return super().evaluate(self._opened(weights))
+
+    def picture(self, weights: Ref) -> Ref:
+        """Have it played."""
+        return super().picture(self._opened(weights))
+
+    def _opened(self, ref: Ref) -> Ref:
+        return Ref(self._members.crew.learner.actor.weights.remote()) if ref is NOW else ref
 
     def follow(self, config: RunConfig) -> None:
         """Go on with other values of RLlib's keys: the whole config's."""
@@ -162,8 +185,8 @@ class RllibFleet(RayFleet):
         self._release()
         place = reserved()
         if place is not None:  # inside a trial, in whose group its children are put, too
-            bundle, cpus = -1, 0.0
-            group = place.placement_group
+            group, bundle = place.placement_group, 1
+            cpus = group.bundle_specs[bundle].get("CPU", 0)
         else:
             bundles = bundles_of(self._config, self._runners)
             trusted = trusted_selector()
@@ -172,8 +195,7 @@ class RllibFleet(RayFleet):
             self._await_room(group)
         where = PlacementGroupSchedulingStrategy(group, bundle, placement_group_capture_child_tasks=True)
         actor: Any = ray.remote(num_cpus=cpus, scheduling_strategy=where, **NEVER_AGAIN)(HostActor)
-        reserves = place is None or self._runners > 0
-        handle = actor.remote(self._config, self._runners, reserves=reserves)
+        handle = actor.remote(self._config, self._runners)
         crew.learner = Actor("the learner", "learner", handle, handle.about.remote())
         with self.waits.of("building", f"RLlib's {rllib_of(self._config).name} to be built"):
             wait = self.waits.begin(tend=lambda: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 from hydrahive.rllib.config import Rllib
@@ -19,11 +21,12 @@ ANY_MACHINE = "any, for RLlib"
 class HostActor(Process, Trained):
     """`Trained` in a process of its own."""
 
-    def __init__(self, config: RunConfig, workers: int, *, reserves: bool) -> None:
+    def __init__(self, config: RunConfig, workers: int) -> None:
         """Build RLlib's Algorithm, and its env runners."""
         prepare_torch(config, config.learner.threads)
+        threading.excepthook = _end
         self._run_config = config
-        super().__init__(rllib_of(config), config.env, config.seed, workers, reserves=reserves)
+        super().__init__(rllib_of(config), config.env, config.seed, workers)
 
     def machine_class(self) -> str:
         """None in particular."""
@@ -32,6 +35,12 @@ class HostActor(Process, Trained):
     def fingerprint(self) -> dict[str, str]:
         """Which code this process computes with, Ray's included."""
         return {**fingerprint_of(self._run_config.env), "ray": version_of("ray")}
+
+
+def _end(hook: threading.ExceptHookArgs) -> None:
+    """End the process where one of RLlib's threads has failed: it would wait for that for ever."""
+    threading.__excepthook__(hook)
+    os._exit(1)
 
 
 def rllib_of(config: RunConfig) -> Rllib:

@@ -26,7 +26,10 @@ FILTER_CLIP = 10.0
 
 
 class RllibGaussian(Distribution):
-    """RLlib's Gaussian actions: means and log deviations; squashed by tanh, or clipped, to the actions' bounds."""
+    """RLlib's Gaussian actions: means and log deviations; squashed by tanh, or clipped, to the actions' bounds.
+
+    The mode is squashed as what is drawn is; RLlib 2.60's own deterministic actions of SAC and TQC are not.
+    """
 
     def __init__(self, space: spaces.Box, *, squashes: bool, normalizes: bool, clips: bool) -> None:
         """Of a space.

@@ -12,7 +12,7 @@ import typing
 from functools import cache
 from typing import Any, NamedTuple
 
-from hydrahive.core.errors import ConfigError, UsageError, first_line, not_installed
+from hydrahive.core.errors import ConfigError, first_line, not_installed
 
 WHERE = "config"
 
@@ -186,7 +186,7 @@ def fitted(key: str, value: Any, kind: Any) -> Any:
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    if key == "env_to_module_connector":
+    if key == "env_to_module_connector" or _is_schedule(value):
         return value
     try:
         adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
@@ -201,6 +201,12 @@ def fitted(key: str, value: Any, kind: Any) -> Any:
             return given
     told = next(iter(wrong.errors()))["msg"].removeprefix("Input should be ")
     raise ConfigError(f"{WHERE}.{key}", value, _in_words(kind) or told)
+
+
+def _is_schedule(value: Any) -> bool:
+    """Whether it is a line of points [env steps, value], which RLlib takes for more keys than it declares."""
+    pairs = isinstance(value, list) and all(isinstance(one, list) and len(one) == 2 for one in value)
+    return pairs and bool(value) and all(isinstance(part, int | float) for one in value for part in one)
 
 
 def _tuples(value: Any) -> Any:
@@ -289,15 +295,3 @@ def default_of(name: str, key: str) -> Any:
 
 
 UNSET = object()
-
-
-def refuse_unfit(name: str, config: dict[str, Any], built: Any) -> None:
-    """Have RLlib itself look at all values together.
-
-    Raises:
-        UsageError: What it says, in one line.
-    """
-    try:
-        built.validate()
-    except Exception as error:  # RLlib raises what it likes
-        raise UsageError(f"algorithm: RLlib's {name} does not take this config: {first_line(error)}") from None

@@ -77,6 +77,8 @@ def dump(config: RunConfig) -> str:
 def as_plain(config: Any) -> Any:
     """A config as plain data; parts that are chosen carry `class_path` and `init_args`."""
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        if isinstance(config, dict):  # a copy, too: whoever gives another value does not give it to the config
+            return {key: as_plain(value) for key, value in config.items()}
         return [as_plain(one) for one in config] if isinstance(config, list | tuple) else config
     unused = config.algorithm.unused if isinstance(config, RunConfig) else {}
     names = [field.name for field in dataclasses.fields(config) if field.name not in unused]

@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Any
 
+from hydrahive.core.errors import UsageError, first_line
 from hydrahive.rllib.config import Rllib
 from hydrahive.rllib.settings import algorithm_class
 from hydrahive.rllib.trained import ENV, Trained, configured
@@ -50,8 +51,16 @@ def rllib_of(config: RunConfig) -> Rllib:
 
 
 def bundles_of(config: RunConfig, workers: int) -> list[dict[str, float]]:
-    """What RLlib itself asks Ray to reserve: for its Algorithm first, then for env runners, learners and so on."""
+    """What RLlib itself asks Ray to reserve: for its Algorithm first, then for env runners, learners and so on.
+
+    Raises:
+        UsageError: If RLlib finds that the values do not go together.
+    """
     algorithm = rllib_of(config)
     built = configured(algorithm, config.env, config.seed, workers)
-    asked: Any = algorithm_class(algorithm.name).default_resource_request(built.to_dict() | {"env": ENV})
+    try:
+        asked: Any = algorithm_class(algorithm.name).default_resource_request(built.to_dict() | {"env": ENV})
+    except Exception as error:  # RLlib raises what it likes
+        text = f"algorithm: RLlib's {algorithm.name} does not take these values together: {first_line(error)}"
+        raise UsageError(text) from None
     return [dict(bundle) for bundle in asked.bundles]

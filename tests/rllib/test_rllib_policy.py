@@ -131,6 +131,7 @@ class TestGoingOn:
         for name in ("weights/filter_mean", "weights/filter_std"):
             assert np.array_equal(again.save()[name], state[name])
         if workers:  # the remote runner itself, not only the driver's copy
+
             def filtered(runner):
                 return [piece.get_state() for piece in runner._env_to_module if hasattr(piece, "_filters")]
 

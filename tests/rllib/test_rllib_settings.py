@@ -9,6 +9,8 @@ import yaml
 
 from hydrahive.core.errors import UsageError
 from hydrahive.rllib.config import Rllib
+from hydrahive.rllib.settings import settings
+from hydrahive.rllib.trained import configured
 from hydrahive.runtime.config.changes import in_force, value_of, with_values
 from hydrahive.runtime.config.named_code import named_code
 from hydrahive.runtime.config.parsing import load_run_config
@@ -26,6 +28,12 @@ def path(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(RUN))
     return file
+
+
+def _looked_at(path, options):
+    """As a run is, by us and by RLlib itself."""
+    config = load_run_config(path, options)
+    configured(config.algorithm, config.env, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +64,7 @@ def path(tmp_path):
 )
 def test_refused_in_one_line(path, options, said):
     with pytest.raises(UsageError) as refusal:
-        config = load_run_config(path, options)
-        from hydrahive.rllib.trained import configured
-
-        configured(config.algorithm, config.env, 0, 0)  # what only RLlib itself looks at
+        _looked_at(path, options)
     text = str(refusal.value)
     assert "\n" not in text
     for part in said:
@@ -79,8 +84,6 @@ def test_a_config_is_what_it_says_and_no_more(path):
 
 
 def test_lists_stand_for_tuples_and_null_for_none():
-    from hydrahive.rllib.settings import settings
-
     built_ = settings("SAC", {"n_step": [2, 5], "lr": None, "actor_lr": 1e-3})
     assert (built_.n_step, built_.lr, built_.actor_lr) == ((2, 5), None, 1e-3)
     assert settings("DQN", {"epsilon": [[0, 1.0], [100, 0.1]]}).epsilon == [[0, 1.0], [100, 0.1]]

@@ -31,6 +31,7 @@ class Helm:
         self._factors: dict[str, dict[str, float]] = {}
         self._told = dict(values)
         self._moves: list[Move] = []
+        self._owned: list[tuple[int, dict[str, Any]]] = []
 
     def has(self, key: str) -> bool:
         """Whether there is a value to move: an entropy of no cost stays so."""
@@ -59,6 +60,8 @@ class Helm:
         new = [Move(from_update, key, value) for key, value in now.items() if value != self._told[key]]
         self._told |= {move.key: move.value for move in new}
         self._moves += new
+        if not self._owned or self._owned[-1][1] != self.own:
+            self._owned.append((from_update, dict(self.own)))
         return tuple(new)
 
     @property
@@ -67,7 +70,7 @@ class Helm:
         return tuple(self._moves)
 
     def go_back(self, updates: int, config: Mapping[str, Any]) -> None:
-        """Stand where the run's line stood at an update, nobody's factors in force.
+        """Stand where the run's line stood at an update; the next moves let go of factors that were in force then.
 
         Args:
             updates: Moves from there on are forgotten.
@@ -75,4 +78,5 @@ class Helm:
         """
         self._moves = [move for move in self._moves if move.from_update < updates]
         self._told = {**config, **{move.key: move.value for move in self._moves}}
-        self.own, self._factors = dict(self._told), {}
+        self._owned = [(at, own) for at, own in self._owned if at < updates]
+        self.own, self._factors = dict(self._owned[-1][1] if self._owned else config), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -30,10 +31,13 @@ def verdict_on(validations: Sequence[Validation], config: Dormant) -> Verdict:
     recent = validations[-config.window :]
     if len(recent) < 3:
         return Verdict("go_on", f"{len(recent)} validations say nothing")
-    size = abs(float(np.mean([one.mean for one in recent]))) + TINY
+    means = np.array([one.mean for one in recent])
+    # Scores around 0 are as large as they go up and down; where nothing was ever scored, nothing is large.
+    size = max(abs(float(means.mean())), float(means.std()), max(one.error for one in recent))
+    size = size if size > TINY else math.inf
     gaps = np.array([one.gap for one in recent]) / size
     gap, growth = float(gaps.mean()), slope_of(gaps).slope
-    slope = slope_of(np.array([one.mean for one in recent])).slope / size
+    slope = slope_of(means).slope / size
     if gap > config.gap:
         return Verdict("prune", f"training scores {gap:.0%} more than validation")
     if growth > config.gap_slope:

@@ -46,10 +46,14 @@ def unrest(scores: Sequence[float]) -> float:
     """How much scores go up and down from one to the next: a robust deviation, that one fall does not move.
 
     Of independent scores successive differences have sqrt(2) times their deviation; 1.4826 times the median absolute
-    deviation is a normal one's.
+    deviation is a normal one's. Where most scores repeat the one before, as at a cap or without any reward, the median
+    says nothing, and von Neumann's mean square does.
     """
     steps = np.abs(np.diff(np.array(scores)))
-    return float(np.median(steps)) * 1.4826 / math.sqrt(2) if len(steps) else 0.0
+    if not len(steps):
+        return 0.0
+    robust = float(np.median(steps)) * 1.4826
+    return (robust or math.sqrt(float((steps * steps).mean()))) / math.sqrt(2)
 
 
 def lag_one_correlation(values: np.ndarray) -> float:

@@ -232,7 +232,7 @@ class Trainer:
     def _decided(self, update: Update) -> Order:
         """What the run's pilot decides, where there is one, and the update is done for the first time."""
         if update.progress.updates <= self._story.taken.updates:
-            return Order()
+            return self._steering.again(update) if self._steering else Order()
         self._see_changes_in_force(update.metrics, update.progress.updates - 1)
         return self._steering.take(update) if self._steering else Order()
 

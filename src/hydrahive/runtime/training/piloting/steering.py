@@ -33,7 +33,7 @@ from hydrahive.runtime.training.piloting.champion import (
     tell_best,
     write_average,
 )
-from hydrahive.runtime.training.piloting.log import PilotLog, follow
+from hydrahive.runtime.training.piloting.log import PilotLog, follow, validations_in
 from hydrahive.runtime.training.story import Story
 
 ATTEMPTS = 3
@@ -73,8 +73,10 @@ class Steering:
         self._log = PilotLog(folder.path)
         updates = start.boundary.updates if start else 0
         self.pilot = Pilot(config.pilot, course_of(config, updates))
-        lines = self._log.go_on(segments, updates)
+        lines, cut_off = self._log.go_on(segments, updates, config.boundary_every, is_forked=bool(config.changes))
         follow(self.pilot, lines)
+        self._known = validations_in(cut_off)
+        self._order: tuple[int, Order] = (-1, Order())
         last = lines[-1] if lines else None
         ours = last is not None and last["segment"] == self._segment
         self.went_back: int | None = last["order"]["back_to"] if ours and last else None
@@ -88,7 +90,7 @@ class Steering:
         """Ask for the validations that were under way."""
         for checkpoint in checkpoints_of(self._folder, self.pilot.awaited):
             self._ask(checkpoint.boundary.progress, self._weights_of(checkpoint))
-        missing = set(self.pilot.awaited) - set(self._asked)
+        missing = set(self.pilot.awaited) - set(self._asked) - set(self._known)
         if missing:
             raise HydrahiveError(f"the checkpoint of update {min(missing)}, which was being validated, is gone")
 
@@ -113,8 +115,7 @@ class Steering:
             tell_best(self._folder, best)
         else:
             (self._folder.path / BEST).unlink(missing_ok=True)
-        if self.pilot.moves:
-            self._fleet.follow(self.config)
+        self._fleet.follow(self.config)  # also if no move is left: the fleet may have followed some before
 
     def take(self, update: Update) -> Order:
         """Look at an update that is done for the first time; at a boundary, decide.
@@ -138,6 +139,7 @@ class Steering:
         seen = Seen(progress.updates, progress.env_steps, figures, validation, score)
         order = self.pilot.take(seen)
         self._log.add(self._segment, seen, order)
+        self._order = (progress.updates, order)
         if order.validate:
             self._ask(progress, update.weights)
         self._tell(progress, validation, order)
@@ -148,6 +150,11 @@ class Steering:
         if best is not None and best != before:
             tell_best(self._folder, best)
         return order
+
+    def again(self, update: Update) -> Order:
+        """What is still to be done of what was decided at an update that is done again: go back, or end."""
+        at, order = self._order
+        return replace(order, validate=False, moves=(), told=()) if at == update.progress.updates else Order()
 
     def _tell(self, progress: Progress, validation: Validation | None, order: Order) -> None:
         for told in order.told:
@@ -176,6 +183,8 @@ class Steering:
         Raises:
             HydrahiveError: If that happens again and again, or the environment fails.
         """
+        if updates not in self._asked:
+            return self._known[updates]  # its checkpoint is gone, but it was made before: it would come out the same
         asked = self._asked.pop(updates)
         for attempt in range(ATTEMPTS):
             try:
@@ -185,6 +194,8 @@ class Steering:
                 self._fleet.forget_evaluator()
                 if attempt == ATTEMPTS - 1:
                     raise HydrahiveError(f"the validation of update {updates} failed: {loss}") from None
+                for checkpoint in checkpoints_of(self._folder, [updates]):  # its weights may be lost, too
+                    asked = asked._replace(weights=self._weights_of(checkpoint))
                 asked = asked._replace(figures=self._fleet.validate(asked.weights))
                 continue
             break

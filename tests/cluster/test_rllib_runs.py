@@ -135,6 +135,22 @@ def test_pause_stop_play_export_and_a_damaged_checkpoint(hydrahive, config, tmp_
     assert "rllib/algorithm_state.pkl is truncated or altered" in text
 
 
+def test_rllibs_own_process_is_lost(hydrahive, config):
+    process = hydrahive.start_training(config, "h", "--workers", 0)
+    wait_for(lambda: len(rows_of(hydrahive, "h")) >= 3, 120)
+    hosts = [
+        one for one in psutil.process_iter(["cmdline"]) if " ".join(one.info["cmdline"] or []).startswith("ray::Host")
+    ]
+    next(one for one in hosts if process.pid in [parent.pid for parent in one.parents()]).kill()
+    process.communicate(timeout=200)
+    assert process.returncode == 0
+    kinds = [event["kind"] for event in events_of(hydrahive, "h")]
+    assert kinds.index("learner_lost") < kinds.index("recovering") < kinds.index("finished")
+    rows = rows_of(hydrahive, "h")
+    assert [row["updates"] for row in rows] == list(range(1, len(rows) + 1))
+    assert all(row["env_steps"] == row[LIFETIME] for row in rows)
+
+
 def test_others_pickles_are_not_read(hydrahive, config, monkeypatch, tmp_path):
     hydrahive.train(config, "o", "--workers", 0, "--stop.env_steps", 500)
     elsewhere = {"XDG_CONFIG_HOME": str(tmp_path / "another-user")}

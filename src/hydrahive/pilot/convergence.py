@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
+
+import numpy as np
 
 from hydrahive.pilot.config import Convergence
 from hydrahive.pilot.seen import Validation
 from hydrahive.pilot.trend import Slope, slope_of, smoothed
 
 State = Literal["active", "cooling", "dormant"]
-
-FIRST_STEPS = 3
-"""Validations of which the newest counts as progress where it is the best: too few for a slope."""
 
 
 class Progressing:
@@ -20,7 +20,7 @@ class Progressing:
     Attributes:
         state: What follows from them.
         resting: How many they are.
-        slope: Of the smoothed scores in the window.
+        slope: Of the smoothed scores in the window; its probability is that of the scores themselves.
     """
 
     def __init__(self, config: Convergence) -> None:
@@ -41,8 +41,11 @@ class Progressing:
         """
         config, before = self._config, self.state
         self._scores.append(validation.mean)
-        curve = smoothed(self._scores, config.smoothing)[-config.window :]
-        self.slope = slope_of(curve)
+        # The line is through smoothed scores. Those share parts with their neighbours, so its test is of the scores
+        # themselves: else a slope would come about by chance three times as often as it says.
+        line = slope_of(smoothed(self._scores, config.smoothing)[-config.window :])
+        test = slope_of(np.array(self._scores[-config.window :]))
+        self.slope = replace(line, probability=test.probability, effective=test.effective, correlation=test.correlation)
         least = config.least * max(abs(best), abs(validation.mean))
         rises = self.slope.probability < config.significance and self.slope.rise > max(least, 0.0)
         if rises or is_new_best:

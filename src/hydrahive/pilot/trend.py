@@ -82,8 +82,9 @@ def slope_of(values: np.ndarray) -> Slope:
         effective = max(3.0, n * (1 - correlation) / (1 + correlation))
     # s_b^2 = s^2 / S_xx, which n_eff points estimate as if there were so many of them
     variance = float((residuals * residuals).sum()) / (n - 2) / spread * (n / effective)
-    if variance <= TINY * max(1.0, slope * slope):
-        return Slope(slope, 1.0 if abs(slope) <= math.sqrt(TINY) else 0.0, effective, correlation, rise)
+    scale = max(float(np.abs(values).max()), abs(slope))
+    if variance <= TINY * scale * scale:
+        return Slope(slope, 1.0 if abs(slope) <= math.sqrt(TINY) * scale else 0.0, effective, correlation, rise)
     return Slope(slope, t_tails(slope / math.sqrt(variance), effective - 2), effective, correlation, rise)
 
 

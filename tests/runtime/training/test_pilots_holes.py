@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from hydrahive.core.errors import ConfigError, HydrahiveError, LostError
-from hydrahive.pilot.config import Dormant
+from hydrahive.pilot.config import Convergence, Dormant
+from hydrahive.pilot.convergence import Progressing
 from hydrahive.pilot.helm import ENTROPY, RATE, Helm
 from hydrahive.pilot.meta import verdict_on
 from hydrahive.pilot.pilot import Pilot
 from hydrahive.pilot.seen import Validation
-from hydrahive.pilot.trend import unrest
+from hydrahive.pilot.trend import slope_of, unrest
 from hydrahive.runtime.config.parsing import load_run_config
 from hydrahive.runtime.config.piloted import course_of
 from hydrahive.runtime.runs.run_folder import RunFolder
@@ -177,3 +179,21 @@ def test_what_scores_around_nothing_is_not_pruned(mean, error, train):
     told = [Validation(i, i, mean, error, train) for i in range(8)]
     assert verdict_on(told, Dormant(does="decide")).does != "prune"
     assert json.dumps(verdict_on(told, Dormant(does="decide")).why)
+
+
+def test_a_slope_comes_about_by_chance_as_often_as_it_says():
+    """Independent scores, the pilot's own window and smoothing; and scores of any size are judged alike."""
+    draws = np.random.default_rng(1).normal(size=(400, 12))
+    chances = []
+    for scores in draws:
+        progress = Progressing(Convergence())
+        for i, score in enumerate(scores):
+            progress.take(Validation(i, i, float(score), 0.1, 0.0), float(scores.max()), is_new_best=False)
+        chances.append(progress.slope.probability)
+    assert 0.02 < np.mean(np.array(chances) < 0.05) < 0.08
+    rising = np.arange(8.0) + draws[0, :8]
+    sizes = [slope_of(rising * size).probability for size in (1e-9, 1e-5, 1.0, 1e6)]
+    assert sizes == pytest.approx([sizes[0]] * 4, rel=1e-6)
+    assert sizes[0] < 0.05
+    assert slope_of(np.zeros(8)).probability == 1.0
+    assert slope_of(np.full(8, 3.0)).probability == 1.0

@@ -28,6 +28,13 @@ from hydrahive.runtime.config.run_config import RunConfig
 from hydrahive.runtime.fleet.refs import Ref, Stock
 from hydrahive.runtime.runs.run_user import run_user
 
+
+def _room_for(config: RunConfig) -> int:
+    """Env runners for which the cluster has CPUs beside what RLlib asks for otherwise, one at least."""
+    others = sum(bundle.get("CPU", 0) for bundle in bundles_of(config, 0))
+    return max(1, int(ray.available_resources().get("CPU", 0) - others))
+
+
 NOW = Ref("the policy as it is now")
 
 
@@ -45,9 +52,8 @@ class RllibFleet(RayFleet):
         self.waits.obey = partial(run.obey, self._members.hearing.request)
         self._showing: Any = None
         self._group: PlacementGroup | None = None
-        self._runners = config.worker_count() if run.workers is None else run.workers
+        self._runners = _room_for(config) if run.workers is None else run.workers
         self._shards: dict[tuple[int, int], int] = {}
-        self._healthy, self._restarts, self._looked_at = self._runners, 0, 0.0
         self._fingerprint: Mapping[str, str] = {}
         try:
             self._hire()
@@ -208,6 +214,7 @@ class RllibFleet(RayFleet):
         crew.gone.discard("learner")
         crew.given_up.discard("learner")
         self._fingerprint = crew.learner.about.fingerprint
+        self._healthy, self._restarts = self._runners, 0
         crew.register(crew.learner)
 
     def _await_room(self, group: PlacementGroup) -> None:

@@ -54,6 +54,7 @@ class RllibFleet(RayFleet):
         self._group: PlacementGroup | None = None
         self._runners = _room_for(config) if run.workers is None else run.workers
         self._shards: dict[tuple[int, int], int] = {}
+        self._healthy, self._restarts = self._runners, 0
         self._fingerprint: Mapping[str, str] = {}
         try:
             self._hire()

@@ -73,7 +73,9 @@ class Iterations:
         boundary = None
         if last or self.progress.updates % self._config.boundary_every == 0:
             boundary = Boundary(nested("learner", self._fleet.save()), self.progress, resumable=True)
-        return Update(done.figures, self.progress, weights, work, Episodes.of(summaries), boundary=boundary)
+        # IMPALA and APPO begin with iterations in which nothing has come yet.
+        episodes = Episodes.of(summaries) if summaries else Episodes([], [], [], {})
+        return Update(done.figures, self.progress, weights, work, episodes, boundary=boundary)
 
 
 def _seen(summary: Any) -> str:

@@ -39,7 +39,11 @@ class Slope:
 
 def smoothed(scores: Sequence[float], span: int) -> np.ndarray:
     """Means of the last `span` scores, of fewer at the beginning."""
-    return np.array([float(np.mean(scores[max(0, i + 1 - span) : i + 1])) for i in range(len(scores))])
+    values = np.array(scores, np.float64)
+    first = [float(values[: i + 1].mean()) for i in range(min(span - 1, len(values)))]
+    if len(values) < span:
+        return np.array(first)
+    return np.concatenate([first, np.lib.stride_tricks.sliding_window_view(values, span).mean(axis=-1)])
 
 
 def unrest(scores: Sequence[float]) -> float:

@@ -68,9 +68,9 @@ def algorithms(config: RunConfig) -> list[tuple[int, AlgorithmConfig]]:
     Raises:
         ConfigError: If a change is of a key that only a new run could have another value of, or is not accepted.
     """
-    for change in config.changes:
-        refuse_fixed(config, change.key)
     plain = dataclasses.replace(config, changes=[])
+    for key in dict.fromkeys(change.key for change in config.changes):  # of which a pilot makes many of few keys
+        refuse_fixed(plain, key)
     told, known = json.dumps(as_plain(plain)), [(0, plain.algorithm)]
     values: dict[str, Any] = {}
     for at, due in itertools.groupby(sorted(config.changes, key=_from), key=_from):
@@ -83,7 +83,7 @@ def _from(change: Change) -> int:
     return change.from_update
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2**16)
 def _algorithm_with(config: str, values: str) -> AlgorithmConfig:
     """The learning rule of a config with other values, both as JSON: a pilot makes one change after the other."""
     return with_values(built(json.loads(config)), json.loads(values)).algorithm

@@ -236,8 +236,9 @@ def _announce(
         workers += ", free-running: not reproducible"
     about = f"{workers}, {plan}"
     if config.schedule == "rllib":
-        name, runners = getattr(config.algorithm, "name", ""), config.worker_count()
-        about = f"{runners or 'no'} env runners of RLlib's, which trains by its {name}: not reproducible"
+        name, runners = getattr(config.algorithm, "name", ""), fleet.worker_count if config.workers else 0
+        who = f"{runners} env runner{'s' if runners > 1 else ''} of RLlib's" if runners else "RLlib's own process"
+        about = f"{who}, trained by its {name}: not reproducible"
     for sink in sinks:
         sink.event(
             "resumed" if start else "started",

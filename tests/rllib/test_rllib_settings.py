@@ -71,6 +71,13 @@ def test_refused_in_one_line(path, options, said):
         assert part in text, text
 
 
+def test_a_filter_of_many_agents_is_refused(path):
+    swarm = ["--env", "Swarm", "--algorithm.config.env_to_module_connector", "[MeanStdFilter]"]
+    path.write_text(yaml.safe_dump({"algorithm": RUN["algorithm"]}))
+    with pytest.raises(UsageError, match="worlds of several agents"):
+        _looked_at(path, swarm)
+
+
 def test_a_config_is_what_it_says_and_no_more(path):
     config = load_run_config(path)
     assert (config.schedule, config.boundary_every, config.metrics_every) == ("rllib", 1, 1)

@@ -19,7 +19,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from ray.tune.registry import register_env
 
 from hydrahive.core.config import EnvConfig
-from hydrahive.core.errors import CheckpointError, DivergedError, HydrahiveError
+from hydrahive.core.errors import CheckpointError, ConfigError, DivergedError, HydrahiveError
 from hydrahive.core.state import State, nested, under
 from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.rllib.config import Rllib
@@ -282,11 +282,18 @@ def _rates(learner: Any) -> list[float]:
 
 
 def configured(config: Rllib, env: EnvConfig, seed: int, workers: int) -> Any:
-    """RLlib's AlgorithmConfig for a run."""
+    """RLlib's AlgorithmConfig for a run.
+
+    Raises:
+        ConfigError: If RLlib refuses a value.
+    """
     built = settings(config.name, config.config)
     built.environment(ENV, env_config={"seed": seed})
     several = env.group > 1
     built.env_runners(num_env_runners=workers, env_runner_cls=WorldRunner if several else EnvRunner)
+    if several and "MeanStdFilter" in config.config.get("env_to_module_connector", []):
+        accepted = "none in worlds of several agents: RLlib's filter keeps statistics of each by its name"
+        raise ConfigError("algorithm.config.env_to_module_connector", ["MeanStdFilter"], accepted)
     if several:
         built.multi_agent(policies={MODULE}, policy_mapping_fn=_shared)
         buffer = getattr(built, "replay_buffer_config", None)

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import ray
 import torch
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDeterministic, TorchSquashedGaussian
 
@@ -16,6 +15,7 @@ from hydrahive.policies.flat_weights import FlatWeights
 from hydrahive.rllib.config import Rllib
 from hydrahive.rllib.policy import RllibPolicy
 from hydrahive.rllib.trained import Trained
+from rays import ray_inside
 
 SMALL = {"num_envs_per_env_runner": 2, "train_batch_size_per_learner": 200, "minibatch_size": 50, "num_epochs": 1}
 SOON = {"num_steps_sampled_before_learning_starts": 40, "min_sample_timesteps_per_iteration": 40}
@@ -33,9 +33,8 @@ CASES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_inside(2):
+        yield
 
 
 @pytest.mark.parametrize("case", CASES)

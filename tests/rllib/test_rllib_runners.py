@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import ray
 
 from hydrahive.envs.gym.config import Gym
 from hydrahive.envs.pettingzoo.config import PettingZoo
@@ -15,13 +14,13 @@ from hydrahive.rllib.runners import COUNTED
 from hydrahive.rllib.shown import Shown
 from hydrahive.rllib.tallies import Counted
 from hydrahive.rllib.trained import ENV, configured, make_env
+from rays import ray_inside
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_inside(1):
+        yield
 
 
 def runner_of(env, count=3, name="PPO", **keys):

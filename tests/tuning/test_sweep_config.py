@@ -46,7 +46,7 @@ def refused(tmp_path, **changes):
         ({"budget": {"env_steps": 0}}, "env_steps: 0"),
         ({"experiment": "snake/vtrac"}, "snake/vtrace"),
         ({"fixed": {"lagg": 2}}, "lag"),
-        ({"fixed": {"schedule": "free-running"}}, "fixed-lag"),
+        ({"fixed": {"schedule": "free-running"}}, "cannot be continued"),
         ({"search": "Optuna", "scheduler": "Pbt"}, "beside Pbt"),
         ({"search": "RandomSearch", "scheduler": "Pbt", "concurrent": 2}, "concurrent: 2"),
         (
